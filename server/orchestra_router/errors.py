@@ -1,0 +1,235 @@
+"""Every way a request can fail, and what follows from each.
+
+    RouterError                   what a caller may see; `code` is closed, the words are ours
+    ├── InvalidRequest            the caller's arguments cannot be served as they are
+    ├── ConfigError               orchestra.toml or the environment cannot be used
+    ├── AccessDenied              this caller may not do this
+    ├── GuardrailBlocked          the prompt or the answer was refused
+    ├── BudgetExceeded            a budget, or the request's own cost cap, cannot pay for the worst case
+    ├── NoRoute                   nothing that is configured can serve the request
+    ├── DeadlineExceeded          the request's time is up
+    ├── AllAttemptsFailed         every deployment on the route failed; holds every failure
+    ├── StoreError                the database cannot be read or written
+    └── ProviderError             one attempt failed at one deployment
+        ├── ConnectFailed         never dispatched: DNS, connect, TLS
+        ├── RateLimited           429 that passes
+        ├── ServerFailed          500, 502, 503, 504, 529, 408, 524, 409
+        │   └── ReadTimeout       dispatched, and no answer in time
+        ├── InvalidAnswer         a 200 that is an error, empty, or not what the format says
+        ├── StreamBroken          the answer broke off after its first byte
+        ├── AuthFailed            401, and 403 for a key
+        ├── PermissionRefused     403 for a region, a model, a policy on the account
+        ├── OutOfMoney            the account at the provider is empty (402, and some 429)
+        ├── ModelGone             404, 410 and kin: this model is not served here
+        ├── BadRequest            400, 413, 422: every provider would refuse
+        ├── ContextTooLong        the prompt does not fit this model
+        └── ContentRefused        the provider's content policy
+
+The class variables of `ProviderError` are the failure contract: one row per class, tested row by row.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from orchestra_router.types import Usage
+
+Cools = Literal["nothing", "provider", "key", "deployment"]
+Money = Literal["release", "uncertain", "usage"]
+FallsBack = Literal["next", "larger_context", "no"]
+
+
+class RouterError(Exception):
+    """A failure the caller is told about, in words that say what to do next."""
+
+    code: ClassVar[str] = "internal"
+    retry_after_s: float | None = None
+    """Seconds after which the same request may succeed; None when waiting does not help."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(RouterError):
+    code = "invalid_request"
+
+
+class ConfigError(RouterError):
+    code = "config"
+
+
+class AccessDenied(RouterError):
+    code = "access_denied"
+
+
+class GuardrailBlocked(RouterError):
+    code = "guardrail_blocked"
+
+
+class BudgetExceeded(RouterError):
+    code = "budget_exceeded"
+
+
+class NoRoute(RouterError):
+    code = "no_route"
+
+
+class DeadlineExceeded(RouterError):
+    code = "deadline_exceeded"
+
+
+class StoreError(RouterError):
+    """The database cannot be used. Nothing is overwritten: the message names the file and the way out."""
+
+    code = "store"
+
+
+class ProviderError(RouterError):
+    """One attempt failed at one deployment.
+
+    The message never holds the provider's own text: that is written by strangers and would reach a model.
+    `provider_code` is its machine-readable code, cut down to a safe alphabet.
+    """
+
+    code = "provider_failed"
+    retryable: ClassVar[bool] = False
+    """Worth asking the same deployment again."""
+    retries: ClassVar[int | None] = None
+    """At most this many retries at the same deployment, whatever the request allows."""
+    falls_back: ClassVar[FallsBack] = "next"
+    """Which other deployments are worth asking."""
+    cools: ClassVar[Cools] = "deployment"
+    """What is set aside for a while."""
+    money: ClassVar[Money] = "release"
+    """What the hold becomes: freed, kept at the estimate, or settled at the usage the provider sent, if any."""
+    summary: ClassVar[str] = "failed"
+
+    def __init__(
+        self,
+        *,
+        status: int | None = None,
+        provider_code: str = "",
+        retry_after_s: float | None = None,
+        usage: Usage | None = None,
+        cost_nusd: int | None = None,
+        partial_text: str = "",
+    ) -> None:
+        super().__init__("", retry_after_s=retry_after_s)
+        self.deployment = ""
+        """Set by whoever knows it: "xai/grok-beta"."""
+        self.replacement = ""
+        """The model to use instead, where one is known."""
+        self.status = status
+        self.provider_code = provider_code
+        self.usage = usage
+        self.cost_nusd = cost_nusd
+        self.partial_text = partial_text
+
+    def __str__(self) -> str:
+        facts = [str(self.status)] if self.status is not None else []
+        if self.provider_code:
+            facts.append(self.provider_code)
+        text = f"{self.deployment or 'the provider'} {self.summary}"
+        if facts:
+            text += f" ({' '.join(facts)})"
+        if self.replacement:
+            text += f"; use {self.replacement} instead"
+        return text
+
+
+class ConnectFailed(ProviderError):
+    code = "connect_failed"
+    retryable = True
+    retries = 1
+    cools = "provider"
+    summary = "could not be reached"
+
+
+class RateLimited(ProviderError):
+    code = "rate_limited"
+    retryable = True
+    cools = "key"
+    summary = "limits the rate of requests"
+
+
+class ServerFailed(ProviderError):
+    code = "server_failed"
+    retryable = True
+    money = "uncertain"
+    summary = "answered with a server error"
+
+
+class ReadTimeout(ServerFailed):
+    code = "timeout"
+    summary = "did not answer in time"
+
+
+class InvalidAnswer(ProviderError):
+    code = "invalid_answer"
+    retryable = True
+    money = "usage"
+    summary = "answered with something that is not an answer"
+
+
+class StreamBroken(ProviderError):
+    code = "stream_broken"
+    falls_back = "no"
+    money = "usage"
+    summary = "broke off in the middle of its answer"
+
+
+class AuthFailed(ProviderError):
+    code = "auth_failed"
+    cools = "key"
+    summary = "refused the key"
+
+
+class PermissionRefused(ProviderError):
+    code = "permission_refused"
+    cools = "key"
+    summary = "does not permit this call"
+
+
+class OutOfMoney(ProviderError):
+    code = "out_of_money"
+    cools = "key"
+    summary = "says that the account is out of credit"
+
+
+class ModelGone(ProviderError):
+    code = "model_gone"
+    summary = "does not serve this model any more"
+
+
+class BadRequest(ProviderError):
+    code = "bad_request"
+    falls_back = "no"
+    cools = "nothing"
+    summary = "refused the request as malformed"
+
+
+class ContextTooLong(ProviderError):
+    code = "context_too_long"
+    falls_back = "larger_context"
+    cools = "nothing"
+    money = "usage"
+    summary = "cannot read a prompt this long"
+
+
+class ContentRefused(ProviderError):
+    code = "content_refused"
+    falls_back = "no"
+    cools = "nothing"
+    money = "usage"
+    summary = "refused the content under its policy"
+
+
+class AllAttemptsFailed(RouterError):
+    """Every deployment on the route failed; `failures` holds each, in order."""
+
+    code = "all_attempts_failed"
+
+    def __init__(self, message: str, failures: Sequence[ProviderError], *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.failures = tuple(failures)

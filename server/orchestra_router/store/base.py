@@ -1,0 +1,243 @@
+"""What the router asks of a store. SQLite is behind it; another database has to pass the same tests.
+
+The ledger is the attempt table. A row is written before dispatch with the worst case (`hold`) and becomes
+
+    held ──> settled      the cost is known
+         ──> released     nothing is owed
+         ──> uncertain    dispatched, outcome unknown: counts at the estimate until the truth is known
+    uncertain ──> settled the truth came late
+
+Every other change of state is ignored, so settling twice changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from orchestra_router.types import CacheStatus, CostSource, Scope, Usage
+
+AttemptState = Literal["held", "settled", "released", "uncertain"]
+GroupBy = Literal["provider", "model", "task", "day", "user", "access_key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The calendar day ("2026-11-23") and month ("2026-11") that an attempt is charged to."""
+
+    day: str
+    month: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A budget: what `holder` ("global", "key:<id>", "user:<id>") may spend in `period` (a day or a month)."""
+
+    holder: str
+    period: str
+    limit_nusd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Money set aside for one attempt, before it is sent."""
+
+    attempt_id: str
+    request_id: str
+    trace_id: str
+    number: int
+    """1 for the first attempt of its request."""
+    scope: Scope
+    period: Period
+    task: str
+    provider: str
+    model: str
+    """Our name of the model; the provider's own id is `offer_id`."""
+    offer_id: str
+    amount_nusd: int
+    created_ms: int
+    expires_ms: int
+    """When nobody has settled it by then, its process is taken for dead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How one attempt ended. For `released` the cost is 0; for `uncertain` it is the estimate that counts."""
+
+    attempt_id: str
+    state: AttemptState
+    cost_nusd: int
+    cost_source: CostSource
+    reported_nusd: int | None = None
+    """What the provider said it costs, kept beside ours."""
+    usage: Usage | None = None
+    outcome: str = "ok"
+    """"ok", or the code of the error."""
+    status: int | None = None
+    latency_ms: int = 0
+    first_token_ms: int | None = None
+    waited_ms: int = 0
+    """Slept before this attempt (backoff, Retry-After)."""
+    provider_request_id: str = ""
+    finished_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The budget that could not pay: `spent` is settled and uncertain money, `held` what is in flight."""
+
+    limit: Limit
+    spent_nusd: int
+    held_nusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    spent_nusd: int
+    held_nusd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheEntry:
+    """One answer kept. `body` is the answer as JSON, in the caller's redacted form; never a raw prompt."""
+
+    entry_id: str
+    key: str
+    scope: Scope
+    body: str
+    cost_nusd: int
+    """What the answer cost when it was bought: what a hit saves."""
+    created_ms: int
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """One request, whatever became of it. Holds no prompt and no answer."""
+
+    request_id: str
+    trace_id: str
+    scope: Scope
+    period: Period
+    task: str
+    outcome: str
+    """"ok", or the code of the error."""
+    cache: CacheStatus
+    provider: str
+    model: str
+    cost_nusd: int
+    saved_nusd: int
+    attempts: int
+    created_ms: int
+    latency_ms: int
+    redactions: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How many of each kind the guard replaced: {"ssn": 1}."""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthRow:
+    """Something set aside. `target` is "provider:xai", "key:xai:1a2b3c4d" or "deployment:xai/grok-beta"."""
+
+    target: str
+    cause: str
+    """The code of the error that set it aside."""
+    since_ms: int
+    until_ms: int | None
+    """None: until `catalog` changes, or a probe finds it well again."""
+    failures: int
+    """In a row."""
+    catalog: str = ""
+    replacement: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRow:
+    """Totals of one group, or of everything when `group` is ""."""
+
+    group: str
+    requests: int
+    """Distinct requests that had an attempt in this group."""
+    attempts: int
+    failed: int
+    spent_nusd: int
+    """Settled and uncertain."""
+    uncertain_nusd: int
+    uncertain: int
+    """Attempts whose outcome is unknown."""
+    held_nusd: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    mean_latency_ms: int
+    """Of the attempts that answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheReport:
+    requests: int
+    hits: int
+    misses: int
+    saved_nusd: int
+
+
+class Store(Protocol):
+    """Every method is one transaction, safe for several tasks and several processes on one file.
+
+    Raises everywhere: `StoreError` when the database cannot be used.
+    """
+
+    # ledger
+    async def hold(self, hold: Hold, limits: Sequence[Limit]) -> Denied | None:
+        """Set `hold` aside if every limit can pay for it, else say which cannot. Check and write are atomic."""
+        ...
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """End a hold. False when it had ended before (nothing changes), or is not known."""
+        ...
+
+    async def reclaim(self, *, now_ms: int) -> int:
+        """Turn the holds of dead processes, and expired ones, into `uncertain`. Returns how many."""
+        ...
+
+    async def spent(self, holder: str, period: str) -> Spent: ...
+
+    async def alert_once(self, holder: str, period: str, threshold_nusd: int, *, now_ms: int) -> bool:
+        """True for the one caller, of all processes, that is to send this alert."""
+        ...
+
+    # cache
+    async def cached(self, key: str, *, now_ms: int) -> CacheEntry | None:
+        """The live entry under `key`; its hit is counted."""
+        ...
+
+    async def keep(self, entry: CacheEntry) -> None:
+        """Store, replacing what `key` held."""
+        ...
+
+    async def drop_cached(self, *, entry_id: str | None = None, expired_before_ms: int | None = None) -> int:
+        """Delete one entry, or all that expired before a time, or (both None) every entry. Returns how many."""
+        ...
+
+    # health
+    async def health(self) -> tuple[HealthRow, ...]: ...
+
+    async def set_aside(self, row: HealthRow) -> None: ...
+
+    async def restore(self, target: str) -> None: ...
+
+    # records and reports
+    async def record(self, record: RequestRecord) -> None: ...
+
+    async def attempts_of(self, request_or_trace_id: str) -> tuple[Mapping[str, object], ...]:
+        """The attempts of one request, oldest first, as plain columns, for the trail."""
+        ...
+
+    async def report(self, *, first_day: str, last_day: str, group_by: GroupBy | None = None) -> tuple[ReportRow, ...]:
+        """Totals over calendar days, both included; one row per group, dearest first."""
+        ...
+
+    async def cache_report(self, *, first_day: str, last_day: str) -> CacheReport: ...
+
+    async def alerts(self, *, first_day: str, last_day: str) -> tuple[Mapping[str, object], ...]: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,476 @@
+"""The vocabulary: what a request, an answer, a provider, a model and a price are.
+
+Rows of the catalog (`Provider`, `Model`, `Offer`, `Price`) are pydantic models, because people write them
+in `orchestra.toml` and deserve good errors. Everything that lives for one request is a frozen dataclass.
+
+Money is an integer number of billionths of a US dollar (`_nusd`). Time is integer milliseconds UTC (`_ms`).
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NUSD_PER_USD = 1_000_000_000
+
+Role = Literal["system", "user", "assistant", "tool"]
+Format = Literal["chat", "responses", "messages", "gemini"]
+"""The four wire formats: chat completions, OpenAI Responses, Anthropic messages, Gemini generateContent."""
+Finish = Literal["stop", "length", "tool_calls", "content_filter", "continue", "error", "other"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+CacheMode = Literal["on", "refresh", "off"]
+CacheStatus = Literal["HIT", "SEMANTIC HIT", "MISS", "SEMANTIC MISS", "REFRESH", "DISABLED"]
+CostSource = Literal["provider", "genai-prices", "table", "free", "estimate", "unpriced", "none"]
+"""Where a cost came from. `estimate`: the outcome is unknown, so the worst case counts. `none`: nothing was sent."""
+
+
+def nusd(usd: Decimal | float | str) -> int:
+    """`usd` in billionths of a dollar, rounded half up once."""
+    return int((Decimal(str(usd)) * NUSD_PER_USD).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def usd(amount_nusd: int) -> float:
+    """Dollars, for people and JSON only; never for arithmetic."""
+    return amount_nusd / NUSD_PER_USD
+
+
+# --- What is asked -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image: either an https `url`, or base64 `data` with its `media_type` ("image/png")."""
+
+    url: str = ""
+    data: str = ""
+    media_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants a tool run. `arguments` is the JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What the tool call `call_id` returned. `name` is the tool's (Gemini needs it)."""
+
+    call_id: str
+    name: str
+    content: str
+    is_error: bool = False
+
+
+Part = Text | Image | ToolCall | ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `provider_state` is what the provider that wrote an assistant turn needs to see again
+
+    (thinking signatures, reasoning details): opaque JSON from `Answer.provider_state`, sent back unchanged,
+    and only to an adapter that recognises it.
+    """
+
+    role: Role
+    parts: tuple[Part, ...]
+    provider_state: str = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call. `parameters` is its JSON Schema."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Who asks, and so whose budget and whose cache. Comes from access control, never from a request's text."""
+
+    access_key: str = "local"
+    user: str = ""
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest:
+    """One request, as every stage sees it. None means "not set by the caller"."""
+
+    messages: tuple[Message, ...]
+    task: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    fallback_providers: tuple[str, ...] | None = None
+    max_retries: int | None = None
+    """Further attempts at one deployment after its first."""
+    max_tokens: int = 4096
+    """Longest answer to pay for, thinking included."""
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    response_schema: Mapping[str, object] | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"
+    """Either "auto", "none", "required", or the name of a tool."""
+    effort: Effort | None = None
+    web_search: bool = False
+    strict_params: bool = False
+    """Refuse a deployment that cannot take a parameter the caller set, instead of leaving it out."""
+    cache: CacheMode = "on"
+    max_cost_nusd: int | None = None
+    """The most all attempts together may cost."""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    trace_id: str = ""
+    scope: Scope = Scope()
+
+    @property
+    def system(self) -> str:
+        return "\n\n".join(message.text for message in self.messages if message.role == "system")
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """The conversation without its system messages."""
+        return tuple(message for message in self.messages if message.role != "system")
+
+
+# --- What comes back ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one attempt in disjoint buckets, whatever the provider's own counting.
+
+    `reported_total` is the provider's own grand total, kept to check the buckets against.
+    """
+
+    input_fresh: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    """Written to the provider's cache for 5 minutes, or without a stated time."""
+    cache_write_1h: int = 0
+    output: int = 0
+    """Visible output, reasoning excluded."""
+    reasoning: int = 0
+    searches: int = 0
+    """Server-side web searches, billed apart from tokens."""
+    reported_total: int | None = None
+
+    @property
+    def input_total(self) -> int:
+        return self.input_fresh + self.cache_read + self.cache_write + self.cache_write_1h
+
+    @property
+    def output_total(self) -> int:
+        return self.output + self.reasoning
+
+    @property
+    def mismatch(self) -> int:
+        """The provider's total less our buckets' sum; 0 when they agree or it names no total."""
+        return 0 if self.reported_total is None else self.reported_total - self.input_total - self.output_total
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    url: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one provider answered, in common terms. `usage` is None when it sent none (so: estimate it)."""
+
+    text: str
+    finish: Finish = "stop"
+    usage: Usage | None = None
+    model: str = ""
+    """The model id the provider says it used; empty when it names none."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    cost_nusd: int | None = None
+    """What the provider itself says it charges."""
+    provider_state: str = ""
+    provider_request_id: str = ""
+    retires: str = ""
+    """The day this model ends, where the answer says so (ISO date)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One call to one deployment, as the result's trail, the log and the metrics show it."""
+
+    attempt_id: str
+    request_id: str
+    trace_id: str
+    number: int
+    """1 for the first attempt of its request."""
+    deployment: str
+    provider: str
+    model: str
+    outcome: str
+    """Either "ok", or the code of the error."""
+    status: int | None
+    cost_nusd: int
+    cost_source: CostSource
+    latency_ms: int
+    waited_ms: int
+    """Slept before it (backoff, Retry-After)."""
+    first_token_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """An answer with its story: who wrote it, what it cost, whether it was cached, and why this route."""
+
+    request_id: str
+    trace_id: str
+    answer: Answer
+    task: str
+    provider: str
+    model: str
+    """Our name of the model; `answer.model` is the provider's."""
+    reason: str
+    """Why this deployment was on the route."""
+    cost_nusd: int
+    """All attempts of this request, failed ones included. 0 for a hit."""
+    cost_source: CostSource
+    cache: CacheStatus
+    cache_entry: str = ""
+    cache_age_ms: int | None = None
+    saved_nusd: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the caller should know: a renamed model, a parameter left out, an estimate."""
+    redactions: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How many of each kind the guard replaced: {"ssn": 1}."""
+    latency_ms: int = 0
+
+
+# --- The catalog -------------------------------------------------------------------------------------------
+
+
+class Row(BaseModel):
+    """A row of the catalog. Values stay out of errors: a mistyped line may hold a key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    source: str = ""
+    checked: dt.date | None = None
+
+
+Rate = Annotated[Decimal, Field(ge=0, le=100_000)]
+
+
+class Price(Row):
+    """US dollars per million tokens from `since` on. A change is a new row; an old one is never rewritten."""
+
+    since: dt.date = dt.date(2000, 1, 1)
+    input: Rate
+    output: Rate
+    cache_read: Rate | None = None
+    """None: cached input is charged as fresh input."""
+    cache_write: Rate | None = None
+    cache_write_1h: Rate | None = None
+    above_tokens: int | None = None
+    """Prompts longer than this pay the factors below on the whole request."""
+    above_input_factor: Rate = Decimal(1)
+    above_output_factor: Rate = Decimal(1)
+    search: Rate = Decimal(0)
+    """US dollars per 1,000 server-side searches."""
+
+
+class Offer(Row):
+    """A model at one provider: the provider's id for it, what it costs there, and where it differs."""
+
+    id: str
+    prices: tuple[Price, ...] = ()
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+
+
+class Model(Row):
+    """A model: its limits and what it accepts, wherever it is served. `name` is the table's key."""
+
+    name: str = ""
+    context_tokens: int = Field(128_000, gt=0)
+    max_output_tokens: int = Field(8_192, gt=0)
+    sampling: Literal["yes", "no", "effort_none"] = "yes"
+    """Takes temperature and top_p: always, never, or only with reasoning effort "none"."""
+    stop: bool = True
+    tools: bool = True
+    forced_tools: bool = True
+    json_schema: bool = True
+    images: bool = False
+    efforts: tuple[Effort, ...] = ()
+    """Reasoning efforts it accepts; empty: it has no such control."""
+    thinks: Literal["no", "default", "always"] = "no"
+    """Reasons before it answers: only if asked, unless told not to, or always."""
+    tools_need_responses: bool = False
+    """Function tools with reasoning are refused on chat completions (OpenAI, gpt-5.4 and later)."""
+    web_search: bool = False
+    strength: int = Field(2, ge=1, le=5)
+    """1 small and cheap ... 5 the strongest there is. A price list is not a quality ranking, so it is said here."""
+    retires: dt.date | None = None
+    at: dict[str, Offer] = Field(default_factory=dict[str, Offer])
+
+
+class Provider(Row):
+    """A company's API, or a local server. `name` is the table's key. Defaults are OpenAI's chat completions."""
+
+    name: str = ""
+    title: str = ""
+    format: Format = "chat"
+    base_url: str
+    """Up to and without the format's own path; from configuration only, never from a request."""
+    path: str = ""
+    """Replaces the format's own path ("/chat/completions", "/responses", "/v1/messages", ...)."""
+    key_env: tuple[str, ...] = ()
+    """Variables that may hold the key, the first one set wins. Empty: no key is needed."""
+    local: bool = False
+    """A server on this machine: free, no key."""
+    enabled: bool = True
+    headers: dict[str, str] = Field(default_factory=dict[str, str])
+    """Sent with every call; never a key."""
+    api_version: str = ""
+    responses: bool = False
+    """Also serves /responses, for what chat completions cannot do there."""
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
+    effort_style: Literal["reasoning_effort", "reasoning", "thinking", "none"] = "none"
+    """How chat completions take a reasoning effort: OpenAI's field, OpenRouter's, DeepSeek's, or not at all."""
+    schema_style: Literal["json_schema", "json_object", "none"] = "json_schema"
+    search_style: Literal["openrouter", "responses", "anthropic", "google", "perplexity", "none"] = "none"
+    stream_usage: bool = False
+    """Sends usage in a stream only when asked (stream_options.include_usage)."""
+    returns_reasoning: bool = False
+    """Wants `reasoning_content` back on assistant turns (DeepSeek while thinking)."""
+    max_stop: int = 4
+    max_temperature: float = 2.0
+    models_path: str = "/models"
+    """Lists the models (free), below `base_url`."""
+    probe_path: str = ""
+    """A free call that also checks the key; empty: `models_path`."""
+    prices_id: str = ""
+    """This provider's id in genai-prices; empty: the same name."""
+    models: dict[str, str] = Field(default_factory=dict[str, str])
+    """Task -> model to use here when the route falls back to this provider; "default" serves the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A model at a provider: what an attempt calls."""
+
+    provider: Provider
+    model: Model
+    offer: Offer
+
+    @property
+    def key(self) -> str:
+        """The provider's name, then its own id for the model: "openrouter/openai/gpt-6-luna"."""
+        return f"{self.provider.name}/{self.offer.id}"
+
+    @property
+    def context_tokens(self) -> int:
+        return self.offer.context_tokens or self.model.context_tokens
+
+    @property
+    def max_output_tokens(self) -> int:
+        return self.offer.max_output_tokens or self.model.max_output_tokens
+
+
+# --- The plan ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A deployment on the route, and why it stands where it stands."""
+
+    deployment: Deployment
+    reason: str
+    worst_nusd: int
+    """The most one attempt can cost: what is held before it is sent."""
+    expected_nusd: int
+    """At the prompt's likely length and a typical answer."""
+    health: str = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A deployment that is not on the route, and why."""
+
+    deployment: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Deployments in the order they will be asked. The same inputs give the same plan."""
+
+    task: str
+    task_reason: str
+    strategy: str
+    route: tuple[Candidate, ...]
+    excluded: tuple[Exclusion, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+# --- The wire ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """One HTTP request, ready to send. The key is in `headers` only, never in `url` or `body`.
+
+    `notes` says what was left out or changed because this deployment does not take it.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = None
+    """None: a GET."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WireResponse:
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One server-sent event: `event` is its name ("" if unnamed), `data` its joined data lines."""
+
+    event: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model as a provider's own list shows it."""
+
+    id: str
+    retires: str = ""
+    """ISO date, where the list announces one."""
+    retired: bool = False
+    replacement: str = ""
+    context_tokens: int | None = None
