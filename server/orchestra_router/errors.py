@@ -34,7 +34,7 @@ from typing import ClassVar, Literal
 from orchestra_router.types import Usage
 
 Cools = Literal["nothing", "provider", "key", "deployment"]
-Money = Literal["release", "uncertain", "usage"]
+Money = Literal["release", "uncertain"]
 FallsBack = Literal["next", "larger_context", "no"]
 
 
@@ -102,7 +102,7 @@ class ProviderError(RouterError):
     cools: ClassVar[Cools] = "deployment"
     """What is set aside for a while."""
     money: ClassVar[Money] = "release"
-    """What the hold becomes: freed, kept at the estimate, or settled at the usage the provider sent, if any."""
+    """What the hold becomes when the provider sent no usage: freed, or kept at the estimate."""
     summary: ClassVar[str] = "failed"
 
     def __init__(
@@ -168,14 +168,14 @@ class ReadTimeout(ServerFailed):
 class InvalidAnswer(ProviderError):
     code = "invalid_answer"
     retryable = True
-    money = "usage"
+    money = "uncertain"
     summary = "answered with something that is not an answer"
 
 
 class StreamBroken(ProviderError):
     code = "stream_broken"
     falls_back = "no"
-    money = "usage"
+    money = "uncertain"
     summary = "broke off in the middle of its answer"
 
 
@@ -213,7 +213,6 @@ class ContextTooLong(ProviderError):
     code = "context_too_long"
     falls_back = "larger_context"
     cools = "nothing"
-    money = "usage"
     summary = "cannot read a prompt this long"
 
 
@@ -221,7 +220,6 @@ class ContentRefused(ProviderError):
     code = "content_refused"
     falls_back = "no"
     cools = "nothing"
-    money = "usage"
     summary = "refused the content under its policy"
 
 

@@ -140,6 +140,8 @@ class CompletionRequest:
     """The most all attempts together may cost."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     trace_id: str = ""
+    request_id: str = ""
+    """Chosen by whoever wants to name the request before it is answered; the router makes one when empty."""
     scope: Scope = Scope()
 
     @property
@@ -304,14 +306,16 @@ class Offer(Row):
     prices: tuple[Price, ...] = ()
     context_tokens: int | None = None
     max_output_tokens: int | None = None
+    images: bool | None = None
+    """Whether images are read here; None: as the model's row says."""
 
 
 class Model(Row):
     """A model: its limits and what it accepts, wherever it is served. `name` is the table's key."""
 
     name: str = ""
-    context_tokens: int = Field(128_000, gt=0)
-    max_output_tokens: int = Field(8_192, gt=0)
+    context_tokens: int = Field(default=128_000, gt=0)
+    max_output_tokens: int = Field(default=8_192, gt=0)
     sampling: Literal["yes", "no", "effort_none"] = "yes"
     """Takes temperature and top_p: always, never, or only with reasoning effort "none"."""
     stop: bool = True
@@ -326,7 +330,7 @@ class Model(Row):
     tools_need_responses: bool = False
     """Function tools with reasoning are refused on chat completions (OpenAI, gpt-5.4 and later)."""
     web_search: bool = False
-    strength: int = Field(2, ge=1, le=5)
+    strength: int = Field(default=2, ge=1, le=5)
     """1 small and cheap ... 5 the strongest there is. A price list is not a quality ranking, so it is said here."""
     retires: dt.date | None = None
     at: dict[str, Offer] = Field(default_factory=dict[str, Offer])
@@ -361,6 +365,8 @@ class Provider(Row):
     """Sends usage in a stream only when asked (stream_options.include_usage)."""
     returns_reasoning: bool = False
     """Wants `reasoning_content` back on assistant turns (DeepSeek while thinking)."""
+    tools_are_strict: bool = False
+    """Takes a function's schema strictly unless told not to (OpenAI on Responses)."""
     max_stop: int = 4
     max_temperature: float = 2.0
     models_path: str = "/models"
@@ -474,3 +480,16 @@ class ListedModel:
     retired: bool = False
     replacement: str = ""
     context_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What a free look at one provider found."""
+
+    provider: str
+    error: str = ""
+    """The code of what went wrong; "" when the provider answered and took the key."""
+    message: str = ""
+    latency_ms: int = 0
+    models: tuple[ListedModel, ...] = ()
+    """Its own list; () where it keeps none, or when it could not be read."""

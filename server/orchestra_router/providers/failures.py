@@ -1,7 +1,8 @@
 """Which error an answer is: one table for all providers.
 
 Machine-readable codes decide first, because the status alone does not (out of money arrives as 429 at two
-vendors); then the status. A vendor's prose never decides: it changes without notice.
+vendors); then the status. A vendor's prose never decides: it changes without notice. Codes are from the vendors' own
+lists of errors (2026-11); one that is not here leaves the decision to the status.
 """
 
 import datetime as dt
@@ -11,6 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from orchestra_router import errors
 from orchestra_router.errors import ProviderError
+from orchestra_router.providers.wire import JsonObject, as_count, as_object, as_text
 from orchestra_router.types import Usage
 
 BY_CODE: Mapping[str, type[ProviderError]] = {
@@ -22,11 +24,17 @@ BY_CODE: Mapping[str, type[ProviderError]] = {
     "contract_spend_limit_reached": errors.OutOfMoney,
     "billing_error": errors.OutOfMoney,
     "payment_required": errors.OutOfMoney,
+    "openrouter_credits": errors.OutOfMoney,
+    "openrouter_key_limit": errors.OutOfMoney,  # this and the next two are 403s
+    "openrouter_workspace_budget": errors.OutOfMoney,
+    "openrouter_guardrail_budget": errors.OutOfMoney,
+    "personal-team-blocked:spending-limit": errors.OutOfMoney,  # xAI, a 403
     # rate
     "rate_limit_exceeded": errors.RateLimited,
     "rate_limit_error": errors.RateLimited,
     "ramp_limit_exceeded": errors.RateLimited,
     "slow_down": errors.RateLimited,
+    "too_many_requests": errors.RateLimited,
     "RESOURCE_EXHAUSTED": errors.RateLimited,
     "openrouter_in_flight_budget": errors.RateLimited,
     # the provider's trouble
@@ -47,6 +55,7 @@ BY_CODE: Mapping[str, type[ProviderError]] = {
     "context_length_exceeded": errors.ContextTooLong,
     "token_limit_exceeded": errors.ContextTooLong,
     "exceed_context_size_error": errors.ContextTooLong,
+    "string_too_long": errors.ContextTooLong,
     "content_policy_violation": errors.ContentRefused,
     "content_filter": errors.ContentRefused,
     "refusal": errors.ContentRefused,
@@ -64,7 +73,26 @@ BY_CODE: Mapping[str, type[ProviderError]] = {
     "permission_error": errors.PermissionRefused,
     "permission_denied": errors.PermissionRefused,
     "PERMISSION_DENIED": errors.PermissionRefused,
+    "FAILED_PRECONDITION": errors.PermissionRefused,  # Gemini's 400 for a region or an account without billing
+    "organization_on_hold": errors.PermissionRefused,  # Anthropic, a 400
+    # the request
+    "invalid_request_error": errors.BadRequest,
+    "invalid_request": errors.BadRequest,
+    "invalid_prompt": errors.BadRequest,
+    "invalid_image": errors.BadRequest,
+    "payload_too_large": errors.BadRequest,
+    "precondition_failed": errors.BadRequest,
+    "unprocessable": errors.BadRequest,
+    "INVALID_ARGUMENT": errors.BadRequest,
 }
+
+VAGUE = frozenset(
+    {"RESOURCE_EXHAUSTED", "api_error", "invalid_request", "invalid_request_error", "server", "server_error"}
+    | {"INVALID_ARGUMENT"}
+)
+"""Codes that come beside many statuses (DeepSeek calls a bad key `invalid_request_error`, Ollama everything
+`api_error`; Gemini's `RESOURCE_EXHAUSTED` is a 402 when the account is empty): they decide only inside a 200 or a
+stream, where no status does."""
 
 BY_STATUS: Mapping[int, type[ProviderError]] = {
     401: errors.AuthFailed,
@@ -95,12 +123,13 @@ def classify(
 
     `retry_after_s` is a delay the body named; otherwise the headers (names in lower case) are read.
     """
-    kind = next((BY_CODE[code] for code in codes if code in BY_CODE), None) or _by_status(status)
-    if retry_after_s is None and headers is not None:
+    deciding = next((code for code in codes if code in BY_CODE and (status < 400 or code not in VAGUE)), None)
+    kind = BY_CODE[deciding] if deciding else _by_status(status)
+    if retry_after_s is None and headers is not None and kind.retryable:
         retry_after_s = retry_after(headers, now_ms=now_ms)
     return kind(
         status=status,
-        provider_code=safe_code(codes[0]) if codes else "",
+        provider_code=deciding or next((code for code in codes if safe_code(code)), ""),
         retry_after_s=retry_after_s,
         usage=usage,
         cost_nusd=cost_nusd,
@@ -110,61 +139,88 @@ def classify(
 def _by_status(status: int) -> type[ProviderError]:
     if status in BY_STATUS:
         return BY_STATUS[status]
+    if status < 400:  # says that it succeeded, and did not
+        return errors.InvalidAnswer
     return errors.ServerFailed if status >= 500 else errors.BadRequest
 
 
 def safe_code(code: str) -> str:
-    """`code` if it looks like one, else "": nothing a stranger wrote as prose reaches a message or a log."""
-    return code if re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", code) else ""
+    """`code` if it looks like one, else "": nothing a stranger wrote as prose reaches a message or a log.
+
+    Digits are not let through: codes do without them, and keys do not.
+    """
+    return code if re.fullmatch(r"[A-Za-z_.:-]{1,64}", code) else ""
+
+
+def error_in(body: JsonObject, *, usage: Usage | None = None, cost_nusd: int | None = None) -> ProviderError:
+    """The error that an OpenAI-style body carries although its status was a success."""
+    error = as_object(body.get("error")) or body
+    # OpenRouter's code is the status that this answer should have had.
+    code = as_count(error.get("code")) or 0
+    status = code if 400 <= code <= 599 else 200
+    return classify(status, codes=error_codes(body), usage=usage, cost_nusd=cost_nusd)
+
+
+def error_codes(body: JsonObject) -> tuple[str, ...]:
+    """The machine-readable codes in an OpenAI-style error body, most telling first.
+
+    `error` is an object; or a sentence, with `code` beside it (xAI); or its fields stand at the top (vLLM).
+    """
+    error = as_object(body.get("error")) or body
+    metadata = as_object(error.get("metadata"))
+    found = (metadata.get("limit_source"), metadata.get("error_type"), error.get("code"), error.get("type"))
+    return tuple(filter(None, map(as_text, found)))
 
 
 def retry_after(headers: Mapping[str, str], *, now_ms: int) -> float | None:
     """Seconds to wait, from whichever header says so; None if none does. Never negative.
 
-    `retry-after-ms` before `retry-after` (seconds or an HTTP date), then the latest reset of a rate limit
-    that is used up: OpenAI's durations ("6m0s"), Anthropic's RFC 3339 times, plain seconds.
+    `retry-after-ms` before `retry-after` (seconds or a date), then the latest reset of a rate limit that is used
+    up: OpenAI's durations ("6m0s"), Anthropic's RFC 3339 times, OpenRouter's epoch milliseconds, plain seconds.
     """
     if (ms := _number(headers.get("retry-after-ms"))) is not None:
         return max(0.0, ms / 1000)
-    if value := headers.get("retry-after"):
-        if (seconds := _number(value)) is not None:
-            return max(0.0, seconds)
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=dt.UTC)
-        return max(0.0, when.timestamp() - now_ms / 1000)
+    if (wait := _wait(headers.get("retry-after"), now_ms=now_ms)) is not None:
+        return wait
     waits = [
         wait
         for name, value in headers.items()
         if "ratelimit" in name and "remaining" in name and _number(value) == 0
-        if (wait := _reset(headers.get(_reset_name(name)), now_ms=now_ms)) is not None
+        # OpenAI puts the kind last (-remaining-requests), Anthropic first (-requests-remaining).
+        if (wait := _wait(headers.get(name.replace("remaining", "reset")), now_ms=now_ms)) is not None
     ]
     return max(waits, default=None)
 
 
-def _reset_name(name: str) -> str:
-    """OpenAI puts the kind last (-remaining-requests), Anthropic first (-requests-remaining)."""
-    return name.replace("remaining", "reset")
-
-
-def _reset(value: str | None, *, now_ms: int) -> float | None:
+def _wait(value: str | None, *, now_ms: int) -> float | None:
+    """Seconds from now, for a number, a duration or a moment; None for anything else."""
     if value is None:
         return None
     if (seconds := _number(value)) is not None:
-        # A large number is a moment (epoch seconds or milliseconds), a small one a wait.
-        if seconds > 1e11:
-            return max(0.0, (seconds - now_ms) / 1000)
-        return max(0.0, seconds - now_ms / 1000) if seconds > 1e8 else max(0.0, seconds)
-    if parts := re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", value):
-        unit = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-        return sum(float(number) * unit[name] for number, name in parts)
-    try:
-        return max(0.0, dt.datetime.fromisoformat(value).timestamp() - now_ms / 1000)
-    except ValueError:
-        return None
+        if seconds > 1e11:  # epoch milliseconds
+            seconds = (seconds - now_ms) / 1000
+        elif seconds > 1e8:  # epoch seconds
+            seconds -= now_ms / 1000
+        return max(0.0, seconds)
+    if re.fullmatch(rf"(?:{_STEP}){{1,5}}", value):
+        return sum(float(number) * _UNIT_S[unit] for number, unit in re.findall(_STEP, value))
+    moment = _moment(value)
+    return None if moment is None else max(0.0, moment.timestamp() - now_ms / 1000)
+
+
+_STEP = r"(\d{1,9}(?:\.\d{1,9})?)(ms|d|h|m|s)"
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _moment(value: str) -> dt.datetime | None:
+    """An RFC 3339 time or an HTTP date; UTC where it names no zone."""
+    for parse in (dt.datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            moment = parse(value)
+        except (ValueError, OverflowError):
+            continue
+        return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    return None
 
 
 def _number(value: str | None) -> float | None:

@@ -1,0 +1,419 @@
+"""Chat completions: OpenRouter, OpenAI, DeepSeek, Together, xAI, local servers, and whatever else speaks it.
+
+Vendors differ in the fields of `Provider` and `Model` only; an answer is read by what it holds, not by who sent it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestra_router.errors import InvalidAnswer, InvalidRequest, ProviderError, StreamBroken
+from orchestra_router.providers import openai_common
+from orchestra_router.providers.failures import error_in
+from orchestra_router.providers.openai_common import (
+    arguments_text,
+    assistant_text,
+    bearer_headers,
+    citations,
+    image_url,
+    named_schema,
+    reported_cost,
+    result_text,
+    system_text,
+    tool_call,
+)
+from orchestra_router.providers.params import Params, fit
+from orchestra_router.providers.wire import (
+    JsonObject,
+    as_count,
+    as_list,
+    as_object,
+    as_objects,
+    as_text,
+    disjoint_usage,
+    dump,
+    encode,
+    first_object,
+    parse_object,
+)
+from orchestra_router.types import (
+    Answer,
+    Citation,
+    CompletionRequest,
+    Deployment,
+    Finish,
+    Image,
+    Message,
+    Provider,
+    StreamEvent,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Usage,
+    WireRequest,
+)
+
+FINISH: Mapping[str, Finish] = {
+    "stop": "stop",
+    "eos": "stop",  # Together
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "error": "error",  # OpenRouter
+    "insufficient_system_resource": "error",  # DeepSeek
+}
+MAY_BE_EMPTY = frozenset[Finish]({"length", "content_filter"})
+"""An answer without text that ended so is still an answer: it was cut off, or refused."""
+
+
+# --- Asking ------------------------------------------------------------------------------------------------
+
+
+def build_request(
+    deployment: Deployment, request: CompletionRequest, *, api_key: str, stream: bool = False
+) -> WireRequest:
+    provider = deployment.provider
+    params = fit(deployment, request)
+    if request.web_search and provider.search_style != "openrouter":
+        raise InvalidRequest(f"web_search: {deployment.key} cannot search the web over chat completions")
+    body = {
+        "model": deployment.offer.id,
+        "messages": _messages(deployment, request, params),
+        provider.max_tokens_field: params.max_tokens,
+    }
+    body |= _optional(deployment, params) | _tools(request) | _response_format(provider, request)
+    if stream:
+        body |= {"stream": True}
+        body |= {"stream_options": {"include_usage": True}} if provider.stream_usage else {}
+    return WireRequest(
+        url=f"{provider.base_url.rstrip('/')}{provider.path or '/chat/completions'}",
+        headers=bearer_headers(provider, api_key) | {"content-type": "application/json"},
+        body=encode(body),
+        notes=params.notes,
+    )
+
+
+def _optional(deployment: Deployment, params: Params) -> dict[str, object]:
+    body: dict[str, object] = {}
+    if params.temperature is not None:
+        body["temperature"] = params.temperature
+    if params.top_p is not None:
+        body["top_p"] = params.top_p
+    if params.stop:
+        body["stop"] = list(params.stop)
+    if params.effort is not None:
+        match deployment.provider.effort_style:
+            case "reasoning":
+                body["reasoning"] = {"effort": params.effort}
+            case "thinking" if params.effort == "none":
+                body["thinking"] = {"type": "disabled"}
+            case "thinking":
+                body |= {"thinking": {"type": "enabled"}, "reasoning_effort": params.effort}
+            case _:
+                body["reasoning_effort"] = params.effort
+    return body
+
+
+def _tools(request: CompletionRequest) -> dict[str, object]:
+    tools = [_function(tool) for tool in request.tools]
+    if request.web_search:
+        tools.append({"type": "openrouter:web_search"})
+    body: dict[str, object] = {"tools": tools} if tools else {}
+    if request.tools and request.tool_choice != "auto":
+        named = request.tool_choice not in {"none", "required"}
+        choice = {"type": "function", "function": {"name": request.tool_choice}} if named else request.tool_choice
+        body["tool_choice"] = choice
+    return body
+
+
+def _function(tool: Tool) -> dict[str, object]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
+
+
+def _response_format(provider: Provider, request: CompletionRequest) -> dict[str, object]:
+    if request.response_schema is None:
+        return {}
+    if provider.schema_style == "json_object":
+        return {"response_format": {"type": "json_object"}}
+    return {"response_format": {"type": "json_schema", "json_schema": named_schema(request.response_schema)}}
+
+
+def _messages(deployment: Deployment, request: CompletionRequest, params: Params) -> list[dict[str, object]]:
+    system = system_text(deployment.provider, request)
+    messages: list[dict[str, object]] = [{"role": "system", "content": system}] if system else []
+    for turn in request.turns:
+        if turn.role == "assistant":
+            messages.append(_assistant(turn) | _returned_reasoning(deployment, params, turn))
+        else:
+            messages += _tool_results(turn)
+            messages += _user(turn)
+    return messages
+
+
+def _user(turn: Message) -> list[dict[str, object]]:
+    parts = [part for part in turn.parts if not isinstance(part, ToolResult)]
+    if not parts:
+        return []
+    if all(isinstance(part, Text) for part in parts):
+        return [{"role": "user", "content": turn.text}]
+    return [{"role": "user", "content": [_content_part(part) for part in parts]}]
+
+
+def _content_part(part: Text | Image | ToolCall) -> dict[str, object]:
+    match part:
+        case Text(text):
+            return {"type": "text", "text": text}
+        case Image():
+            return {"type": "image_url", "image_url": {"url": image_url(part)}}
+        case ToolCall():
+            raise InvalidRequest("messages: only an assistant turn can call a tool; give that turn role 'assistant'")
+
+
+def _tool_results(turn: Message) -> list[dict[str, object]]:
+    results = [part for part in turn.parts if isinstance(part, ToolResult)]
+    return [{"role": "tool", "tool_call_id": result.call_id, "content": result_text(result)} for result in results]
+
+
+def _assistant(turn: Message) -> dict[str, object]:
+    calls = [
+        {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
+        for part in turn.parts
+        if isinstance(part, ToolCall)
+    ]
+    text = assistant_text(turn)
+    if not calls:
+        return {"role": "assistant", "content": text}
+    return {"role": "assistant", "content": text or None, "tool_calls": calls}
+
+
+def _returned_reasoning(deployment: Deployment, params: Params, turn: Message) -> dict[str, object]:
+    """What the provider wants to see again of its own thoughts, from the state that `_state` made."""
+    state = _read_state(turn.provider_state)
+    returned: dict[str, object] = {}
+    if deployment.provider.returns_reasoning and _thinks(deployment, params):
+        # It refuses any assistant turn without, also one that somebody else wrote; a blank is enough.
+        returned["reasoning_content"] = state.get("reasoning_content") or " "
+    if deployment.provider.effort_style == "reasoning" and "reasoning_details" in state:
+        returned["reasoning_details"] = state["reasoning_details"]
+    return returned
+
+
+def _thinks(deployment: Deployment, params: Params) -> bool:
+    return deployment.model.thinks != "no" if params.effort is None else params.effort != "none"
+
+
+# --- The answer --------------------------------------------------------------------------------------------
+
+
+def parse_response(body: bytes) -> Answer:
+    return _answer(parse_object(body))
+
+
+def _answer(reply: JsonObject) -> Answer:
+    usage, cost_nusd = _usage(as_object(reply.get("usage"))), reported_cost(as_object(reply.get("usage")))
+    choice = first_object(reply.get("choices"))
+    for carrier in (reply, choice):
+        if carrier.get("error"):
+            raise error_in(carrier, usage=usage, cost_nusd=cost_nusd)
+    message = as_object(choice.get("message"))
+    text = _text(message.get("content"))
+    calls = _tool_calls(message)
+    finish = _finish(as_text(choice.get("finish_reason")), calls)
+    if refusal := as_text(message.get("refusal")):
+        text, finish = text or refusal, "content_filter"
+    if not choice or not (text.strip() or calls or finish in MAY_BE_EMPTY):
+        raise InvalidAnswer(status=200, usage=usage, cost_nusd=cost_nusd)
+    return Answer(
+        text=text,
+        finish=finish,
+        usage=usage,
+        model=as_text(reply.get("model")),
+        tool_calls=calls,
+        citations=_citations(reply, message),
+        cost_nusd=cost_nusd,
+        provider_state=_state(message),
+        provider_request_id=as_text(reply.get("id")),
+    )
+
+
+def _text(content: object) -> str:
+    """Content is a string, or a list of parts of which some are text, or null."""
+    parts = as_objects(content)
+    return as_text(content) or "".join(as_text(part.get("text")) for part in parts if part.get("type") == "text")
+
+
+def _finish(reason: str, calls: tuple[ToolCall, ...]) -> Finish:
+    finish = FINISH.get(reason, "other")
+    # xAI says "" and some local servers "stop" beside tool calls.
+    if calls and finish in {"stop", "other"}:
+        return "tool_calls"
+    return "other" if finish == "tool_calls" and not calls else finish
+
+
+def _tool_calls(message: JsonObject) -> tuple[ToolCall, ...]:
+    return tuple(
+        tool_call(as_text(call.get("id")) or f"call_{number}", function)
+        for number, call in enumerate(as_objects(message.get("tool_calls")))
+        if (function := as_object(call.get("function"))).get("name")
+    )
+
+
+def _citations(reply: JsonObject, message: JsonObject) -> tuple[Citation, ...]:
+    annotated = [as_object(note.get("url_citation")) for note in as_objects(message.get("annotations"))]
+    return citations([*annotated, *as_list(reply.get("citations"))])
+
+
+def _usage(usage: JsonObject) -> Usage | None:
+    read = as_object(usage.get("prompt_tokens_details"))
+    wrote = as_object(usage.get("completion_tokens_details"))
+    return disjoint_usage(
+        as_count(usage.get("prompt_tokens")),
+        as_count(usage.get("completion_tokens")),
+        total=as_count(usage.get("total_tokens")),
+        cached=as_count(read.get("cached_tokens")) or as_count(usage.get("prompt_cache_hit_tokens")) or 0,
+        written=as_count(read.get("cache_write_tokens")) or 0,
+        reasoning=as_count(wrote.get("reasoning_tokens")) or 0,
+    )
+
+
+def _state(message: JsonObject) -> str:
+    """The thoughts to send back, marked as ours; "" if there are none."""
+    state: dict[str, object] = {}
+    if content := as_text(message.get("reasoning_content")):
+        state["reasoning_content"] = content
+    if details := as_objects(message.get("reasoning_details")):
+        state["reasoning_details"] = details
+    return dump({"format": "chat"} | state) if state else ""
+
+
+def _read_state(provider_state: str) -> JsonObject:
+    """What `_state` made, or {} for a state that another format made."""
+    try:
+        state = parse_object(provider_state)
+    except InvalidAnswer:
+        return {}
+    return state if state.get("format") == "chat" else {}
+
+
+# --- The answer in a stream --------------------------------------------------------------------------------
+
+
+def stream_reader() -> "ChatReader":
+    return ChatReader()
+
+
+@dataclass(slots=True)
+class _CallPieces:
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+class ChatReader:
+    """Collects the chunks into the message that a plain answer would have held, and reads that."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._head: dict[str, object] = {}
+        self._texts: list[str] = []
+        """All that was visible, a refusal included."""
+        self._refusals: list[str] = []
+        self._reasoning: list[str] = []
+        self._details: list[dict[str, object]] = []
+        self._annotations: list[object] = []
+        self._calls: list[_CallPieces] = []
+        self._call_at: dict[int, _CallPieces] = {}
+        self._finish_reason = ""
+
+    def feed(self, event: StreamEvent) -> str:
+        if self.done or not event.data.strip():
+            return ""
+        if event.data.strip() == "[DONE]":
+            self.done = True
+            return ""
+        try:
+            chunk = parse_object(event.data)
+        except InvalidAnswer:
+            if self._finish_reason:  # the answer is whole; only its usage was cut off
+                return ""
+            raise self._broken() from None
+        # Usage may come alone, with `choices: []`; whatever a later chunk says replaces the earlier.
+        self._head |= {key: chunk[key] for key in ("id", "model", "usage", "citations") if chunk.get(key)}
+        choice = first_object(chunk.get("choices"))
+        for carrier in (chunk, choice):
+            if carrier.get("error") or event.event == "error":
+                raise self._with_what_came(error_in(carrier))
+        self._finish_reason = as_text(choice.get("finish_reason")) or self._finish_reason
+        return self._add(as_object(choice.get("delta")))
+
+    def finish(self) -> Answer:
+        if not (self.done or self._finish_reason):
+            raise self._broken()
+        message = {
+            "content": "".join(self._texts),
+            "refusal": "".join(self._refusals),
+            "reasoning_content": "".join(self._reasoning),
+            "reasoning_details": self._details,
+            "annotations": self._annotations,
+            "tool_calls": [
+                {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}} for call in self._calls
+            ],
+        }
+        return _answer(self._head | {"choices": [{"finish_reason": self._finish_reason, "message": message}]})
+
+    def _add(self, delta: JsonObject) -> str:
+        refusal = as_text(delta.get("refusal"))
+        text = _text(delta.get("content")) + refusal
+        self._texts.append(text)
+        self._refusals.append(refusal)
+        self._reasoning.append(as_text(delta.get("reasoning_content")))
+        self._annotations += as_list(delta.get("annotations"))
+        for detail in as_objects(delta.get("reasoning_details")):
+            self._add_detail(detail)
+        for piece in as_objects(delta.get("tool_calls")):
+            self._add_call(piece)
+        return text
+
+    def _add_call(self, piece: JsonObject) -> None:
+        index, call_id = as_count(piece.get("index")), as_text(piece.get("id"))
+        if index is None:  # some local servers count nothing: an id starts the next call
+            index = len(self._calls) if call_id else max(0, len(self._calls) - 1)
+        call = self._call_at.get(index)
+        if call is None or (call.id and call_id and call.id != call_id):  # others count every call as 0
+            call = self._call_at[index] = _CallPieces()
+            self._calls.append(call)
+        function = as_object(piece.get("function"))
+        call.id = call.id or call_id
+        call.name = call.name or as_text(function.get("name"))
+        call.arguments += arguments_text(function.get("arguments"))
+
+    def _add_detail(self, piece: JsonObject) -> None:
+        """OpenRouter streams each of its reasoning details in pieces, told apart by type and index."""
+        last = self._details[-1] if self._details else None
+        if not last or "index" not in piece or any(last.get(key) != piece.get(key) for key in ("type", "index")):
+            self._details.append(dict(piece))
+            return
+        for key, value in piece.items():
+            if key in {"text", "summary", "data"}:
+                last[key] = as_text(last.get(key)) + as_text(value)
+            elif value is not None:
+                last[key] = value
+
+    def _broken(self) -> ProviderError:
+        came = any(self._texts) or self._calls
+        return self._with_what_came(StreamBroken() if came else InvalidAnswer())
+
+    def _with_what_came(self, error: ProviderError) -> ProviderError:
+        usage = as_object(self._head.get("usage"))
+        error.usage, error.cost_nusd = _usage(usage), reported_cost(usage)
+        error.partial_text = "".join(self._texts)
+        return error
+
+
+# --- Errors and lists: as everything that follows OpenAI -----------------------------------------------------
+
+parse_error = openai_common.parse_error
+build_list_request = openai_common.build_list_request
+parse_list = openai_common.parse_list
