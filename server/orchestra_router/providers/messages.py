@@ -267,8 +267,7 @@ def _kept(block: JsonObject) -> JsonObject:
 
 
 def _call(block: JsonObject) -> ToolCall:
-    # In a stream it is the text as the model wrote it.
-    arguments = as_text(block.get("input")) or turns.written(block.get("input"))
+    arguments = as_text(block.get("partial_json")) or turns.written(block.get("input"))
     return ToolCall(id=as_text(block.get("id")), name=as_text(block.get("name")), arguments=arguments)
 
 
@@ -362,12 +361,14 @@ class _Growing:
         return ""
 
     def grown(self) -> JsonObject:
-        """The block as a plain answer has it, but for the input of a tool call: that stays as it was written."""
+        """The block as a plain answer has it; the input of a tool call stays `partial_json`, as it was written."""
         written = "".join(self.pieces)
         if self.kind in {"text", "thinking"}:
             self.block[self.kind] = as_text(self.block.get(self.kind)) + written
+        elif self.kind == "tool_use":
+            self.block["partial_json"] = written
         elif written:
-            self.block["input"] = written if self.kind == "tool_use" else parse_json(written)
+            self.block["input"] = parse_json(written)
         if self.citations:
             self.block["citations"] = self.citations
         return self.block

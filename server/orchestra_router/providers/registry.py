@@ -16,5 +16,6 @@ def format_for(deployment: Deployment, request: CompletionRequest) -> Format:
     """The provider's format, or Responses where its chat completions cannot do what is asked."""
     provider, model = deployment.provider, deployment.model
     searches = request.web_search and provider.search_style == "responses"
-    reasons_with_tools = bool(request.tools) and model.tools_need_responses and request.effort != "none"
+    thinks = request.effort != "none" or "none" not in model.efforts
+    reasons_with_tools = bool(request.tools) and model.tools_need_responses and thinks
     return "responses" if provider.responses and (searches or reasons_with_tools) else provider.format
