@@ -1,0 +1,160 @@
+"""The store on SQLite: one file, shared by every process of the user."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+
+from orchestra_router.clock import Clock
+from orchestra_router.errors import StoreError
+from orchestra_router.store import cache, health, ledger, opening, reports
+from orchestra_router.store.base import (
+    CacheEntry,
+    CacheReport,
+    Denied,
+    GroupBy,
+    HealthRow,
+    Hold,
+    Limit,
+    ReportRow,
+    RequestRecord,
+    Settlement,
+    Spent,
+)
+from orchestra_router.store.connection import Connection
+from orchestra_router.store.owner import this_process
+
+T = TypeVar("T")
+
+MOST_CACHE_ENTRIES = 10_000
+RETRY_OPEN_S = 0.02
+
+
+class SqliteStore:
+    """Every method is one hop to the connection's thread, and one transaction. Made by `open`."""
+
+    def __init__(self, connection: Connection, path: Path, *, most_cache_entries: int) -> None:
+        self._connection = connection
+        self._path = path
+        self._most_cache_entries = most_cache_entries
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        clock: Clock,
+        most_cache_entries: int = MOST_CACHE_ENTRIES,
+        busy_timeout_s: float = opening.BUSY_TIMEOUT_S,
+    ) -> "SqliteStore":
+        """Open the database at `path`, creating it and its folder if need be.
+
+        `busy_timeout_s` is how long a write waits for another process's before it fails.
+
+        Raises:
+            StoreError: it cannot be used; the message names the file and the way out, and the file is left as it is.
+        """
+        give_up = clock.monotonic() + busy_timeout_s
+        while True:
+            connection = Connection(lambda: opening.connect(path, busy_timeout_s=busy_timeout_s))
+            try:
+                await connection.start()
+            except sqlite3.Error as error:
+                # SQLite does not wait for the lock that turns the WAL on, when two processes make the file at once.
+                if not opening.is_locked(error) or clock.monotonic() >= give_up:
+                    raise opening.explain(error, path) from error
+            else:
+                return cls(connection, path, most_cache_entries=most_cache_entries)
+            await clock.sleep(RETRY_OPEN_S)
+
+    async def close(self) -> None:
+        """Finish what is queued and close. Closing twice is fine."""
+        if not self._closed:
+            self._closed = True
+            with anyio.CancelScope(shield=True):
+                await self._connection.close()
+
+    # --- ledger ----------------------------------------------------------------------------------------------
+
+    async def hold(self, hold: Hold, limits: Sequence[Limit]) -> Denied | None:
+        return await self._write(lambda db: ledger.hold(db, hold, limits, owner=this_process()))
+
+    async def settle(self, settlement: Settlement) -> bool:
+        return await self._write(lambda db: ledger.settle(db, settlement))
+
+    async def reclaim(self, *, now_ms: int) -> int:
+        return await self._write(lambda db: ledger.reclaim(db, owner=this_process(), now_ms=now_ms))
+
+    async def spent(self, holder: str, period: str) -> Spent:
+        return await self._read(lambda db: ledger.spent(db, holder, period))
+
+    async def alert_once(self, holder: str, period: str, threshold_nusd: int, *, now_ms: int) -> bool:
+        return await self._write(lambda db: ledger.alert_once(db, holder, period, threshold_nusd, now_ms=now_ms))
+
+    # --- cache -----------------------------------------------------------------------------------------------
+
+    async def cached(self, key: str, *, now_ms: int) -> CacheEntry | None:
+        return await self._write(lambda db: cache.cached(db, key, now_ms=now_ms))
+
+    async def keep(self, entry: CacheEntry) -> None:
+        await self._write(lambda db: cache.keep(db, entry, most_entries=self._most_cache_entries))
+
+    async def drop_cached(self, *, entry_id: str | None = None, expired_before_ms: int | None = None) -> int:
+        return await self._write(
+            lambda db: cache.drop_cached(db, entry_id=entry_id, expired_before_ms=expired_before_ms)
+        )
+
+    # --- health ----------------------------------------------------------------------------------------------
+
+    async def health(self) -> tuple[HealthRow, ...]:
+        return await self._read(health.health)
+
+    async def set_aside(self, row: HealthRow) -> None:
+        await self._write(lambda db: health.set_aside(db, row))
+
+    async def restore(self, target: str) -> None:
+        await self._write(lambda db: health.restore(db, target))
+
+    # --- records and reports ---------------------------------------------------------------------------------
+
+    async def record(self, record: RequestRecord) -> None:
+        await self._write(lambda db: reports.record(db, record))
+
+    async def attempts_of(self, request_or_trace_id: str) -> tuple[Mapping[str, object], ...]:
+        return await self._read(lambda db: reports.attempts_of(db, request_or_trace_id))
+
+    async def report(self, *, first_day: str, last_day: str, group_by: GroupBy | None = None) -> tuple[ReportRow, ...]:
+        return await self._read(
+            lambda db: reports.report(db, first_day=first_day, last_day=last_day, group_by=group_by)
+        )
+
+    async def cache_report(self, *, first_day: str, last_day: str) -> CacheReport:
+        return await self._read(lambda db: reports.cache_report(db, first_day=first_day, last_day=last_day))
+
+    async def alerts(self, *, first_day: str, last_day: str) -> tuple[Mapping[str, object], ...]:
+        return await self._read(lambda db: reports.alerts(db, first_day=first_day, last_day=last_day))
+
+    # --- the hop ---------------------------------------------------------------------------------------------
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._explained(self._connection.read, work)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._explained(self._connection.write, work)
+
+    async def _explained(
+        self,
+        run: Callable[[Callable[[sqlite3.Connection], T]], Awaitable[T]],
+        work: Callable[[sqlite3.Connection], T],
+    ) -> T:
+        if self._closed:
+            raise StoreError(f"{self._path} has been closed, because this process is ending.")
+        try:
+            return await run(work)
+        except sqlite3.IntegrityError:
+            raise  # our own code sent a value that the schema refuses; the database is well
+        except sqlite3.Error as error:
+            raise opening.explain(error, self._path) from error

@@ -1,0 +1,127 @@
+"""Holds and settlements with everything filled in but what a test is about; and processes that make them."""
+
+import sqlite3
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from orchestra_router.store.base import AttemptState, Hold, Limit, Period, Settlement
+from orchestra_router.store.migrations import migrate
+from orchestra_router.types import CostSource, Scope, Usage
+
+TODAY = Period("2026-11-23", "2026-11")
+DAY = Limit("global", TODAY.day, 1_000)
+NOW_MS = 1_795_449_600_000
+PROCESS = Path(__file__).with_name("store_process.py")
+
+
+def a_hold(
+    attempt_id: str = "a1",
+    amount_nusd: int = 100,
+    *,
+    request_id: str = "r1",
+    number: int = 1,
+    scope: Scope | None = None,
+    period: Period = TODAY,
+    task: str = "coding",
+    provider: str = "openrouter",
+    model: str = "gpt-6-luna",
+    expires_ms: int = NOW_MS + 60_000,
+) -> Hold:
+    return Hold(
+        attempt_id=attempt_id,
+        request_id=request_id,
+        trace_id=f"trace-of-{request_id}",
+        number=number,
+        scope=scope or Scope(),
+        period=period,
+        task=task,
+        provider=provider,
+        model=model,
+        offer_id=f"openai/{model}",
+        amount_nusd=amount_nusd,
+        created_ms=NOW_MS,
+        expires_ms=expires_ms,
+    )
+
+
+def ended(
+    attempt_id: str = "a1",
+    cost_nusd: int = 60,
+    *,
+    state: AttemptState = "settled",
+    cost_source: CostSource = "table",
+    outcome: str = "ok",
+    usage: Usage | None = None,
+    latency_ms: int = 0,
+) -> Settlement:
+    return Settlement(
+        attempt_id=attempt_id,
+        state=state,
+        cost_nusd=cost_nusd,
+        cost_source=cost_source,
+        outcome=outcome,
+        usage=usage,
+        latency_ms=latency_ms,
+        finished_ms=NOW_MS + 1,
+    )
+
+
+def a_database() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.row_factory = sqlite3.Row
+    migrate(db)
+    return db
+
+
+def sums_of_rows(db: sqlite3.Connection) -> dict[tuple[str, str], tuple[int, int]]:
+    """What `spend` should say, added up in Python from the attempts themselves."""
+    sums: dict[tuple[str, str], tuple[int, int]] = {}
+    rows: Sequence[tuple[str, str, str, str, str, int, int]] = db.execute(
+        "SELECT access_key, user, day, month, state, amount_nusd, cost_nusd FROM attempts"
+    ).fetchall()
+    for access_key, user, day, month, state, amount, cost in rows:
+        spent = cost if state in {"settled", "uncertain"} else 0
+        held = amount if state == "held" else 0
+        for holder in ["global", f"key:{access_key}", *([f"user:{user}"] if user else [])]:
+            for period in (day, month):
+                so_far = sums.get((holder, period), (0, 0))
+                sums[holder, period] = (so_far[0] + spent, so_far[1] + held)
+    return sums
+
+
+def kept_sums(db: sqlite3.Connection) -> dict[tuple[str, str], tuple[int, int]]:
+    return {
+        (holder, period): (spent, held)
+        for holder, period, spent, held in db.execute("SELECT holder, period, spent_nusd, held_nusd FROM spend")
+    }
+
+
+class Child:
+    """A process of store_process.py, ready to go."""
+
+    def __init__(self, process: anyio.abc.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process = process
+        self._stdin = process.stdin
+        self._lines = BufferedByteReceiveStream(process.stdout)
+
+    async def ready(self) -> None:
+        assert await self.says() == "ready"
+
+    async def go(self) -> None:
+        await self._stdin.send(b"\n")
+
+    async def says(self) -> str:
+        return (await self._lines.receive_until(b"\n", 1_000)).decode().strip()
+
+
+@asynccontextmanager
+async def child(part: str, path: Path, *rest: str) -> AsyncGenerator[Child]:
+    async with await anyio.open_process([sys.executable, str(PROCESS), part, str(path), *rest], stderr=None) as process:
+        yield Child(process)

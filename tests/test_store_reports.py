@@ -1,0 +1,148 @@
+"""Where the money went: every total is the sum of attempts."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clocks import FakeClock
+from ledgers import NOW_MS, TODAY, a_hold, ended
+from orchestra_router.store.base import CacheReport, GroupBy, Period, ReportRow, RequestRecord
+from orchestra_router.store.db import SqliteStore
+from orchestra_router.types import CacheStatus, Scope, Usage
+
+YESTERDAY = Period("2026-11-22", "2026-11")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncGenerator[SqliteStore]:
+    store = await SqliteStore.open(tmp_path / "orchestra.db", clock=FakeClock())
+    yield store
+    await store.close()
+
+
+def a_record(request_id: str, cache: CacheStatus = "MISS", *, saved_nusd: int = 0) -> RequestRecord:
+    return RequestRecord(
+        request_id=request_id,
+        trace_id="t1",
+        scope=Scope(),
+        period=TODAY,
+        task="coding",
+        outcome="ok",
+        cache=cache,
+        provider="openrouter",
+        model="gpt-6-luna",
+        cost_nusd=0,
+        saved_nusd=saved_nusd,
+        attempts=0,
+        created_ms=NOW_MS,
+        latency_ms=12,
+        redactions={"ssn": 1},
+        metadata={"app": "demo"},
+    )
+
+
+async def fill(store: SqliteStore) -> None:
+    """Yesterday one call; today one that fell back from xai to deepseek, one of unknown outcome, one in flight."""
+    ada = Scope(user="ada")
+    await store.hold(a_hold("y1", request_id="r0", period=YESTERDAY), [])
+    await store.settle(ended("y1", 500))
+    await store.hold(a_hold("a1", request_id="r1", provider="xai", scope=ada), [])
+    await store.settle(ended("a1", 0, state="released", outcome="model_gone"))
+    await store.hold(a_hold("a2", request_id="r1", number=2, provider="deepseek", scope=ada), [])
+    usage = Usage(input_fresh=10, cache_read=5, cache_write=2, output=20, reasoning=30)
+    await store.settle(ended("a2", 70, usage=usage, latency_ms=300))
+    await store.hold(a_hold("a3", 100, request_id="r2", provider="xai", task="chat"), [])
+    await store.settle(ended("a3", 100, state="uncertain", outcome="timeout", latency_ms=60_000))
+    await store.hold(a_hold("a4", 40, request_id="r3", provider="deepseek"), [])
+
+
+async def test_the_total_of_a_day_counts_attempts_requests_money_and_tokens(store: SqliteStore) -> None:
+    await fill(store)
+
+    total = await store.report(first_day=TODAY.day, last_day=TODAY.day)
+
+    assert total == (
+        ReportRow(
+            group="",
+            requests=3,
+            attempts=4,
+            failed=2,
+            spent_nusd=170,
+            uncertain_nusd=100,
+            uncertain=1,
+            held_nusd=40,
+            input_tokens=17,
+            cached_tokens=5,
+            output_tokens=50,
+            mean_latency_ms=300,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("group_by", "spent"),
+    [
+        ("provider", [("openrouter", 500), ("xai", 100), ("deepseek", 70)]),
+        ("task", [("coding", 570), ("chat", 100)]),
+        ("day", [("2026-11-22", 500), ("2026-11-23", 170)]),
+        ("user", [("", 600), ("ada", 70)]),
+        ("access_key", [("local", 670)]),
+        ("model", [("gpt-6-luna", 670)]),
+    ],
+)
+async def test_a_report_is_grouped_dearest_first(
+    store: SqliteStore, group_by: GroupBy, spent: list[tuple[str, int]]
+) -> None:
+    await fill(store)
+
+    rows = await store.report(first_day=YESTERDAY.day, last_day=TODAY.day, group_by=group_by)
+
+    assert [(row.group, row.spent_nusd) for row in rows] == spent
+
+
+async def test_a_day_without_attempts_has_a_total_of_nothing_and_no_groups(store: SqliteStore) -> None:
+    (total,) = await store.report(first_day="2026-01-01", last_day="2026-01-01")
+    groups = await store.report(first_day="2026-01-01", last_day="2026-01-01", group_by="provider")
+
+    assert (total.attempts, total.spent_nusd) == (0, 0)
+    assert groups == ()
+
+
+async def test_days_outside_the_report_do_not_count(store: SqliteStore) -> None:
+    await fill(store)
+
+    (yesterday,) = await store.report(first_day="2026-11-01", last_day="2026-11-22")
+
+    assert yesterday.spent_nusd == 500
+
+
+async def test_the_cache_report_says_what_the_cache_did_and_saved(store: SqliteStore) -> None:
+    statuses: tuple[CacheStatus, ...] = ("HIT", "SEMANTIC HIT", "MISS", "SEMANTIC MISS", "REFRESH", "DISABLED")
+    for number, status in enumerate(statuses):
+        await store.record(a_record(f"r{number}", status, saved_nusd=10 if "HIT" in status else 0))
+
+    report = await store.cache_report(first_day=TODAY.day, last_day=TODAY.day)
+
+    assert report == CacheReport(requests=6, hits=2, misses=2, saved_nusd=20)
+
+
+async def test_a_request_recorded_twice_counts_once_as_it_ended(store: SqliteStore) -> None:
+    await store.record(replace(a_record("r1"), outcome="running"))
+    await store.record(a_record("r1", "HIT", saved_nusd=10))
+
+    report = await store.cache_report(first_day=TODAY.day, last_day=TODAY.day)
+
+    assert report == CacheReport(requests=1, hits=1, misses=0, saved_nusd=10)
+
+
+async def test_alerts_of_a_day_include_those_of_its_month(store: SqliteStore) -> None:
+    await store.alert_once("global", "2026-11-23", 100, now_ms=NOW_MS)
+    await store.alert_once("global", "2026-11", 2_000, now_ms=NOW_MS + 1)
+    await store.alert_once("global", "2026-11-20", 100, now_ms=NOW_MS - 1)
+    await store.alert_once("global", "2026-10", 2_000, now_ms=NOW_MS - 2)
+
+    alerts = await store.alerts(first_day="2026-11-22", last_day="2026-11-23")
+
+    assert [(alert["period"], alert["threshold_nusd"]) for alert in alerts] == [("2026-11-23", 100), ("2026-11", 2_000)]
