@@ -61,6 +61,8 @@ BY_CODE: Mapping[str, type[ProviderError]] = {
     "refusal": errors.ContentRefused,
     # the model
     "model_not_found": errors.ModelGone,
+    "model_not_available": errors.ModelGone,  # Together, as a 400
+    "invalid_model": errors.ModelGone,  # Perplexity, as a 400
     "not_found_error": errors.ModelGone,
     "not_found": errors.ModelGone,
     "NOT_FOUND": errors.ModelGone,
@@ -121,7 +123,8 @@ def classify(
 ) -> ProviderError:
     """The error that `status` and the machine-readable `codes` (most telling first) stand for.
 
-    `retry_after_s` is a delay the body named; otherwise the headers (names in lower case) are read.
+    `retry_after_s` is a delay the body named; otherwise the headers (names in lower case) are read. Only a code that
+    is in the table is repeated: any other is whatever a stranger wrote, and has been a key before.
     """
     deciding = next((code for code in codes if code in BY_CODE and (status < 400 or code not in VAGUE)), None)
     kind = BY_CODE[deciding] if deciding else _by_status(status)
@@ -129,7 +132,7 @@ def classify(
         retry_after_s = retry_after(headers, now_ms=now_ms)
     return kind(
         status=status,
-        provider_code=deciding or next((code for code in codes if safe_code(code)), ""),
+        provider_code=deciding or next((code for code in codes if code in BY_CODE), ""),
         retry_after_s=retry_after_s,
         usage=usage,
         cost_nusd=cost_nusd,
@@ -142,14 +145,6 @@ def _by_status(status: int) -> type[ProviderError]:
     if status < 400:  # says that it succeeded, and did not
         return errors.InvalidAnswer
     return errors.ServerFailed if status >= 500 else errors.BadRequest
-
-
-def safe_code(code: str) -> str:
-    """`code` if it looks like one, else "": nothing a stranger wrote as prose reaches a message or a log.
-
-    Digits are not let through: codes do without them, and keys do not.
-    """
-    return code if re.fullmatch(r"[A-Za-z_.:-]{1,64}", code) else ""
 
 
 def error_in(body: JsonObject, *, usage: Usage | None = None, cost_nusd: int | None = None) -> ProviderError:

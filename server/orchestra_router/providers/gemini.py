@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from orchestra_router.errors import ContentRefused, InvalidAnswer, InvalidRequest, ProviderError, StreamBroken
 from orchestra_router.providers import params, turns
-from orchestra_router.providers.failures import classify, safe_code
+from orchestra_router.providers.failures import classify
 from orchestra_router.providers.turns import Block
 from orchestra_router.providers.wire import (
     JsonObject,
@@ -290,7 +290,7 @@ class Reader:
         if chunk.get("error"):
             raise self._failed(as_object(chunk["error"]))
         if blocked := as_text(as_object(chunk.get("promptFeedback")).get("blockReason")):
-            raise ContentRefused(provider_code=safe_code(blocked), usage=self._usage)
+            raise ContentRefused(provider_code=_known(blocked), usage=self._usage)
         candidates = as_objects(chunk.get("candidates"))
         return self._add(candidates[0]) if candidates else ""
 
@@ -339,7 +339,7 @@ class Reader:
             provider_request_id=self._response_id,
             retires=self._retires,
         )
-        return turns.checked(answer, reason=safe_code(self._reason))
+        return turns.checked(answer, reason=_known(self._reason))
 
     def _identified(self, part: JsonObject) -> JsonObject:
         """`part`; a call without an id has one made from what is in the answer, so that it is always the same."""
@@ -441,3 +441,8 @@ def parse_list(body: bytes) -> tuple[ListedModel, ...]:
         if (model_id := as_text(model.get("name")).removeprefix("models/"))
         and "generateContent" in as_list(model.get("supportedGenerationMethods") or ["generateContent"])
     )
+
+
+def _known(reason: str) -> str:
+    """`reason` if it is one that we know: only such words are repeated."""
+    return reason if reason in _FINISH else ""

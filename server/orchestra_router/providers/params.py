@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestra_router.errors import InvalidRequest
-from orchestra_router.types import CompletionRequest, Deployment, Effort, Image, Provider
+from orchestra_router.types import CompletionRequest, Deployment, Effort, Image, Provider, ToolCall, ToolResult
 
 Optional = Literal["temperature", "top_p", "stop", "effort"]
 
@@ -39,15 +39,15 @@ def fit(deployment: Deployment, request: CompletionRequest, *, lacks: Collection
     return _Fitting(deployment, request, {*lacks, *_unsayable(deployment.provider)}).params()
 
 
-def _unsayable(provider: Provider) -> Collection[Optional]:
+def _unsayable(provider: Provider) -> Collection[str]:
     """Responses have no `stop`, and Perplexity's no sampling either: it refuses fields that it does not know."""
     if provider.search_style == "perplexity":
-        return ("stop", "temperature", "top_p")
-    return ("stop",) if provider.format == "responses" else ()
+        return ("stop", "temperature", "top_p", *provider.lacks)
+    return ("stop", *provider.lacks) if provider.format == "responses" else provider.lacks
 
 
 class _Fitting:
-    def __init__(self, deployment: Deployment, request: CompletionRequest, lacks: Collection[Optional]) -> None:
+    def __init__(self, deployment: Deployment, request: CompletionRequest, lacks: Collection[str]) -> None:
         self.deployment = deployment
         self.request = request
         self.lacks = lacks
@@ -143,6 +143,8 @@ def _check_what_cannot_be_left_out(deployment: Deployment, request: CompletionRe
     model, key = deployment.model, deployment.key
     if request.tools and not model.tools:
         raise InvalidRequest(f"tools: {key} cannot call tools; choose a model that can")
+    if "tools" in deployment.provider.lacks and _uses_tools(request):
+        raise InvalidRequest(f"tools: they are lost on the way to {key}; choose another provider")
     if request.tools and request.tool_choice not in {"auto", "none"} and not model.forced_tools:
         raise InvalidRequest(f"tool_choice: {key} cannot be made to call a tool; use 'auto' or another model")
     if not model.images and any(isinstance(part, Image) for turn in request.messages for part in turn.parts):
@@ -151,6 +153,11 @@ def _check_what_cannot_be_left_out(deployment: Deployment, request: CompletionRe
         raise InvalidRequest(f"response_schema: {key} cannot be held to a schema; choose a model that can")
     if request.web_search and not _searches(deployment):
         raise InvalidRequest(f"web_search: {key} cannot search the web; choose a deployment that can")
+
+
+def _uses_tools(request: CompletionRequest) -> bool:
+    parts = (part for turn in request.messages for part in turn.parts)
+    return bool(request.tools) or any(isinstance(part, ToolCall | ToolResult) for part in parts)
 
 
 def _follows_a_schema(deployment: Deployment) -> bool:

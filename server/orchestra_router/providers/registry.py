@@ -4,7 +4,28 @@ from importlib import import_module
 from typing import cast
 
 from orchestra_router.providers.base import Adapter
-from orchestra_router.types import CompletionRequest, Deployment, Format
+from orchestra_router.providers.portkey import ThroughPortkey
+from orchestra_router.types import CompletionRequest, Deployment, Format, Provider, WireRequest
+
+
+def build_request(
+    deployment: Deployment, request: CompletionRequest, *, api_key: str, portkey_key: str = "", stream: bool = False
+) -> tuple[Adapter, WireRequest]:
+    """The request to send, and the adapter that reads what comes back.
+
+    `portkey_key` is needed beside `api_key` where Portkey forwards this machine's own provider key.
+
+    Raises:
+        InvalidRequest: as `Adapter.build_request`.
+    """
+    spoken = adapter_for(deployment.provider, format_for(deployment, request), portkey_key=portkey_key)
+    return spoken, spoken.build_request(deployment, request, api_key=api_key, stream=stream)
+
+
+def adapter_for(provider: Provider, wire_format: Format, *, portkey_key: str = "") -> Adapter:
+    """The adapter for calls to `provider` in `wire_format`, through Portkey where its row says so."""
+    spoken = adapter(wire_format)
+    return ThroughPortkey(spoken, portkey_key) if provider.portkey else spoken
 
 
 def adapter(wire_format: Format) -> Adapter:

@@ -1,0 +1,87 @@
+"""What is callable right now: which local servers are up, and what the providers' own free lists say."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import anyio
+
+from orchestra_router.clock import Clock
+from orchestra_router.config import Config
+from orchestra_router.errors import ProviderError
+from orchestra_router.providers import registry
+from orchestra_router.transport import Transport
+from orchestra_router.types import ListedModel, Probe, Provider
+
+LOCAL_TIMEOUT_S = 1.0
+LOCAL_FRESH_S = 60.0
+"""A local server's list is asked for again after this long."""
+PROBE_TIMEOUT_S = 10.0
+
+
+class Inventory:
+    """Asks only addresses from the configuration, only with GET, and never spends."""
+
+    def __init__(self, config: Config, transport: Transport, clock: Clock) -> None:
+        self._config = config
+        self._transport = transport
+        self._clock = clock
+        self._local: Mapping[str, tuple[str, ...]] = {}
+        self._local_seen: float | None = None
+
+    async def local(self) -> Mapping[str, tuple[str, ...]]:
+        """Local server -> the models it lists. A server that does not answer is missing."""
+        now = self._clock.monotonic()
+        if self._local_seen is None or now - self._local_seen > LOCAL_FRESH_S:
+            servers = [p for p in self._config.catalog.providers.values() if p.local and p.enabled]
+            probes = await self._probe_all(servers, timeout_s=LOCAL_TIMEOUT_S)
+            self._local = {
+                name: tuple(model.id for model in probe.models) for name, probe in probes.items() if not probe.error
+            }
+            self._local_seen = now
+        return self._local
+
+    async def probe(self, only: str | None = None) -> Mapping[str, Probe]:
+        """A free look at every configured provider, or at one; all at once."""
+        chosen = [
+            provider
+            for name, provider in self._config.catalog.providers.items()
+            if provider.enabled
+            and only in (None, name)
+            and (provider.local or not provider.key_env or name in self._config.keys)
+        ]
+        return await self._probe_all(chosen, timeout_s=PROBE_TIMEOUT_S)
+
+    async def _probe_all(self, providers: list[Provider], *, timeout_s: float) -> dict[str, Probe]:
+        found: dict[str, Probe] = {}
+
+        async def look(provider: Provider) -> None:
+            found[provider.name] = await self._look(provider, timeout_s=timeout_s)
+
+        async with anyio.create_task_group() as group:
+            for provider in providers:
+                group.start_soon(look, provider)
+        return {provider.name: found[provider.name] for provider in providers}
+
+    async def _look(self, provider: Provider, *, timeout_s: float) -> Probe:
+        started = self._clock.monotonic()
+        try:
+            if provider.probe_path:
+                await self._get(provider, provider.probe_path, timeout_s=timeout_s)
+            models = await self._get(provider, None, timeout_s=timeout_s) if provider.models_path else ()
+        except ProviderError as error:
+            error.deployment = provider.name
+            return Probe(provider=provider.name, error=error.code, message=str(error))
+        return Probe(
+            provider=provider.name, latency_ms=round((self._clock.monotonic() - started) * 1000), models=models
+        )
+
+    async def _get(self, provider: Provider, path: str | None, *, timeout_s: float) -> tuple[ListedModel, ...]:
+        """The provider's list of models; with a `path`, only whether that answers."""
+        adapter = registry.adapter(provider.format)
+        wire = adapter.build_list_request(provider, api_key=self._config.keys.get(provider.name))
+        if path is not None:
+            wire = replace(wire, url=provider.base_url + path)
+        response = await self._transport.send(wire, timeout_s=timeout_s)
+        if response.status >= 300:
+            raise adapter.parse_error(response, now_ms=self._clock.now_ms())
+        return adapter.parse_list(response.body) if path is None else ()

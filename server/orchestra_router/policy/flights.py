@@ -1,0 +1,34 @@
+"""Single flight: identical requests under way at the same moment become one upstream call."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+
+
+class Flights:
+    """Whoever comes first flies; the others wait until it has landed, and then look in the cache again.
+
+    A flight that ends without an answer to share (it failed, or its caller left) wakes the waiting, who then
+    ask for themselves: nobody inherits another caller's failure.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, anyio.Event] = {}
+
+    @asynccontextmanager
+    async def turn(self, key: str | None) -> AsyncGenerator[bool]:
+        """Yields whether an identical request had to be waited for. None stands for a request like no other."""
+        if key is None:
+            yield False
+            return
+        if (landed := self._under_way.get(key)) is not None:
+            await landed.wait()
+            yield True
+            return
+        landed = self._under_way[key] = anyio.Event()
+        try:
+            yield False
+        finally:
+            del self._under_way[key]
+            landed.set()

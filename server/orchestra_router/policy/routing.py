@@ -1,0 +1,297 @@
+"""Which deployments are asked, in which order, and why: a pure function of the request, the catalog and health.
+
+    what the caller pinned -> the task's own route -> the hierarchy, each by its model for the task
+
+Every deployment that could have been asked and is not gets its reason in the plan.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from orchestra_router.config import Catalog, Config
+from orchestra_router.errors import BudgetExceeded, InvalidRequest, NoRoute, ProviderError, RateLimited
+from orchestra_router.policy import estimate
+from orchestra_router.policy.health import Block, HealthView
+from orchestra_router.policy.tasks import DEFAULT_TASK
+from orchestra_router.pricing import Pricing
+from orchestra_router.providers.params import fit
+from orchestra_router.types import (
+    Candidate,
+    CompletionRequest,
+    Deployment,
+    Exclusion,
+    Model,
+    Offer,
+    Plan,
+    Provider,
+    usd,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A deployment somebody or something asks for, before anyone looks whether it can be used."""
+
+    deployment: Deployment
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Everything a plan depends on besides the request."""
+
+    config: Config
+    pricing: Pricing
+    health: HealthView
+    local: Mapping[str, Sequence[str]]
+    """Local server -> the models it lists; a server that does not answer is missing."""
+
+
+def plan(request: CompletionRequest, around: Surroundings, *, task_reason: str) -> Plan:
+    """The route for `request`, whose task is known, and why it is that task.
+
+    Raises:
+        InvalidRequest: it names a provider, task or model that nobody knows.
+        BudgetExceeded: its own cost cap is below the cheapest candidate's worst case.
+        NoRoute: nothing that is configured can serve it; the message says what to set or start.
+    """
+    task = request.task or DEFAULT_TASK
+    notes: list[str] = []
+    candidates: list[Candidate] = []
+    excluded: list[Exclusion] = []
+    blocked: list[tuple[Candidate, Block]] = []
+    for wanted in _once(_wanted(request, task, around, notes)):
+        if (obstacle := _obstacle(wanted.deployment, request, around)) is not None:
+            excluded.append(Exclusion(wanted.deployment.key, obstacle))
+            continue
+        candidate = _candidate(wanted, request, around)
+        block = around.health.block(
+            wanted.deployment, fingerprint=around.config.keys.fingerprint(wanted.deployment.provider.name)
+        )
+        if block is not None:
+            blocked.append((candidate, block))
+        else:
+            candidates.append(candidate)
+    if not candidates and (probe := _least_bad(blocked)) is not None:
+        candidates.append(probe)
+        blocked = [pair for pair in blocked if pair[0].deployment != probe.deployment]
+    excluded += [Exclusion(candidate.deployment.key, block.reason) for candidate, block in blocked]
+    if not candidates:
+        raise _no_route(request, excluded, [block for _, block in blocked], around)
+    return Plan(
+        task=task,
+        task_reason=task_reason,
+        strategy=around.config.settings.strategy,
+        route=_affordable(candidates, excluded, request),
+        excluded=tuple(excluded),
+        notes=tuple(notes),
+    )
+
+
+# --- what is asked for ---------------------------------------------------------------------------------------
+
+
+def _wanted(request: CompletionRequest, task: str, around: Surroundings, notes: list[str]) -> Iterator[Wanted]:
+    catalog = around.config.catalog
+    first = _provider(request.provider, catalog) if request.provider is not None else None
+    fallbacks = [_provider(name, catalog) for name in request.fallback_providers or ()]
+    if request.model is not None:
+        yield from _pinned_model(request.model, first, catalog, notes, by_task=not fallbacks)
+    elif first is not None:
+        yield from _models_for_task(first, task, around, "named by the caller")
+    else:
+        for place, step in enumerate(catalog.tasks[task].route):
+            deployment = catalog.deployment(step.model, step.provider)
+            yield Wanted(deployment, f"{'first choice' if place == 0 else 'fallback'} for {task}")
+    for provider in fallbacks:
+        if request.model is not None and (same := catalog.find(request.model, provider.name)) is not None:
+            yield Wanted(same.deployments[0], "named as fallback")
+        else:
+            yield from _models_for_task(provider, task, around, "named as fallback; its model for the task")
+    if request.model is None and first is None and request.fallback_providers is None:
+        for name in catalog.hierarchy:
+            yield from _models_for_task(catalog.providers[name], task, around, "next in the hierarchy")
+
+
+def _pinned_model(
+    text: str, provider: Provider | None, catalog: Catalog, notes: list[str], *, by_task: bool
+) -> Iterator[Wanted]:
+    """The deployments of the model the caller named, at the provider named or wherever it is served."""
+    found = catalog.find(text, provider.name if provider is not None else None)
+    if found is not None:
+        if found.note:
+            notes.append(found.note)
+        for deployment in found.deployments:
+            yield Wanted(deployment, "the model named by the caller")
+    elif provider is not None:
+        notes.append(f"{text} is not in the catalog; it was passed to {provider.name} as it is.")
+        yield Wanted(Deployment(provider, Model(name=text), Offer(id=text)), "model id passed through")
+    elif by_task or catalog.find(text, None) is None:
+        raise InvalidRequest(
+            f"Nobody here knows a model {text!r}. {_choose(text, catalog.models)} To pass an id through as it is,"
+            " name its provider too."
+        )
+
+
+def _models_for_task(provider: Provider, task: str, around: Surroundings, reason: str) -> Iterator[Wanted]:
+    name = provider.models.get(task) or provider.models.get("default")
+    if name is not None:
+        yield Wanted(around.config.catalog.deployment(name, provider.name), reason)
+    elif provider.local:
+        for model in around.local.get(provider.name, ("(none loaded)",))[:1]:
+            yield Wanted(Deployment(provider, Model(name=model), Offer(id=model)), reason)
+
+
+def _provider(name: str, catalog: Catalog) -> Provider:
+    if (provider := catalog.providers.get(name)) is None:
+        raise InvalidRequest(unknown("provider", name, catalog.providers))
+    return provider
+
+
+def unknown(what: str, given: str, known: Iterable[str]) -> str:
+    """The message for a name that nobody knows, with what may have been meant."""
+    return f"Unknown {what} {given!r}. {_choose(given, known)}"
+
+
+def _choose(given: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    if close := difflib.get_close_matches(given.lower(), names, n=3):
+        return f"Did you mean {' or '.join(close)}?"
+    return f"Known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}."
+
+
+def _once(wanted: Iterable[Wanted]) -> Iterator[Wanted]:
+    seen: set[str] = set()
+    for item in wanted:
+        if item.deployment.key not in seen:
+            seen.add(item.deployment.key)
+            yield item
+
+
+# --- what can be used ----------------------------------------------------------------------------------------
+
+
+def _obstacle(deployment: Deployment, request: CompletionRequest, around: Surroundings) -> str | None:
+    """Why `deployment` cannot serve `request` at all; None when it can."""
+    return _unreachable(deployment.provider, around) or _incapable(deployment, request) or _unpriced(deployment, around)
+
+
+def _unreachable(provider: Provider, around: Surroundings) -> str | None:
+    if not provider.enabled:
+        return "switched off in the configuration"
+    if provider.local and provider.name not in around.local:
+        return f"no server answers at {provider.base_url}"
+    if provider.key_env and provider.name not in around.config.keys:
+        return f"no key: set {provider.key_env[0]}"
+    return None
+
+
+def _incapable(deployment: Deployment, request: CompletionRequest) -> str | None:
+    tokens = estimate.likely_input_tokens(request)
+    if tokens > deployment.context_tokens:
+        return f"a prompt of about {tokens:,} tokens does not fit its {deployment.context_tokens:,}"
+    try:
+        fit(deployment, request)
+    except InvalidRequest as refusal:
+        return str(refusal)
+    return None
+
+
+def _unpriced(deployment: Deployment, around: Surroundings) -> str | None:
+    if around.config.settings.allow_unpriced or around.pricing.is_priced(deployment):
+        return None
+    return "its price is unknown: add it under [models] in orchestra.toml, or set allow_unpriced = true"
+
+
+def _candidate(wanted: Wanted, request: CompletionRequest, around: Surroundings) -> Candidate:
+    deployment = wanted.deployment
+    return Candidate(
+        deployment=deployment,
+        reason=wanted.reason,
+        worst_nusd=around.pricing.worst_case_nusd(
+            deployment,
+            input_tokens=estimate.most_input_tokens(request),
+            output_tokens=min(request.max_tokens, deployment.max_output_tokens),
+            searches=estimate.most_searches(request),
+            at_ms=around.health.now_ms,
+        ),
+        expected_nusd=around.pricing.expected_nusd(
+            deployment,
+            input_tokens=estimate.likely_input_tokens(request),
+            output_tokens=estimate.likely_output_tokens(request),
+            searches=1 if request.web_search else 0,
+            at_ms=around.health.now_ms,
+        ),
+    )
+
+
+def _affordable(
+    candidates: list[Candidate], excluded: list[Exclusion], request: CompletionRequest
+) -> tuple[Candidate, ...]:
+    """`candidates` whose worst case the request's own cap can pay for."""
+    cap = request.max_cost_nusd
+    if cap is None:
+        return tuple(candidates)
+    dear = [candidate for candidate in candidates if candidate.worst_nusd > cap]
+    excluded += [
+        Exclusion(c.deployment.key, f"may cost ${usd(c.worst_nusd):.6f}, over this call's cap of ${usd(cap):.6f}")
+        for c in dear
+    ]
+    if len(dear) == len(candidates):
+        least = min(candidate.worst_nusd for candidate in dear)
+        raise BudgetExceeded(
+            f"max_cost_usd is {usd(cap):.6f}, but the cheapest candidate may cost up to {usd(least):.6f}."
+            " Raise it, or lower max_tokens."
+        )
+    return tuple(candidate for candidate in candidates if candidate.worst_nusd <= cap)
+
+
+def _least_bad(blocked: Sequence[tuple[Candidate, Block]]) -> Candidate | None:
+    """When everything is cooling, the one that is due first gets one try, unless it told us to wait."""
+    waiting = [pair for pair in blocked if pair[1].until_ms is not None]
+    if not waiting:
+        return None
+    candidate, block = min(waiting, key=lambda pair: pair[1].until_ms or 0)
+    if block.cause == RateLimited.code:
+        return None
+    return replace(
+        candidate, reason=f"{candidate.reason}; everything is cooling, so this is a probe", health=block.reason
+    )
+
+
+def after(error: ProviderError, route: Sequence[Candidate]) -> list[Candidate]:
+    """What is left of `route` once its first deployment has failed with `error`."""
+    first, *rest = route
+    if error.falls_back == "larger_context":
+        return [c for c in rest if c.deployment.context_tokens > first.deployment.context_tokens]
+    if error.cools == "provider":
+        return [c for c in rest if c.deployment.provider.name != first.deployment.provider.name]
+    return [] if error.falls_back == "no" else rest
+
+
+# --- when nothing can ----------------------------------------------------------------------------------------
+
+
+def _no_route(
+    request: CompletionRequest, excluded: Sequence[Exclusion], blocks: Sequence[Block], around: Surroundings
+) -> NoRoute:
+    config = around.config
+    due = [block.until_ms for block in blocks if block.until_ms is not None]
+    retry_after_s = max(0.0, (min(due) - around.health.now_ms) / 1000) if due else None
+    reasons = "; ".join(f"{item.deployment}: {item.reason}" for item in excluded)
+    usable = [p for p in config.catalog.providers.values() if p.key_env and p.name in config.keys]
+    if not usable and not around.local and request.provider is None and request.model is None:
+        variables = ", ".join(
+            config.catalog.providers[name].key_env[0]
+            for name in config.catalog.hierarchy
+            if config.catalog.providers[name].key_env
+        )
+        local = next((p for p in config.catalog.providers.values() if p.local and p.enabled), None)
+        where = f", or start a local server ({local.title or local.name} at {local.base_url})" if local else ""
+        return NoRoute(f"No provider is configured. Set one of {variables} in this server's environment{where}.")
+    replacement = next((block.replacement for block in blocks if block.replacement), "")
+    advice = f" Use {replacement} instead." if replacement else ""
+    return NoRoute(
+        f"Nothing can serve this request. {reasons or 'No deployment matches it'}.{advice}", retry_after_s=retry_after_s
+    )
