@@ -146,6 +146,16 @@ def test_a_tool_choice_is_said_when_it_is_not_the_default(choice: str, expected:
     assert sent(deployment(), ask(tools=(WEATHER,), tool_choice=choice)).get("tool_choice") == expected
 
 
+def test_perplexity_is_told_nothing_of_a_tool_choice_for_it_refuses_what_it_does_not_know() -> None:
+    offered = sent(deployment(**PERPLEXITY), ask(tools=(WEATHER,)))
+    withheld = sent(deployment(**PERPLEXITY), ask(tools=(WEATHER,), tool_choice="none"))
+
+    assert "tool_choice" not in offered.keys() | withheld.keys()
+    assert (len(offered["tools"]), withheld.get("tools", [])) == (1, [])
+    with pytest.raises(InvalidRequest, match="tool_choice"):
+        sent(deployment(**PERPLEXITY), ask(tools=(WEATHER,), tool_choice="required"))
+
+
 def test_images_are_sent_by_address_or_as_data() -> None:
     picture = user(Text("Compare:"), Image(url="https://e.org/cat.png"), Image(data="aGk=", media_type="image/png"))
 
@@ -462,9 +472,10 @@ def test_a_streamed_tool_call_is_read_from_its_finished_item() -> None:
 def test_a_streamed_answer_that_was_cut_at_its_limit_says_so() -> None:
     whole = said("Once", status="incomplete", incomplete_details={"reason": "max_output_tokens"})
 
-    _, read = read_stream(ADAPTER, [delta("Once"), event("response.incomplete", response=whole)])
+    for last in ("response.incomplete", "response.completed"):  # the second is Perplexity's
+        _, read = read_stream(ADAPTER, [delta("Once"), event(last, response=whole)])
 
-    assert (read.text, read.finish) == ("Once", "length")
+        assert (read.text, read.finish) == ("Once", "length")
 
 
 def test_a_streamed_refusal_is_seen_and_read_as_one() -> None:

@@ -147,6 +147,45 @@ async def test_a_malformed_request_is_sent_nowhere_else(tmp_path: Path) -> None:
     assert world.calls == ["deepseek"]
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "outcome"),
+    [("deepseek", "deepseek-v4-pro", "model_gone"), ("together", "kimi-k3", "model_gone")],
+)
+async def test_a_bare_400_for_a_model_that_ended_is_seen_for_what_it_is(
+    tmp_path: Path, provider: str, model: str, outcome: str
+) -> None:
+    async with open_world(tmp_path) as world:
+        offer = world.router.config.catalog.deployment(model, provider).offer
+        world.providers[provider].retire(offer.id)
+
+        completion = await world.router.complete(
+            ask(provider=provider, model=model, fallback_providers=("openrouter",))
+        )
+
+    assert [attempt.outcome for attempt in completion.attempts] == [outcome, "ok"]
+
+
+async def test_a_bare_400_for_a_wrong_key_is_seen_for_what_it_is(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["xai"].key = "another-key"
+
+        completion = await world.router.complete(ask(provider="xai", fallback_providers=("openrouter",)))
+
+    assert [attempt.outcome for attempt in completion.attempts] == ["auth_failed", "ok"]
+
+
+async def test_a_bare_400_for_a_prompt_near_the_limit_goes_to_a_larger_model(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        anthropic = world.providers["anthropic"]
+        anthropic.script(anthropic.failure("context"))
+        # The likeliest count, a quarter of the bytes, is more than half of what the model reads.
+        completion = await world.router.complete(
+            ask("word " * 500_000, provider="anthropic", fallback_providers=("openrouter",))
+        )
+
+    assert [attempt.outcome for attempt in completion.attempts] == ["context_too_long", "ok"]
+
+
 async def test_a_model_that_is_gone_leaves_rotation_and_names_its_replacement_in_every_process(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world:
         world.providers["xai"].retire("grok-4.3")
@@ -335,7 +374,7 @@ async def test_an_answer_grows_stale(tmp_path: Path) -> None:
     assert second.cache == "MISS"
 
 
-@pytest.mark.parametrize("step", [Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"), Drop(), Cut(after_pieces=1)])
+@pytest.mark.parametrize("step", [Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"), Drop(), Cut(after_events=1)])
 async def test_a_failed_answer_is_never_cached(tmp_path: Path, step: Raw | Drop | Cut) -> None:
     async with open_world(tmp_path) as world:
         world.providers["deepseek"].script(step)

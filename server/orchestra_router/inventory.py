@@ -6,16 +6,18 @@ from dataclasses import replace
 import anyio
 
 from orchestra_router.clock import Clock
-from orchestra_router.config import Config
-from orchestra_router.errors import ProviderError
+from orchestra_router.config import PORTKEY, Config
+from orchestra_router.errors import AuthFailed, BadRequest, ContextTooLong, ModelGone, ProviderError
+from orchestra_router.policy import estimate
 from orchestra_router.providers import registry
 from orchestra_router.transport import Transport
-from orchestra_router.types import ListedModel, Probe, Provider
+from orchestra_router.types import CompletionRequest, Deployment, ListedModel, Probe, Provider
 
 LOCAL_TIMEOUT_S = 1.0
 LOCAL_FRESH_S = 60.0
 """A local server's list is asked for again after this long."""
 PROBE_TIMEOUT_S = 10.0
+SECOND_LOOK_TIMEOUT_S = 5.0
 
 
 class Inventory:
@@ -51,6 +53,25 @@ class Inventory:
         ]
         return await self._probe_all(chosen, timeout_s=PROBE_TIMEOUT_S)
 
+    async def second_look(self, error: BadRequest, deployment: Deployment, request: CompletionRequest) -> ProviderError:
+        """What a 400 without a telling code really means, found out for free; `error` itself if nothing better.
+
+        Several vendors answer a bare 400 for a model that has ended (DeepSeek), for a wrong key (xAI), and for a
+        prompt that is too long (Anthropic, Gemini, DeepSeek, xAI), and tell them apart in prose only.
+        """
+        if 2 * estimate.measure(request).likely_input > deployment.context_tokens:
+            return ContextTooLong(status=error.status)
+        provider = deployment.provider
+        if provider.local or not provider.models_path:
+            return error
+        probe = await self._look(provider, timeout_s=SECOND_LOOK_TIMEOUT_S)
+        if probe.error in {AuthFailed.code, BadRequest.code}:
+            # A list is asked for with nothing but the key, so the key is what was refused.
+            return AuthFailed(status=error.status)
+        if not probe.error and probe.models and deployment.offer.id not in {model.id for model in probe.models}:
+            return ModelGone(status=error.status)
+        return error
+
     async def _probe_all(self, providers: list[Provider], *, timeout_s: float) -> dict[str, Probe]:
         found: dict[str, Probe] = {}
 
@@ -77,8 +98,9 @@ class Inventory:
 
     async def _get(self, provider: Provider, path: str | None, *, timeout_s: float) -> tuple[ListedModel, ...]:
         """The provider's list of models; with a `path`, only whether that answers."""
-        adapter = registry.adapter(provider.format)
-        wire = adapter.build_list_request(provider, api_key=self._config.keys.get(provider.name))
+        keys = self._config.keys
+        adapter = registry.adapter_for(provider, provider.format, portkey_key=keys.get(PORTKEY))
+        wire = adapter.build_list_request(provider, api_key=keys.get(provider.name))
         if path is not None:
             wire = replace(wire, url=provider.base_url + path)
         response = await self._transport.send(wire, timeout_s=timeout_s)

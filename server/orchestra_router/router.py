@@ -13,18 +13,18 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from orchestra_router.clock import Clock, SystemClock
-from orchestra_router.config import Config
+from orchestra_router.config import PORTKEY, Config
 from orchestra_router.errors import (
     AllAttemptsFailed,
+    BadRequest,
     DeadlineExceeded,
     InvalidRequest,
     ModelGone,
     ProviderError,
     RouterError,
-    StoreError,
 )
 from orchestra_router.inventory import Inventory
-from orchestra_router.observe import Observers, log_attempt, logger
+from orchestra_router.observe import Observers, log_attempt
 from orchestra_router.policy import budget, estimate, guardrails, routing, tasks
 from orchestra_router.policy.access import Access
 from orchestra_router.policy.cache import Cached, ExactCache, Hit
@@ -53,8 +53,6 @@ from orchestra_router.types import (
     Probe,
     WireRequest,
 )
-
-SWEEP_EVERY_S = 30.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -158,20 +156,14 @@ class Router:
         )
 
     async def cost_report(self, *, period: str = "day", group_by: GroupBy | None = None) -> CostReport:
-        """What was spent in the current calendar `period` ("day", "week", "month" or "all")."""
+        """What was spent in the current calendar `period` ("day", "week", "month" or "all").
+
+        Money that a process which died had set aside is taken for spent first.
+        """
         await self.store.reclaim(now_ms=self._clock.now_ms())
         return await cost_report(
             self.store, self.config.settings, period=period, group_by=group_by, now_ms=self._clock.now_ms()
         )
-
-    async def sweep(self) -> None:
-        """Take back the holds of processes that died, now and then, for as long as this runs."""
-        while True:
-            await self._clock.sleep(SWEEP_EVERY_S)
-            try:
-                await self.store.reclaim(now_ms=self._clock.now_ms())
-            except StoreError as error:
-                logger.warning("holds could not be reclaimed: %s", error)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -263,11 +255,11 @@ class Router:
         if seconds_left <= 0:
             raise DeadlineExceeded(f"This request's {self.config.settings.deadline_s:.0f} s are over.")
         deployment = candidate.deployment
-        adapter = registry.adapter(registry.format_for(deployment, call.request))
-        wire = adapter.build_request(
+        adapter, wire = registry.build_request(
             deployment,
             call.request,
             api_key=self.config.keys.get(deployment.provider.name),
+            portkey_key=self.config.keys.get(PORTKEY),
             stream=call.on_progress is not None,
         )
         reservation = None
@@ -281,7 +273,10 @@ class Router:
                 seconds_left=seconds_left,
                 waited_s=waited_s,
             ) as reservation:
-                answer = await self._ask(adapter, wire, candidate, call, guarded, reservation)
+                try:
+                    answer = await self._ask(adapter, wire, candidate, call, guarded, reservation)
+                except BadRequest as error:
+                    raise await self._inventory.second_look(error, deployment, call.request) from None
                 reservation.answered(answer)
         except ProviderError as error:
             error.deployment = deployment.key
@@ -425,7 +420,7 @@ def _signed(candidate: Candidate, answer: Answer) -> Cached:
 
 
 def _notes_on(wire: WireRequest, answer: Answer) -> list[str]:
-    notes = list(wire.notes)
+    notes = [*wire.notes, *answer.notes]
     if answer.usage is None and answer.cost_nusd is None:
         notes.append("The provider sent no usage, so the cost is counted at its worst case.")
     elif answer.usage is not None and answer.usage.mismatch:

@@ -213,6 +213,8 @@ class Answer:
     provider_request_id: str = ""
     retires: str = ""
     """The day this model ends, where the answer says so (ISO date)."""
+    notes: tuple[str, ...] = ()
+    """What else the caller should know about it, in our words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,6 +310,8 @@ class Offer(Row):
     max_output_tokens: int | None = None
     images: bool | None = None
     """Whether images are read here; None: as the model's row says."""
+    own_prices: bool = False
+    """`prices` stand in the user's own file: they are asked before any public price list."""
 
 
 class Model(Row):
@@ -375,8 +379,17 @@ class Provider(Row):
     """A free call that also checks the key; empty: `models_path`."""
     prices_id: str = ""
     """This provider's id in genai-prices; empty: the same name."""
+    lacks: tuple[Literal["temperature", "top_p", "stop", "effort", "tools"], ...] = ()
+    """What gets lost on the way to this provider, whatever the model takes."""
+    streams: bool = True
+    """Streams arrive whole. Otherwise a streamed answer is asked for in one piece."""
     models: dict[str, str] = Field(default_factory=dict[str, str])
     """Task -> model to use here when the route falls back to this provider; "default" serves the rest."""
+    portkey: str = Field(default="", repr=False)
+    """How Portkey reaches this provider: "@slug" (Model Catalog), a virtual key, or Portkey's own name for it
+    ("openai", "x-ai"), which goes with this machine's own provider key. Empty: not through Portkey."""
+    portkey_host: str = ""
+    """The address that Portkey calls in place of its own, in the form its provider wants."""
 
 
 @dataclass(frozen=True, slots=True)

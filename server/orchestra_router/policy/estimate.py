@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 
 from orchestra_router.types import CompletionRequest, Image, Text, ToolCall
 
@@ -18,26 +19,33 @@ MOST_SEARCHES = 10
 LIKELY_OUTPUT_TOKENS = 600
 
 
-def likely_input_tokens(request: CompletionRequest) -> int:
-    return math.ceil(prompt_bytes(request) / BYTES_PER_TOKEN) + LIKELY_IMAGE_TOKENS * _images(request)
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Tokens of one request: the likely numbers, and bounds that no tokenizer passes."""
+
+    likely_input: int
+    most_input: int
+    likely_output: int
+    most_searches: int
 
 
-def most_input_tokens(request: CompletionRequest) -> int:
-    """A bound no tokenizer passes: byte-level vocabularies never need more than one token for a byte."""
-    tokens = prompt_bytes(request) + MESSAGE_OVERHEAD * len(request.messages) + MOST_IMAGE_TOKENS * _images(request)
+def measure(request: CompletionRequest) -> Size:
+    """The size of `request`. Reads every byte of it, so ask once.
+
+    Byte-level vocabularies never need more than one token for a byte, which makes the bound.
+    """
+    size, images = prompt_bytes(request), _images(request)
+    most = size + MESSAGE_OVERHEAD * len(request.messages) + MOST_IMAGE_TOKENS * images
     if request.tools:
-        tokens += TOOLS_OVERHEAD
+        most += TOOLS_OVERHEAD
     if request.web_search:
-        tokens += SEARCH_TOKENS
-    return tokens
-
-
-def likely_output_tokens(request: CompletionRequest) -> int:
-    return min(request.max_tokens, LIKELY_OUTPUT_TOKENS)
-
-
-def most_searches(request: CompletionRequest) -> int:
-    return MOST_SEARCHES if request.web_search else 0
+        most += SEARCH_TOKENS
+    return Size(
+        likely_input=math.ceil(size / BYTES_PER_TOKEN) + LIKELY_IMAGE_TOKENS * images,
+        most_input=most,
+        likely_output=min(request.max_tokens, LIKELY_OUTPUT_TOKENS),
+        most_searches=MOST_SEARCHES if request.web_search else 0,
+    )
 
 
 def prompt_bytes(request: CompletionRequest) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from orchestra_router.config import Catalog, Config
 from orchestra_router.errors import BudgetExceeded, InvalidRequest, NoRoute, ProviderError, RateLimited
 from orchestra_router.policy import estimate
+from orchestra_router.policy.estimate import Size
 from orchestra_router.policy.health import Block, HealthView
 from orchestra_router.policy.tasks import DEFAULT_TASK
 from orchestra_router.pricing import Pricing
@@ -57,15 +58,16 @@ def plan(request: CompletionRequest, around: Surroundings, *, task_reason: str) 
         NoRoute: nothing that is configured can serve it; the message says what to set or start.
     """
     task = request.task or DEFAULT_TASK
+    size = estimate.measure(request)
     notes: list[str] = []
     candidates: list[Candidate] = []
     excluded: list[Exclusion] = []
     blocked: list[tuple[Candidate, Block]] = []
     for wanted in _once(_wanted(request, task, around, notes)):
-        if (obstacle := _obstacle(wanted.deployment, request, around)) is not None:
+        if (obstacle := _obstacle(wanted.deployment, request, size, around)) is not None:
             excluded.append(Exclusion(wanted.deployment.key, obstacle))
             continue
-        candidate = _candidate(wanted, request, around)
+        candidate = _candidate(wanted, request, size, around)
         block = around.health.block(
             wanted.deployment, fingerprint=around.config.keys.fingerprint(wanted.deployment.provider.name)
         )
@@ -172,9 +174,13 @@ def _once(wanted: Iterable[Wanted]) -> Iterator[Wanted]:
 # --- what can be used ----------------------------------------------------------------------------------------
 
 
-def _obstacle(deployment: Deployment, request: CompletionRequest, around: Surroundings) -> str | None:
+def _obstacle(deployment: Deployment, request: CompletionRequest, size: Size, around: Surroundings) -> str | None:
     """Why `deployment` cannot serve `request` at all; None when it can."""
-    return _unreachable(deployment.provider, around) or _incapable(deployment, request) or _unpriced(deployment, around)
+    return (
+        _unreachable(deployment.provider, around)
+        or _incapable(deployment, request, size)
+        or _unpriced(deployment, around)
+    )
 
 
 def _unreachable(provider: Provider, around: Surroundings) -> str | None:
@@ -187,10 +193,9 @@ def _unreachable(provider: Provider, around: Surroundings) -> str | None:
     return None
 
 
-def _incapable(deployment: Deployment, request: CompletionRequest) -> str | None:
-    tokens = estimate.likely_input_tokens(request)
-    if tokens > deployment.context_tokens:
-        return f"a prompt of about {tokens:,} tokens does not fit its {deployment.context_tokens:,}"
+def _incapable(deployment: Deployment, request: CompletionRequest, size: Size) -> str | None:
+    if size.likely_input > deployment.context_tokens:
+        return f"a prompt of about {size.likely_input:,} tokens does not fit its {deployment.context_tokens:,}"
     try:
         fit(deployment, request)
     except InvalidRequest as refusal:
@@ -204,22 +209,22 @@ def _unpriced(deployment: Deployment, around: Surroundings) -> str | None:
     return "its price is unknown: add it under [models] in orchestra.toml, or set allow_unpriced = true"
 
 
-def _candidate(wanted: Wanted, request: CompletionRequest, around: Surroundings) -> Candidate:
+def _candidate(wanted: Wanted, request: CompletionRequest, size: Size, around: Surroundings) -> Candidate:
     deployment = wanted.deployment
     return Candidate(
         deployment=deployment,
         reason=wanted.reason,
         worst_nusd=around.pricing.worst_case_nusd(
             deployment,
-            input_tokens=estimate.most_input_tokens(request),
+            input_tokens=size.most_input,
             output_tokens=min(request.max_tokens, deployment.max_output_tokens),
-            searches=estimate.most_searches(request),
+            searches=size.most_searches,
             at_ms=around.health.now_ms,
         ),
         expected_nusd=around.pricing.expected_nusd(
             deployment,
-            input_tokens=estimate.likely_input_tokens(request),
-            output_tokens=estimate.likely_output_tokens(request),
+            input_tokens=size.likely_input,
+            output_tokens=size.likely_output,
             searches=1 if request.web_search else 0,
             at_ms=around.health.now_ms,
         ),

@@ -62,6 +62,14 @@ FINISH: Mapping[str, Finish] = {
     "content_filter": "content_filter",
     "error": "error",  # OpenRouter
     "insufficient_system_resource": "error",  # DeepSeek
+    # Gateways pass on what Anthropic and Gemini say in their own formats.
+    **dict.fromkeys(("end_turn", "stop_sequence", "STOP"), "stop"),
+    **dict.fromkeys(("max_tokens", "model_context_window_exceeded", "MAX_TOKENS"), "length"),
+    "tool_use": "tool_calls",
+    **dict.fromkeys(("refusal", "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"), "content_filter"),
+    **dict.fromkeys(("OTHER", "LANGUAGE", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE"), "error"),
+    # And the code of an error that ended a stream as the reason for its end.
+    **dict.fromkeys(("overloaded_error", "api_error", "timeout_error"), "error"),
 }
 MAY_BE_EMPTY = frozenset[Finish]({"length", "content_filter"})
 """An answer without text that ended so is still an answer: it was cut off, or refused."""
@@ -273,7 +281,8 @@ def _usage(usage: JsonObject) -> Usage | None:
         as_count(usage.get("completion_tokens")),
         total=as_count(usage.get("total_tokens")),
         cached=as_count(read.get("cached_tokens")) or as_count(usage.get("prompt_cache_hit_tokens")) or 0,
-        written=as_count(read.get("cache_write_tokens")) or 0,
+        # The second name is a gateway's, which has it from Anthropic.
+        written=as_count(read.get("cache_write_tokens")) or as_count(usage.get("cache_creation_input_tokens")) or 0,
         reasoning=as_count(wrote.get("reasoning_tokens")) or 0,
     )
 

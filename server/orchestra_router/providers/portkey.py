@@ -9,6 +9,7 @@ to do with each provider; checked 2026-11. Whether the hosted one loses less is 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote
@@ -71,6 +72,7 @@ _EFFORTS: Mapping[str, tuple[str, ...]] = {
     "x-ai": ("reasoning_effort",),
 }
 """The styles of effort that get through."""
+_UNREAD = re.compile(r"Invalid response received from [a-z0-9-]+: (?P<body>\{.*\})", re.DOTALL)
 _PROVIDER_KEYS = ("authorization", "x-api-key", "x-goog-api-key")
 
 
@@ -161,8 +163,9 @@ def _headers(wire: WireRequest, provider: Provider, *, portkey_key: str) -> dict
         headers["x-portkey-virtual-key"] = provider.portkey
     if provider.portkey_host:
         headers["x-portkey-custom-host"] = provider.portkey_host
-    if provider.headers:
-        headers["x-portkey-forward-headers"] = ",".join(provider.headers)
+    # The provider gets none but these; and what is addressed to Portkey (its `x-portkey-config`) stays there.
+    if forwarded := [name for name in provider.headers if not name.lower().startswith("x-portkey-")]:
+        headers["x-portkey-forward-headers"] = ",".join(forwarded)
     return headers
 
 
@@ -191,6 +194,7 @@ class ThroughPortkey:
         return wrap(wire, provider, request, portkey_key=self._key(provider, api_key))
 
     def parse_response(self, body: bytes) -> Answer:
+        body = _unwrapped(body)
         answer = self.inner.parse_response(body)
         return _checked(answer, guardrail_failed=b'"hook_results"' in body and _guardrail_failed(parse_object(body)))
 
@@ -201,7 +205,7 @@ class ThroughPortkey:
         if response.status == 400 and _refused_the_route(response.body):
             # Other deployments are not called this way, so they are worth asking.
             return PermissionRefused(status=400, provider_code="portkey_route")
-        return self.inner.parse_error(response, now_ms=now_ms)
+        return self.inner.parse_error(replace(response, body=_unwrapped(response.body)), now_ms=now_ms)
 
     def stream_reader(self) -> StreamReader:
         return _Reader(self.inner.stream_reader())
@@ -251,6 +255,17 @@ def _guardrail_failed(reply: JsonObject) -> bool:
     results = as_object(reply.get("hook_results"))
     kinds = ("before_request_hooks", "after_request_hooks")
     return any(check.get("verdict") is False for kind in kinds for check in as_objects(results.get(kind)))
+
+
+def _unwrapped(body: bytes) -> bytes:
+    """What the provider said, where the gateway could make nothing of it and quotes it in a sentence of its own."""
+    if b"Invalid response received from " not in body:
+        return body
+    try:
+        quoted = _UNREAD.fullmatch(as_text(as_object(parse_object(body).get("error")).get("message")))
+    except InvalidAnswer:
+        return body
+    return quoted["body"].encode() if quoted else body
 
 
 def _refused_the_route(body: bytes) -> bool:

@@ -110,16 +110,20 @@ def _optional(params: Params) -> dict[str, object]:
 
 
 def _tools(provider: Provider, request: CompletionRequest) -> dict[str, object]:
+    if _is_agent(provider) and request.tools and request.tool_choice not in {"auto", "none"}:
+        raise InvalidRequest(f"tool_choice: {provider.name} cannot be made to use a tool; leave it out")
+    # Perplexity has no `tool_choice`, and refuses fields it does not know.
+    offered = () if _is_agent(provider) and request.tool_choice == "none" else request.tools
     lenient: dict[str, object] = {"strict": False} if provider.tools_are_strict else {}
     tools: list[dict[str, object]] = [
         {"type": "function", "name": tool.name, "description": tool.description, "parameters": tool.parameters}
         | lenient
-        for tool in request.tools
+        for tool in offered
     ]
     if request.web_search:
         tools.append({"type": "web_search"})
     body: dict[str, object] = {"tools": tools} if tools else {}
-    if request.tools and request.tool_choice != "auto":
+    if offered and request.tool_choice != "auto":
         named = request.tool_choice not in {"none", "required"}
         body["tool_choice"] = {"type": "function", "name": request.tool_choice} if named else request.tool_choice
     return body
@@ -293,7 +297,10 @@ class ResponsesReader:
         if not any(item.get("type") == "message" for item in as_objects(output)):
             content = [{"type": "output_text", "text": "".join(self._texts)}]
             output = [*output, {"type": "message", "content": content}]
-        return _answer({**self._response, "status": self._status, "output": output})
+        # Perplexity ends a cut answer with `response.completed`, too; only its status tells.
+        said = as_text(self._response.get("status"))
+        status = self._status if said in {"", "in_progress", "queued"} else said
+        return _answer({**self._response, "status": status, "output": output})
 
     def _broken(self) -> ProviderError:
         return self._with_what_came(StreamBroken() if any(self._texts) or self._items else InvalidAnswer())

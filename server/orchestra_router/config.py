@@ -1,0 +1,401 @@
+"""Configuration: one `Settings`, one `Catalog`, the keys. Loaded once; nothing else reads the environment.
+
+    built-in catalog.toml  ->  orchestra.toml  ->  ORCHESTRA_<FIELD>        later wins
+
+A row of the file is merged over the built-in row of the same name, field by field; lists replace. Every problem is told
+at once, with its line and its fix, and never with its value: a mistyped line may hold a key.
+"""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from orchestra_router.catalog import Catalog, Found, OldModel, RouteStep, Task
+from orchestra_router.config_checks import Checker, tables, url_problem
+from orchestra_router.errors import ConfigError
+from orchestra_router.toml_file import Problem, TomlFile
+
+__all__ = ["Catalog", "Config", "Found", "Keys", "OldModel", "RouteStep", "Settings", "Task", "load", "settings_table"]
+
+PREFIX = "ORCHESTRA_"
+PORTKEY = "portkey"
+"""The name of Portkey's own key in `Keys`; Portkey is a way to providers, not one of them."""
+ENVIRONMENT = "environment"
+BUILT_IN = Path(__file__).with_name("catalog.toml")
+CATALOG_SECTIONS = ("providers", "models", "tasks", "old_models", "hierarchy", "weights")
+MAX_SHOWN = 50
+MAX_KEY_BYTES = 16_384
+
+Usd = Annotated[Decimal, Field(ge=0, le=1_000_000_000)]
+GuardAction = Literal["redact", "block", "flag", "off"]
+
+
+class Settings(BaseModel):
+    """What a person may set: in `orchestra.toml`, or as `ORCHESTRA_` and the name in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+    home: Path = Field(description="Folder for the database and `orchestra.toml`. Only as `ORCHESTRA_HOME`.")
+    request_timeout_s: float = Field(default=60, gt=0, le=3600, description="Seconds one attempt may take.")
+    stream_idle_timeout_s: float = Field(
+        default=60, gt=0, le=3600, description="Seconds a stream may be silent after its first byte."
+    )
+    answer_within_s: float = Field(
+        default=55,
+        gt=0,
+        le=3600,
+        description="Seconds until `complete` answers `running` instead; MCP clients give up at 60.",
+    )
+    deadline_s: float = Field(default=300, gt=0, le=86_400, description="Seconds all attempts of one request may take.")
+    max_retries: int = Field(default=2, ge=0, le=10, description="Further attempts at one deployment after its first.")
+    max_attempts: int = Field(
+        default=6, ge=1, le=30, description="Attempts one request may make in all, retries and fallbacks together."
+    )
+    max_tokens: int = Field(
+        default=4096,
+        gt=0,
+        le=1_000_000,
+        description="Longest answer to pay for, in tokens, where the caller names none.",
+    )
+    max_prompt_bytes: int = Field(
+        default=4_000_000, gt=0, le=64_000_000, description="Largest prompt that is accepted, in bytes of UTF-8."
+    )
+    strategy: Literal["task", "weighted", "cheapest", "fastest", "escalate"] = Field(
+        default="task", description="How deployments are ordered: by the task's own route, or as the name says."
+    )
+    cooldown_s: float = Field(
+        default=30,
+        ge=0,
+        le=86_400,
+        description="Seconds a failing deployment is set aside, where the provider names no time.",
+    )
+    cache: Literal["exact", "off"] = Field(
+        default="exact", description="Whether the same question is answered from the cache."
+    )
+    cache_ttl_s: float = Field(default=3600, gt=0, le=31_536_000, description="Seconds an answer stays a cache hit.")
+    cache_scope: tuple[Literal["user", "session"], ...] = Field(
+        default=("user", "session"),
+        description="Who shares cached answers, always within one access key: the same user, and session, or `none`.",
+    )
+    budget_day_usd: Usd = Field(
+        default=Decimal(150),
+        description="US dollars that a calendar day may cost; 0 refuses everything that is not free.",
+    )
+    budget_month_usd: Usd = Field(
+        default=Decimal(3000),
+        description="US dollars that a calendar month may cost; 0 refuses everything that is not free.",
+    )
+    alert_day_usd: Usd = Field(
+        default=Decimal(100),
+        description="US dollars of one day at which an alert is raised, once; 0 is the first spend.",
+    )
+    timezone: str = Field(
+        default="UTC", description="IANA time zone whose midnights begin a day, like `Europe/Berlin`."
+    )
+    allow_unpriced: bool = Field(
+        default=False, description="Call models without a known price, counted at `unpriced_usd_per_mtok`."
+    )
+    unpriced_usd_per_mtok: Usd = Field(
+        default=Decimal(50), description="US dollars per million tokens that an unknown price is counted at."
+    )
+    guard_ssn: GuardAction = Field(
+        default="redact", description="What becomes of US social-security numbers in a prompt."
+    )
+    guard_credit_card: GuardAction = Field(default="redact", description="What becomes of card numbers in a prompt.")
+    allow_insecure_http: bool = Field(
+        default=False, description="Allow plain http to other machines; keys and prompts are readable on the way."
+    )
+    portkey: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        repr=False,
+        description="Provider to its way through Portkey: `@slug`, a virtual key, or Portkey's own name for it.",
+    )
+    portkey_base_url: str = Field(
+        default="https://api.portkey.ai/v1", description="Where Portkey is: the hosted one, or a gateway of your own."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="WARNING", description="Least severe log lines to write to stderr."
+    )
+
+    @property
+    def database(self) -> Path:
+        return self.home / "orchestra.db"
+
+    @field_validator("cache_scope", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """The environment has no lists: "user,session"."""
+        if not isinstance(value, str):
+            return value
+        names = tuple(name.strip() for name in value.split(",") if name.strip())
+        return () if names == ("none",) else names
+
+    @field_validator("portkey", mode="before")
+    @classmethod
+    def _paired(cls, value: object) -> object:
+        """The environment has no tables: "openai=@my-slug,anthropic=my-virtual-key"."""
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+        return {name.strip(): way.strip() for name, _, way in pairs}
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        if value != "UTC":  # needs no list of zones; Windows has none
+            try:
+                ZoneInfo(value)
+            except (ZoneInfoNotFoundError, ValueError, OSError):
+                raise ValueError("is no time zone that this machine knows") from None
+        return value
+
+
+class Keys:
+    """Provider -> its key, from the environment. Shows the providers' names, never a value."""
+
+    __slots__ = ("_secrets", "_variables")
+
+    def __init__(self, secrets: Mapping[str, str], variables: Mapping[str, str] | None = None) -> None:
+        """`variables` says which variable each provider's key came from."""
+        self._secrets = dict(secrets)
+        self._variables = dict(variables or {})
+
+    def get(self, provider: str) -> str:
+        """The key; "" where there is none."""
+        return self._secrets.get(provider, "")
+
+    def variable(self, provider: str) -> str:
+        """The variable the key came from; "" where there is none."""
+        return self._variables.get(provider, "")
+
+    def fingerprint(self, provider: str) -> str:
+        """Eight hex digits that change with the key and do not give it away; "" where there is none."""
+        secret = self._secrets.get(provider)
+        if secret is None:
+            return ""
+        return hashlib.blake2b(secret.encode(), key=f"orchestra {provider}".encode()[:64], digest_size=4).hexdigest()
+
+    def __contains__(self, provider: object) -> bool:
+        return provider in self._secrets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._secrets)
+
+    def __len__(self) -> int:
+        return len(self._secrets)
+
+    def __repr__(self) -> str:
+        return f"Keys({', '.join(self._secrets)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    settings: Settings
+    catalog: Catalog
+    keys: Keys
+    file: Path | None = None
+    """The `orchestra.toml` that was read, if there was one."""
+
+
+def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
+    """The configuration that `environ` and the file at `path` describe.
+
+    Without `path` the file is `ORCHESTRA_CONFIG`, else `orchestra.toml` in the data folder, where it may be missing.
+
+    Raises:
+        ConfigError: something cannot be used; the message lists every problem with its place and its fix.
+    """
+    problems: list[Problem] = []
+    home = Path(_value(environ, f"{PREFIX}HOME") or platformdirs.user_data_dir("orchestra-router", appauthor=False))
+    named = _value(environ, f"{PREFIX}CONFIG")
+    file = TomlFile(path or Path(named or home / "orchestra.toml").expanduser())
+    if (path is not None or named) and not file.path.exists():
+        problems.append(Problem(str(file.path), 0, "there is no such file; create it, or name another"))
+    checker = Checker(file)
+    settings = _settings(environ, file, checker, home=home.expanduser())
+    catalog = _catalog(file, checker)
+    if settings is not None and settings.portkey:
+        catalog = _through_portkey(catalog, settings, problems)
+    keys = _keys(environ, catalog, problems)
+    problems += checker.problems
+    problems += _unknown_variables(environ, catalog, checker)
+    if problems or settings is None:
+        raise ConfigError(_explained(problems))
+    return Config(settings, catalog, keys, file.path if file.path.exists() else None)
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table, for the README."""
+    lines = ["| setting | default | |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = (
+            "the platform's data folder"
+            if field.is_required()
+            else f"`{_as_toml(field.get_default(call_default_factory=True))}`"
+        )
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        one_of = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
+        lines.append(f"| `{name}` | {default} | {field.description}{one_of} |")
+    return "\n".join(lines)
+
+
+def _as_toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return json.dumps(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# --- the parts -----------------------------------------------------------------------------------------------
+
+
+def _settings(environ: Mapping[str, str], file: TomlFile, checker: Checker, *, home: Path) -> Settings | None:
+    names = set(Settings.model_fields)
+    checker.known_names(file.values, names | set(CATALOG_SECTIONS))
+    values: dict[str, Any] = {name: value for name, value in file.values.items() if name in names}
+    if values.pop("home", None) is not None:
+        checker.add(("home",), "says where this file is looked for, so set `ORCHESTRA_HOME` instead")
+    variables = {name: f"{PREFIX}{name.upper()}" for name in names - {"home"}}
+    overrides = {name: value for name, variable in variables.items() if (value := _value(environ, variable))}
+    settings = checker.settings(Settings, values, overrides, variables=variables, home=home)
+    if settings is not None:
+        checker.allows_insecure_http = settings.allow_insecure_http
+        if what := url_problem(settings.portkey_base_url, insecure_allowed=settings.allow_insecure_http):
+            name = "portkey_base_url"
+            checker.setting(name, what, variable=variables[name] if name in overrides else "")
+    return settings
+
+
+def _catalog(file: TomlFile, checker: Checker) -> Catalog:
+    built_in = tomllib.loads(BUILT_IN.read_text(encoding="utf-8"), parse_float=Decimal)
+    own = {name: value for name, value in file.values.items() if name in CATALOG_SECTIONS}
+    return checker.catalog(_merged(built_in, _with_own_prices(own)))
+
+
+def _through_portkey(catalog: Catalog, settings: Settings, problems: list[Problem]) -> Catalog:
+    """`catalog` with the providers that `settings.portkey` names reached through Portkey."""
+    from orchestra_router.providers.portkey import through  # noqa: PLC0415 - most have no Portkey
+
+    providers = dict(catalog.providers)
+    for name, way in settings.portkey.items():
+        if name not in providers:
+            problems.append(
+                Problem(ENVIRONMENT, 0, f"`portkey` names no provider that is known; known are {', '.join(providers)}")
+            )
+        elif not way:
+            problems.append(Problem(ENVIRONMENT, 0, f"`portkey` names no way to {name}; write {name}=@your-slug"))
+        else:
+            row = providers[name].model_copy(update={"portkey": way})
+            providers[name] = through(row, base_url=settings.portkey_base_url.rstrip("/"))
+    return replace(catalog, providers=providers)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, table by table; anything but a table replaces."""
+    result = dict(below)
+    for name, value in above.items():
+        lower: Any = result.get(name)
+        if isinstance(lower, dict) and isinstance(value, dict):
+            result[name] = _merged(cast("dict[str, Any]", lower), cast("dict[str, Any]", value))
+        else:
+            result[name] = value
+    return result
+
+
+def _with_own_prices(own: Mapping[str, Any]) -> dict[str, Any]:
+    """`own` with every offer marked whose prices stand in it."""
+    marks: dict[str, Any] = {}
+    for model, row in tables(own.get("models")):
+        for provider, offer in tables(row.get("at")):
+            if "prices" in offer:
+                marks.setdefault(model, {"at": {}})["at"][provider] = {"own_prices": True}
+    return _merged(own, {"models": marks}) if marks else dict(own)
+
+
+# --- the environment -----------------------------------------------------------------------------------------
+
+
+def _value(environ: Mapping[str, str], variable: str) -> str:
+    """What is set; "" for a variable that is absent, blank, or a placeholder that a client did not fill in."""
+    value = environ.get(variable, "").strip()
+    return "" if re.fullmatch(r"\$\{[^}]*\}", value) else value
+
+
+def _keys(environ: Mapping[str, str], catalog: Catalog, problems: list[Problem]) -> Keys:
+    secrets: dict[str, str] = {}
+    variables: dict[str, str] = {}
+    wanted = {p.name: p.key_env for p in catalog.providers.values() if p.enabled} | {PORTKEY: ("PORTKEY_API_KEY",)}
+    for name, choices in wanted.items():
+        for variable in choices:
+            try:
+                source, secret = _key(environ, variable)
+            except ValueError as error:
+                problems.append(Problem(ENVIRONMENT, 0, str(error)))
+                break
+            if secret:
+                secrets[name], variables[name] = secret, source
+                break
+    return Keys(secrets, variables)
+
+
+def _key(environ: Mapping[str, str], variable: str) -> tuple[str, str]:
+    """Where the key came from (`variable`, or the file that `<variable>_FILE` names), and the key; "" if unset.
+
+    Raises:
+        ValueError: it cannot be a key; the message does not show it.
+    """
+    source, raw = variable, _value(environ, variable)
+    if not raw and (name := _value(environ, f"{variable}_FILE")):
+        source, raw = f"{variable}_FILE", _from_file(Path(name).expanduser(), f"{variable}_FILE")
+    secret = raw.strip().strip("\"'").strip()
+    if not re.fullmatch(r"[\x21-\x7e]*", secret):
+        raise ValueError(f"`{source}` holds a space, a control character or a letter no key has; copy the key again")
+    return source, secret
+
+
+def _from_file(path: Path, variable: str) -> str:
+    """The text of a key file. The path is not shown either: it may be a key, set under the wrong name."""
+    try:
+        if not path.is_file():
+            raise ValueError(f"the file that `{variable}` names does not exist; correct the path")
+        with path.open("rb") as file:
+            raw = file.read(MAX_KEY_BYTES + 1)
+        if len(raw) > MAX_KEY_BYTES:
+            raise ValueError(f"the file that `{variable}` names is too large for a key; correct the path")
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"the file that `{variable}` names is not text; correct the path") from None
+    except OSError:
+        raise ValueError(f"the file that `{variable}` names cannot be read; check its permissions") from None
+
+
+def _unknown_variables(environ: Mapping[str, str], catalog: Catalog, checker: Checker) -> list[Problem]:
+    known = {f"{PREFIX}CONFIG", *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)}
+    for provider in catalog.providers.values():
+        known.update(provider.key_env, (f"{variable}_FILE" for variable in provider.key_env))
+    return [
+        Problem(ENVIRONMENT, 0, f"`{checker.shown(name)}` is no setting{checker.meant(name, known)}")
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in known
+    ]
+
+
+def _explained(problems: list[Problem]) -> str:
+    lines = [f"  {problem}" for problem in sorted(set(problems))]
+    if len(lines) > MAX_SHOWN:
+        lines[MAX_SHOWN:] = [f"  ... and {len(lines) - MAX_SHOWN} more"]
+    return "\n".join(["The configuration cannot be used:", *lines])

@@ -1,0 +1,328 @@
+"""Everything that can be wrong with a configuration, found in one pass and said in words that name the fix."""
+
+import difflib
+import hashlib
+import ipaddress
+import json
+import re
+import socket
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestra_router.catalog import Catalog, OldModel, RouteStep, Task
+from orchestra_router.toml_file import Problem, TomlFile
+from orchestra_router.types import Model, Offer, Price, Provider, Row
+
+R = TypeVar("R", bound=Row)
+S = TypeVar("S", bound=BaseModel)
+Location = Sequence[str | int]
+
+METADATA_HOSTS = {"metadata.google.internal", "metadata", "instance-data"}
+METADATA_ADDRESSES = {ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200")}
+CREDENTIAL_HEADERS = {"authorization", "proxy-authorization", "cookie", "api-key", "x-api-key", "x-goog-api-key"}
+_ROWS: Mapping[str, tuple[type[Row], ...]] = {
+    "providers": (Provider,),
+    "models": (Model, Offer, Price),
+    "tasks": (Task, RouteStep),
+    "old_models": (OldModel,),
+}
+
+
+class _Order(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    hierarchy: tuple[str, ...]
+    weights: dict[str, NonNegativeInt]
+
+
+class Checker:
+    """Collects `problems` while it builds; what is built is to be used only if there are none."""
+
+    def __init__(self, file: TomlFile) -> None:
+        self._file = file
+        self.allows_insecure_http = True
+        """Until the settings say otherwise: where they cannot be read, nothing is made of it."""
+        self.problems: list[Problem] = list(file.problems)
+
+    def add(self, location: Location, what: str) -> None:
+        self.problems.append(self._file.problem(location, f"`{_dotted(location)}` {what}"))
+
+    # --- settings --------------------------------------------------------------------------------------------
+
+    def known_names(self, values: Mapping[str, Any], known: Collection[str]) -> None:
+        for name in values:
+            if name not in known:
+                self._unknown((name,), known)
+
+    def settings(
+        self,
+        kind: type[S],
+        values: Mapping[str, Any],
+        overrides: Mapping[str, str],
+        *,
+        variables: Mapping[str, str],
+        home: Path,
+    ) -> S | None:
+        """The settings of the file's `values` and the environment's `overrides`; None if they cannot be used."""
+        try:
+            settings = kind.model_validate({**values, **overrides, "home": home})
+        except ValidationError as error:
+            for detail in _details(error):
+                name = str(detail["loc"][0])
+                what = f"{_words(detail)}. {kind.model_fields[name].description}"
+                self.setting(name, what, variable=variables[name] if name in overrides else "")
+            return None
+        return settings
+
+    def setting(self, name: str, what: str, *, variable: str) -> None:
+        """`what` is wrong with a setting, which `variable` set, or (empty) the file."""
+        if variable:
+            self.problems.append(Problem("environment", 0, f"`{variable}` {what}"))
+        else:
+            self.add((name,), what)
+
+    # --- the catalog -----------------------------------------------------------------------------------------
+
+    def catalog(self, raw: Mapping[str, Any]) -> Catalog:
+        order = self._order(raw)
+        catalog = Catalog(
+            providers=self._rows("providers", Provider, raw),
+            models=self._rows("models", Model, raw),
+            tasks=self._rows("tasks", Task, raw),
+            old_models=self._rows("old_models", OldModel, raw),
+            hierarchy=order.hierarchy,
+            weights=order.weights,
+            version=_version(raw),
+        )
+        for provider in catalog.providers.values():
+            self._check_provider(provider)
+        for task in catalog.tasks.values():
+            self._check_keywords(task)
+        if all(isinstance(raw[section], dict) for section in (*_ROWS, "weights")):
+            self._check_references(catalog, raw)
+        return catalog
+
+    def _order(self, raw: Mapping[str, Any]) -> _Order:
+        try:
+            return _Order.model_validate({name: raw[name] for name in _Order.model_fields})
+        except ValidationError as error:
+            for detail in _details(error):
+                self.add(detail["loc"], _words(detail))
+            return _Order(hierarchy=(), weights={})
+
+    def _rows(self, section: str, kind: type[R], raw: Mapping[str, Any]) -> dict[str, R]:
+        rows: dict[str, R] = {}
+        if not isinstance(raw[section], dict):
+            self.add((section,), f"must be a table; write [{section}.<name>]")
+            return rows
+        for name, row in raw[section].items():
+            if not isinstance(row, dict):
+                self.add((section, name), f"must be a table; write [{section}.<name>]")
+                continue
+            try:
+                rows[name] = kind.model_validate({**row, "name": name})
+            except ValidationError as error:
+                for detail in _details(error):
+                    self._row_problem((section, name, *detail["loc"]), detail)
+        return rows
+
+    def _row_problem(self, location: Location, detail: ErrorDetails) -> None:
+        if detail["type"] == "extra_forbidden":
+            fields = {field for kind in _ROWS[str(location[0])] for field in kind.model_fields}
+            self._unknown(location, fields - {"name", "own_prices"})
+        elif detail["type"] != "missing" or self._file.is_whole:
+            self.add(location, _words(detail))
+
+    def _check_provider(self, provider: Provider) -> None:
+        at = ("providers", provider.name)
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", provider.name):
+            self.add(at, "must be named in small letters, digits, - and _, 32 at most")
+        if what := url_problem(provider.base_url, insecure_allowed=self.allows_insecure_http):
+            self.add((*at, "base_url"), what)
+        for field in ("path", "models_path", "probe_path"):
+            if (value := getattr(provider, field)) and not value.startswith("/"):
+                self.add((*at, field), "must begin with /")
+        if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", variable) for variable in provider.key_env):
+            self.add((*at, "key_env"), "must list names of environment variables, not keys")
+        for header in provider.headers:
+            if header.lower() in CREDENTIAL_HEADERS or header.lower().endswith("-api-key"):
+                self.add((*at, "headers", header), "carries a key, and keys do not belong in a file; use `key_env`")
+
+    def _check_keywords(self, task: Task) -> None:
+        if ("tasks", task.name, "keywords") not in self._file.lines:
+            return  # built in, and tested
+        for keyword in task.keywords:
+            try:
+                re.compile(keyword)
+            except re.error as error:
+                self.add(("tasks", task.name, "keywords"), f"holds no regular expression: {error.msg}")
+
+    # --- names of rows in other rows -------------------------------------------------------------------------
+
+    def _check_references(self, catalog: Catalog, raw: Mapping[str, Any]) -> None:
+        """On the rows as they were written: one that has another problem too is looked at all the same."""
+        for location, name in _provider_names(raw):
+            if name not in raw["providers"]:
+                self.add(location, f"names a provider that does not exist{self.meant(name, raw['providers'])}")
+        for location, model, provider in _deployments(raw):
+            if provider in catalog.providers and not self._is_served(catalog, model, provider, raw):
+                served = [place.model.name for place in catalog.deployments_at(provider)]
+                self.add(location, f"names no model that {provider} serves here{self.meant(model, served)}")
+        for name, old in tables(raw["old_models"]):
+            replacement = old.get("replacement")
+            if isinstance(replacement, str) and replacement not in raw["models"]:
+                what = f"names a model that does not exist{self.meant(replacement, raw['models'])}"
+                self.add(("old_models", name, "replacement"), what)
+
+    def _is_served(self, catalog: Catalog, model: str, provider: str, raw: Mapping[str, Any]) -> bool:
+        """Also for a row that has a problem of its own, and where no models are listed, so that any id will do."""
+        if model in raw["models"] and model not in catalog.models:
+            return True
+        return catalog.find(model, provider) is not None or not catalog.deployments_at(provider)
+
+    # --- words -----------------------------------------------------------------------------------------------
+
+    def _unknown(self, location: Location, known: Collection[str]) -> None:
+        name = str(location[-1])
+        meant = self.meant(name, known)
+        if not meant and re.search(r"key|token|secret|password", name, re.IGNORECASE):
+            meant = ", and keys do not belong in this file; set the provider's variable in the environment"
+        what = f"is not known{meant}"
+        shown = _dotted((*location[:-1], self.shown(name)))
+        self.problems.append(self._file.problem(location, f"`{shown}` {what}"))
+
+    @staticmethod
+    def shown(name: str) -> str:
+        """`name`, cut short where it looks more like a key than like a name."""
+        return f"{name[:6]}..." if len(name) >= 20 and re.search(r"\d", name) else name
+
+    @staticmethod
+    def meant(name: str, known: Collection[str]) -> str:
+        """What was probably meant, as the rest of a sentence."""
+        close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+        return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def tables(value: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The tables in `value` with their names; none where it is no table itself."""
+    return [(name, row) for name, row in _table(value).items() if isinstance(row, dict)]
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def _provider_names(raw: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    """Where a provider is named outside its own row."""
+    named: list[tuple[Location, Any]] = [(("weights", name), name) for name in raw["weights"]]
+    named += [(("hierarchy",), name) for name in _list(raw["hierarchy"])]
+    for model, row in tables(raw["models"]):
+        named += [(("models", model, "at", name), name) for name, _ in tables(row.get("at"))]
+    named += [((*location, "provider"), step.get("provider")) for location, step in _steps(raw)]
+    named += [(("old_models", name, "provider"), old.get("provider")) for name, old in tables(raw["old_models"])]
+    return ((location, name) for location, name in named if isinstance(name, str))
+
+
+def _deployments(raw: Mapping[str, Any]) -> Iterator[tuple[Location, str, str]]:
+    """Where a model is named together with a provider."""
+    named = [((*location, "model"), step.get("model"), step.get("provider")) for location, step in _steps(raw)]
+    for provider, row in tables(raw["providers"]):
+        named += [
+            (("providers", provider, "models", t), name, provider) for t, name in _table(row.get("models")).items()
+        ]
+    for location, model, provider in named:
+        if isinstance(model, str) and isinstance(provider, str):
+            yield location, model, provider
+
+
+def _steps(raw: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
+    for task, row in tables(raw["tasks"]):
+        for place, step in enumerate(_list(row.get("route"))):
+            if isinstance(step, dict):
+                yield ("tasks", task, "route", place), cast("dict[str, Any]", step)
+
+
+def _version(raw: Mapping[str, Any]) -> str:
+    text = json.dumps(raw, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _details(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_input=False)
+
+
+def _words(detail: ErrorDetails) -> str:
+    """A validation error, without the value."""
+    match detail["type"]:
+        case "missing":
+            return "is missing"
+        case "literal_error":
+            return f"must be one of {detail.get('ctx', {}).get('expected', '')}"
+        case "tuple_type":
+            return "must be a list"
+        case "dict_type" | "model_type":
+            return "must be a table"
+        case "extra_forbidden":
+            return "is not known"
+        case _:
+            return detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+
+
+def _dotted(location: Location) -> str:
+    text = ""
+    for step in location:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f".{step}" if re.fullmatch(r"[A-Za-z0-9_-]+", step) else f'."{step}"'
+    return text.removeprefix(".")
+
+
+# --- addresses -----------------------------------------------------------------------------------------------
+
+
+def url_problem(url: str, *, insecure_allowed: bool) -> str:
+    """Why keys and prompts may not be sent to `url`; "" when they may."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "must be a URL, like https://host/v1"
+    if parts.scheme not in {"http", "https"} or not host or re.search(r"[^!-~]|\\", url):
+        return "must be a URL that begins with https:// (or http:// on this machine)"
+    if _has_extras(parts):
+        return "must be no more than scheme, host and path: no user, password, query or fragment"
+    host = host.rstrip(".")
+    address = _address(host)
+    if host in METADATA_HOSTS or (address is not None and (address.is_link_local or address in METADATA_ADDRESSES)):
+        return "points at a cloud's metadata service or a link-local address, which is never allowed"
+    loopback = host == "localhost" or host.endswith(".localhost") or (address is not None and address.is_loopback)
+    if parts.scheme == "http" and not loopback and not insecure_allowed:
+        return "must be https, except on this machine; or set allow_insecure_http = true"
+    return ""
+
+
+def _has_extras(parts: SplitResult) -> bool:
+    return bool(parts.username is not None or parts.password is not None or parts.query or parts.fragment)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """`host` as the address it stands for, in any spelling a resolver takes (2852039166 is 169.254.169.254)."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
