@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+from clocks import FakeClock
 from orchestra_router import errors
+from orchestra_router.config import load
 from orchestra_router.errors import RouterError
 from orchestra_router.router import open_router
-from orchestra_router.simulation import Cut, Drop, Hang, Raw, Reply, ServerError
+from orchestra_router.simulation import Cut, Drop, Hang, Raw, Reply, ServerError, simulated_world
 from orchestra_router.types import CompletionRequest, Image, Message, Text, Tool
 from worlds import World, ask, open_world
 
@@ -213,6 +216,70 @@ async def test_a_probe_that_finds_a_model_again_puts_it_back(tmp_path: Path) -> 
         completion = await world.router.complete(ask(provider="xai", model="grok-4.3"))
 
     assert completion.model == "grok-4.3"
+
+
+async def test_a_model_that_its_providers_list_calls_retired_is_taken_out_before_anybody_meets_the_404(
+    tmp_path: Path,
+) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["anthropic"].retire("claude-haiku-5-5")
+
+        status = await world.router.provider_status("anthropic", probe=True)
+        plan = await world.router.plan(ask(task="general_chat"))
+
+    models = {model.id: model for model in status.providers[0].models}
+    assert models["claude-haiku-5-5"].state == "retired"
+    assert models["claude-haiku-5-5"].replacement
+    assert "anthropic/claude-haiku-5-5" not in [candidate.deployment.key for candidate in plan.route]
+    assert world.calls == []
+
+
+async def test_a_model_whose_last_day_is_near_is_announced_with_its_replacement(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        status = await world.router.provider_status("anthropic")
+
+    model = next(model for model in status.providers[0].models if model.id == "claude-sonnet-4-5")
+    assert (model.state, model.retires) == ("retiring", "2026-11-30")
+    assert model.replacement == "claude-sonnet-5-5"
+
+
+async def test_a_model_whose_last_day_has_come_is_replaced_and_the_result_says_so(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        before = await world.router.complete(ask(model="claude-sonnet-4-5"))
+        world.clock.advance(8 * 86_400)
+
+        after = await world.router.complete(ask(model="claude-sonnet-4-5"))
+
+    assert before.model == "claude-sonnet-4-5"
+    assert after.model == "claude-sonnet-5-5"
+    assert any("claude-sonnet-4-5" in note for note in after.notes)
+
+
+async def test_a_new_chat_completions_provider_is_one_row_in_the_users_file(tmp_path: Path) -> None:
+    async with simulated_world(clock=FakeClock()) as providers:
+        together = providers["together"]
+        rows = f"""
+            [providers.acme]
+            base_url = "{providers.base_urls["together"]}"
+            key_env = ["ACME_API_KEY"]
+            models = {{ default = "acme-large" }}
+
+            [models.acme-large]
+            at.acme = {{ id = "zai-org/GLM-5.3", prices = [{{ input = 1.4, cache_read = 0.26, output = 4.4 }}] }}
+            """
+        (tmp_path / "orchestra.toml").write_text(rows, encoding="utf-8")
+        config = load({"ORCHESTRA_HOME": str(tmp_path), "ACME_API_KEY": together.key})
+        async with open_router(config, clock=FakeClock()) as router:
+            plain = await router.complete(ask(provider="acme"))
+            streamed = await router.complete(ask(model="acme-large", cache="off"), on_progress=nobody)
+
+    assert (plain.provider, plain.model, plain.cost_source) == ("acme", "acme-large", "table")
+    assert streamed.answer.text == plain.answer.text
+    assert plain.cost_nusd + streamed.cost_nusd == together.billed_nusd > 0
+
+
+async def nobody(_: str) -> None:
+    """Wants progress, and does nothing with it."""
 
 
 async def test_an_old_name_resolves_to_its_replacement_and_says_so(tmp_path: Path) -> None:
@@ -475,6 +542,22 @@ async def test_a_cancelled_caller_leaves_its_money_counted_and_its_call_closed(t
     assert deepseek.received[0].client_left
     assert (total.uncertain, total.held_nusd) == (1, 0)
     assert total.uncertain_nusd == total.spent_nusd > 0
+
+
+async def test_a_caller_who_leaves_at_any_moment_leaves_no_money_on_hold(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        for moments in range(0, 3_000, 50):  # turns of the event loop; a call takes some hundreds
+            async with anyio.create_task_group() as group:
+                group.start_soon(lambda n=moments: world.router.complete(ask(f"Question {n}?", task="coding")))
+                for _ in range(moments):
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+
+        total = (await world.router.cost_report()).total
+
+    assert total.held_nusd == 0
+    assert total.attempts > 0
+    assert total.spent_nusd - total.uncertain_nusd <= world.providers.billed_nusd <= total.spent_nusd
 
 
 async def test_everything_that_was_billed_is_in_the_report(tmp_path: Path) -> None:

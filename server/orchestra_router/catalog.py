@@ -97,8 +97,10 @@ class Catalog:
 
     # --- names -----------------------------------------------------------------------------------------------
 
-    def find(self, text: str, provider: str | None = None) -> Found | None:
+    def find(self, text: str, provider: str | None = None, *, today: dt.date | None = None) -> Found | None:
         """The model that `text` means, at `provider` only if one is named; None when nobody here knows it there.
+
+        With `today`, a model whose last day has come counts as a name of the past.
 
         Tried in this order, without regard to case:
 
@@ -110,7 +112,12 @@ class Catalog:
         """
         wanted = text.strip().lower()
         if (model := self._by_name.get(wanted)) is not None:
-            return self._found(model, provider)
+            old = self.old_models.get(model.name)
+            if old is None or model.retires is None or today is None or today < model.retires:
+                return self._found(model, provider)
+            return self._found(
+                self.models[old.replacement], provider, note=_replaced(old, self.models[old.replacement])
+            )
         prefix, _, rest = wanted.partition("/")
         if prefix in self.providers and provider in {None, prefix}:
             if (model := self._by_name.get(rest)) is not None and prefix in model.at:

@@ -304,9 +304,11 @@ class Router:
         settings = self.config.settings
         seconds_left = call.deadline - self._clock.monotonic()
         timeout_s = min(settings.request_timeout_s, seconds_left)
+        if call.on_progress is not None:
+            await call.on_progress(f"asking {candidate.deployment.key} (attempt {reservation.hold.number})")
+        reservation.sending()
         if call.on_progress is None:
             return await self._transport.ask(adapter, wire, timeout_s=timeout_s)
-        await call.on_progress(f"asking {candidate.deployment.key} (attempt {reservation.hold.number})")
         growth = Growth(call.on_progress, self._guardrails, guarded, self._clock)
         try:
             return await self._transport.ask_streaming(

@@ -109,15 +109,21 @@ class Health:
                 await self._write(self._store.restore(target))
 
     async def probed(self, probes: Mapping[str, Probe]) -> None:
-        """Put back what a probe found well: a key that is taken again, a model that is listed again."""
+        """Learn from the providers' own lists: what answers or is listed again comes back, what has ended goes."""
+        rows = (await self.view()).rows
         for name, probe in probes.items():
             if probe.error:
                 continue
-            keys = (f"provider:{name}", f"key:{name}:{self._config.keys.fingerprint(name)}")
-            listed = tuple(f"deployment:{name}/{model.id}" for model in probe.models if not model.retired)
-            for target in (*keys, *listed):
-                if target in (await self.view()).rows:
-                    await self._write(self._store.restore(target))
+            well = {f"provider:{name}", f"key:{name}:{self._config.keys.fingerprint(name)}"}
+            well |= {f"deployment:{name}/{model.id}" for model in probe.models if not model.retired}
+            for target in well & rows.keys():
+                await self._write(self._store.restore(target))
+            ended = {model.id: model for model in probe.models if model.retired}
+            for deployment in self._config.catalog.deployments_at(name):
+                if (listed := ended.get(deployment.offer.id)) is not None:
+                    gone = ModelGone()
+                    gone.replacement = listed.replacement or self._config.catalog.replacement(deployment)
+                    await self.failed(deployment, gone)
 
     async def _write(self, writing: Awaitable[None]) -> None:
         try:

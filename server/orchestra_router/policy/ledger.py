@@ -27,7 +27,7 @@ HOLD_GRACE_MS = 60_000
 
 @dataclass(slots=True, kw_only=True)
 class Reservation:
-    """One hold, and the outcome of the attempt it is for. Until something better is known, that is `cancelled`."""
+    """One hold, and the outcome of the attempt it is for. Until something better is known, that is "cancelled"."""
 
     hold: Hold
     candidate: Candidate
@@ -37,12 +37,16 @@ class Reservation:
     status: int | None = None
     usage: Usage | None = None
     reported_nusd: int | None = None
-    owed: bool = True
-    """False: the attempt surely cost nothing."""
+    owed: bool = False
+    """The attempt may have cost something: it was sent, and nothing says that it is free."""
     provider_request_id: str = ""
     first_token_ms: int | None = None
     attempt: Attempt | None = None
     """The finished attempt, once the reservation has been left."""
+
+    def sending(self) -> None:
+        """From here on the attempt may cost money, whatever becomes of it."""
+        self.owed = True
 
     def answered(self, answer: Answer) -> None:
         self.outcome, self.status = "ok", 200
@@ -53,10 +57,6 @@ class Reservation:
         self.outcome, self.status = error.code, error.status
         self.usage, self.reported_nusd = error.usage, error.cost_nusd
         self.owed = error.money == "uncertain"
-
-    def never_sent(self, outcome: str) -> None:
-        """Something on our own side stopped the attempt before it left."""
-        self.outcome, self.owed = outcome, False
 
 
 class Ledger:
@@ -90,11 +90,13 @@ class Ledger:
                 "What the attempts so far have cost leaves too little of max_cost_usd for another. Raise it to go on."
             )
         hold = self._hold(candidate, request, request_id=request_id, number=number, seconds_left=seconds_left)
-        await self._write_hold(hold)
-        self._pricing.warm_up()
         reservation = Reservation(
             hold=hold, candidate=candidate, started=self._clock.monotonic(), waited_ms=round(waited_s * 1000)
         )
+        with anyio.CancelScope(shield=True):
+            # A caller who leaves at this very moment must not leave a hold behind that nobody ends.
+            await self._write_hold(hold)
+        self._pricing.warm_up()
         try:
             yield reservation
         except ProviderError as error:

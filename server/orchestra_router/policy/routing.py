@@ -5,6 +5,7 @@
 Every deployment that could have been asked and is not gets its reason in the plan.
 """
 
+import datetime as dt
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +48,10 @@ class Surroundings:
     health: HealthView
     local: Mapping[str, Sequence[str]]
     """Local server -> the models it lists; a server that does not answer is missing."""
+
+    @property
+    def today(self) -> dt.date:
+        return dt.datetime.fromtimestamp(self.health.now_ms / 1000, dt.UTC).date()
 
 
 def plan(request: CompletionRequest, around: Surroundings, *, task_reason: str) -> Plan:
@@ -99,7 +104,7 @@ def _wanted(request: CompletionRequest, task: str, around: Surroundings, notes: 
     first = _provider(request.provider, catalog) if request.provider is not None else None
     fallbacks = [_provider(name, catalog) for name in request.fallback_providers or ()]
     if request.model is not None:
-        yield from _pinned_model(request.model, first, catalog, notes, by_task=not fallbacks)
+        yield from _pinned_model(request.model, first, catalog, notes, today=around.today, by_task=not fallbacks)
     elif first is not None:
         yield from _models_for_task(first, task, around, "named by the caller")
     else:
@@ -107,7 +112,8 @@ def _wanted(request: CompletionRequest, task: str, around: Surroundings, notes: 
             deployment = catalog.deployment(step.model, step.provider)
             yield Wanted(deployment, f"{'first choice' if place == 0 else 'fallback'} for {task}")
     for provider in fallbacks:
-        if request.model is not None and (same := catalog.find(request.model, provider.name)) is not None:
+        same = catalog.find(request.model, provider.name, today=around.today) if request.model is not None else None
+        if same is not None:
             yield Wanted(same.deployments[0], "named as fallback")
         else:
             yield from _models_for_task(provider, task, around, "named as fallback; its model for the task")
@@ -117,10 +123,10 @@ def _wanted(request: CompletionRequest, task: str, around: Surroundings, notes: 
 
 
 def _pinned_model(
-    text: str, provider: Provider | None, catalog: Catalog, notes: list[str], *, by_task: bool
+    text: str, provider: Provider | None, catalog: Catalog, notes: list[str], *, today: dt.date, by_task: bool
 ) -> Iterator[Wanted]:
     """The deployments of the model the caller named, at the provider named or wherever it is served."""
-    found = catalog.find(text, provider.name if provider is not None else None)
+    found = catalog.find(text, provider.name if provider is not None else None, today=today)
     if found is not None:
         if found.note:
             notes.append(found.note)
@@ -178,6 +184,7 @@ def _obstacle(deployment: Deployment, request: CompletionRequest, size: Size, ar
     """Why `deployment` cannot serve `request` at all; None when it can."""
     return (
         _unreachable(deployment.provider, around)
+        or _retired(deployment, around)
         or _incapable(deployment, request, size)
         or _unpriced(deployment, around)
     )
@@ -191,6 +198,14 @@ def _unreachable(provider: Provider, around: Surroundings) -> str | None:
     if provider.key_env and provider.name not in around.config.keys:
         return f"no key: set {provider.key_env[0]}"
     return None
+
+
+def _retired(deployment: Deployment, around: Surroundings) -> str | None:
+    last = deployment.model.retires
+    if last is None or around.today < last:
+        return None
+    replacement = around.config.catalog.replacement(deployment)
+    return f"retired on {last}{f'; use {replacement} instead' if replacement else ''}"
 
 
 def _incapable(deployment: Deployment, request: CompletionRequest, size: Size) -> str | None:
