@@ -1,0 +1,172 @@
+"""Builds the MCP server, and serves it over stdio."""
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from mcp import MCPError
+from mcp.server import CacheHint, MCPServer
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.types import INVALID_PARAMS
+
+from orchestra_router.clock import Clock, SystemClock
+from orchestra_router.errors import ConfigError
+from orchestra_router.observe import configure_logging
+from orchestra_tools import complete, cost_report, provider_status, route_task
+from orchestra_tools.service import Service, serving
+
+if TYPE_CHECKING:
+    from orchestra_router.config import Config
+
+logger = logging.getLogger("orchestra")
+
+NAME = "orchestra"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+TOOLS = (complete.TOOL, route_task.TOOL, provider_status.TOOL, cost_report.TOOL)
+TOOL_NAMES = tuple(tool.name for tool in TOOLS)
+TOOLS_CACHE_MS = 3_600_000
+INSTRUCTIONS = (
+    "Orchestra asks other language models for you: `complete` answers a prompt, `route_task` shows first who would be"
+    " asked at what price. Answers cost real money within the user's budgets; `cost_report` says how much,"
+    " `provider_status` what works. When `complete` answers status running, collect the answer with its request_id."
+)
+SIMULATED = "Simulated: no provider was asked, nothing was paid, and the answer is made up."
+EXIT_GRACE_S = 3
+"""How long running calls may take to settle their money when the process is told to end."""
+
+
+def build_server(
+    config: "Config | ConfigError",
+    *,
+    clock: Clock | None = None,
+    simulated: bool = False,
+    around: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+) -> MCPServer[Service]:
+    """The MCP server over `config`; with a broken one, every tool answers what is wrong with it.
+
+    `around` is entered before anything is opened, and left after everything is closed.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: MCPServer[Service]) -> AsyncGenerator[Service]:
+        notice = SIMULATED if simulated else ""
+        async with around(), serving(config, clock or SystemClock(), notice=notice) as service:
+            yield service
+
+    return MCPServer[Service](
+        NAME,
+        title="Orchestra",
+        version=version("orchestra-router"),
+        instructions=f"{SIMULATED} {INSTRUCTIONS}" if simulated else INSTRUCTIONS,
+        tools=list(TOOLS),
+        lifespan=lifespan,
+        cache_hints={"tools/list": CacheHint(ttl_ms=TOOLS_CACHE_MS, scope="public")},
+        middleware=(_known_tools, _open_after_listing),
+        log_level="WARNING",
+    )
+
+
+async def _known_tools(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """An unknown tool is the error that the specification asks for; the SDK (2.3) answers with another."""
+    if ctx.method == "tools/call" and (name := (ctx.params or {}).get("name")) not in TOOL_NAMES:
+        raise MCPError(INVALID_PARAMS, f"Unknown tool{_quoted(name)}. Known: {', '.join(TOOL_NAMES)}.")
+    return await call_next(ctx)
+
+
+async def _open_after_listing(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """A listing is answered at once; then the router is opened, before the first call needs it."""
+    result = await call_next(ctx)
+    if ctx.method == "tools/list":
+        service: Service = ctx.lifespan_context
+        service.open_soon()
+    return result
+
+
+def serve_stdio(config: "Config | ConfigError") -> None:
+    """Serve one client on stdin and stdout until it goes, or a signal comes. Returns, or ends the process with 0."""
+    if isinstance(config, ConfigError):
+        _log_to_stderr("WARNING")
+        logger.error("%s", config)
+    else:
+        _log_to_stderr(config.settings.log_level)
+    anyio.run(_serve_stdio, build_server(config, around=_leaving))
+
+
+def serve_simulated() -> None:
+    """The same over simulated providers on loopback and a data folder that is gone afterwards."""
+    _log_to_stderr("WARNING")
+    anyio.run(_serve_simulated)
+
+
+async def _serve_simulated() -> None:
+    from orchestra_router.config import load  # noqa: PLC0415 - most who serve need no simulation
+    from orchestra_router.simulation import simulated_config, simulated_world  # noqa: PLC0415 - as above
+
+    folder = TemporaryDirectory(prefix="orchestra-simulated-")
+
+    @asynccontextmanager
+    async def around() -> AsyncGenerator[None]:
+        async with _leaving():
+            with folder:
+                yield
+
+    async with simulated_world() as world:
+        home = Path(folder.name)
+        (home / "orchestra.toml").write_text(simulated_config(world), encoding="utf-8")
+        config = load({"ORCHESTRA_HOME": folder.name, **world.keys})
+        await _serve_stdio(build_server(config, simulated=True, around=around))
+
+
+def _log_to_stderr(level: str) -> None:
+    # Before the SDK sets its own up: stdout is the protocol, and other people's lines may hold what ours never do.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=LOG_FORMAT)
+    configure_logging(level)
+
+
+async def _serve_stdio(server: MCPServer[Service]) -> None:
+    loop = asyncio.get_running_loop()
+    with anyio.CancelScope() as serving_scope:
+
+        def stop() -> None:
+            serving_scope.cancel()
+            loop.call_later(EXIT_GRACE_S, os._exit, 1)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError):  # Windows: an interrupt cancels this task by itself
+                loop.add_signal_handler(number, stop)
+        await server.run_stdio_async()
+
+
+@asynccontextmanager
+async def _leaving() -> AsyncGenerator[None]:
+    """End the process when serving was cut short, once everything inside is closed.
+
+    A thread still reads stdin then and cannot be interrupted, so an ordinary return would wait for the client.
+    """
+    try:
+        yield
+    except anyio.get_cancelled_exc_class():  # a signal, or the client closed our stdout
+        _exit_now(0)
+    except Exception:
+        logger.exception("the server failed")
+        _exit_now(1)
+
+
+def _exit_now(code: int) -> None:
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _quoted(name: object) -> str:
+    """The name, if it looks like one."""
+    return f" `{name}`" if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) else ""

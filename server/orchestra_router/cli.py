@@ -1,0 +1,234 @@
+"""The `orchestra` command. Started by a client's configuration without arguments, it serves MCP over stdio."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import anyio
+
+from orchestra_router.errors import ConfigError, RouterError
+from orchestra_router.store.base import GroupBy
+from orchestra_router.types import usd
+
+# Each command imports what it needs when it runs: a client waits for `serve`, and needs little of the rest.
+# ruff: noqa: PLC0415 - see above
+
+if TYPE_CHECKING:
+    from orchestra_router.config import Config
+    from orchestra_router.router import Router
+    from orchestra_router.types import Deployment
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 for a failure that was explained, 2 for wrong arguments."""
+    asked = _parser().parse_args(arguments)
+    try:
+        code: int = asked.run(asked)
+        sys.stdout.flush()
+    except RouterError as error:
+        print(f"orchestra: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output has had enough; without this Python complains when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="orchestra",
+        description="Routes LLM calls for MCP clients. Without a command: serve MCP over stdio.",
+    )
+    parser.add_argument("--version", action="version", version=f"orchestra {version('orchestra-router')}")
+    parser.set_defaults(run=_serve, simulate=False)
+    commands = parser.add_subparsers(title="commands", metavar="")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    def reporting(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = command(name, run, text)
+        added.add_argument("--json", action="store_true", help="for programs")
+        return added
+
+    serve = command("serve", _serve, "Serve MCP over stdio.")
+    serve.add_argument("--simulate", action="store_true", help="with simulated providers: no key, no cost")
+    reporting("demo", _demo, "Show everything on this machine: no key, no network, no cost.")
+    reporting("doctor", _doctor, "Say what is configured, what is missing, and what would be called.")
+    report = reporting("report", _report, "Say what was spent.")
+    report.add_argument("--period", choices=("day", "week", "month", "all"), default="day")
+    report.add_argument("--group-by", choices=get_args(GroupBy))
+    reporting("models", _models, "List every model of the catalog: price, context, state.")
+    probe = reporting("probe", _probe, "Ask every configured provider, for free, whether it can be used.")
+    probe.add_argument("provider", nargs="?", help="only this one")
+    config = commands.add_parser("config", help="Look at the configuration.")
+    checks = config.add_subparsers(required=True, metavar="check")
+    checks.add_parser("check", help="Say whether it can be used.").set_defaults(run=_config_check)
+    return parser
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    from orchestra_router import app
+
+    if sys.stdin.isatty():
+        print("Waiting for an MCP client on stdin; Ctrl-C ends it. More: orchestra --help", file=sys.stderr)
+    if asked.simulate:
+        app.serve_simulated()
+        return 0
+    try:
+        config: Config | ConfigError = _load()
+    except ConfigError as error:
+        # A client shows its user nothing of a server that does not start; the tools can explain.
+        config = error
+    app.serve_stdio(config)
+    return 0
+
+
+def _demo(asked: argparse.Namespace) -> int:
+    from orchestra_router import demo
+
+    return demo.run(as_json=asked.json)
+
+
+def _doctor(asked: argparse.Namespace) -> int:
+    from orchestra_router import doctor
+
+    return doctor.run(os.environ, as_json=asked.json)
+
+
+def _config_check(_: argparse.Namespace) -> int:
+    config = _load()
+    print(f"The configuration can be used; {len(config.keys)} provider keys are set.")
+    return 0
+
+
+def _report(asked: argparse.Namespace) -> int:
+    from orchestra_tools.results import costs, without_blanks
+
+    async def ask(router: "Router") -> Json:
+        return costs(await router.cost_report(period=asked.period, group_by=asked.group_by), notice="")
+
+    report = _with_router(ask)
+    if asked.json:
+        print(json.dumps(without_blanks(report), indent=2))
+        return 0
+    days = f"{report['first_day']} to {report['last_day']}" if report["first_day"] else "since the beginning"
+    print(f"{report['period']}, {days} ({report['timezone']})")
+    print(_table(("", "requests", "attempts", "failed", "spent"), [_spend(row) for row in _rows(report)]))
+    for budget in report["budgets"]:
+        print(
+            f"budget {budget['period']}: ${budget['spent_usd']:.4f} of ${budget['limit_usd']:.2f} spent,"
+            f" ${budget['left_usd']:.4f} left"
+        )
+    cache = report["cache"]
+    print(f"cache: {cache['hits']} of {cache['requests']} requests, ${cache['saved_usd']:.4f} saved")
+    for note in report["notes"]:
+        print(note)
+    return 0
+
+
+def _rows(report: Json) -> list[Json]:
+    return [*report["rows"], {"group": "total", **report["total"]}]
+
+
+def _spend(row: Json) -> tuple[str, ...]:
+    counts = (str(row[name]) for name in ("requests", "attempts", "failed"))
+    return (row["group"], *counts, f"${row['spent_usd']:.6f}")
+
+
+def _models(asked: argparse.Namespace) -> int:
+    models = _with_router(_every_model)
+    if asked.json:
+        print(json.dumps(models, indent=2))
+        return 0
+    columns = ("provider", "model", "id", "in $/Mtok", "out $/Mtok", "context", "state")
+    lines = [
+        (m["provider"], m["model"], m["id"], f"{m['input']:.2f}", f"{m['output']:.2f}", f"{m['context']:,}", m["state"])
+        for m in models
+    ]
+    print(_table(columns, lines))
+    return 0
+
+
+async def _every_model(router: "Router") -> list[Json]:
+    """Each model at each provider; prices are dollars per million tokens, now."""
+    from orchestra_router.clock import SystemClock
+    from orchestra_router.pricing import Pricing
+
+    pricing = Pricing.of(router.config.settings)
+    now_ms = SystemClock().now_ms()
+
+    def rate(deployment: "Deployment", **tokens: int) -> float:
+        return (
+            usd(pricing.expected_nusd(deployment, **{"input_tokens": 0, "output_tokens": 0} | tokens, at_ms=now_ms))
+            * 1000
+        )
+
+    catalog = router.config.catalog
+    return [
+        {
+            "provider": provider.name,
+            "model": model.name,
+            "id": model.id,
+            "input": rate(deployment, input_tokens=1000),
+            "output": rate(deployment, output_tokens=1000),
+            "context": deployment.context_tokens,
+            "state": model.state if provider.state == "ready" else provider.state,
+        }
+        for provider in (await router.provider_status()).providers
+        for model in provider.models
+        if (deployment := catalog.deployment(model.name, provider.name))
+    ]
+
+
+def _probe(asked: argparse.Namespace) -> int:
+    from orchestra_tools.results import status, without_blanks
+
+    async def ask(router: "Router") -> Json:
+        return status(await router.provider_status(asked.provider, probe=True), notice="")
+
+    report = without_blanks(_with_router(ask))
+    if asked.json:
+        print(json.dumps(report, indent=2))
+    else:
+        columns = ("provider", "state", "detail", "fix")
+        lines = [(p["name"], p["state"], p.get("detail", ""), p.get("fix", "")) for p in report["providers"]]
+        print(_table(columns, lines))
+    ready = any(provider["state"] == "ready" for provider in report["providers"])
+    return 0 if ready else 1
+
+
+def _load() -> "Config":
+    from orchestra_router.config import load
+
+    return load(os.environ)
+
+
+def _with_router(work: Callable[["Router"], Awaitable[T]]) -> T:
+    from orchestra_router.router import open_router
+
+    async def run() -> T:
+        async with open_router(_load()) as router:
+            return await work(router)
+
+    return anyio.run(run)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, *rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

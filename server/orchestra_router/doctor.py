@@ -1,0 +1,134 @@
+"""`orchestra doctor`: what is configured, what is missing and how to mend it, and what would be called."""
+
+import json
+import platform
+import sqlite3
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+
+from orchestra_router.config import Config, load
+from orchestra_router.errors import ConfigError, RouterError, StoreError
+from orchestra_router.policy.status import ProviderStatus
+from orchestra_router.router import Router, open_router
+from orchestra_router.types import CompletionRequest, Message, Text
+
+Json = dict[str, Any]
+
+PROMPT = Message("user", (Text("Hello"),))
+MOST_SHOWN = 4
+"""Deployments of a route that are shown; the rest are counted."""
+
+
+def run(environ: Mapping[str, str], *, as_json: bool) -> int:
+    """Print the findings; 0 if at least one task could be answered, else 1."""
+    findings = anyio.run(examine, environ)
+    print(json.dumps(findings, indent=2) if as_json else as_text(findings))
+    return 0 if findings["ready"] else 1
+
+
+async def examine(environ: Mapping[str, str]) -> Json:
+    """What a program would want to know; `ready` says whether any task could be answered."""
+    findings: Json = {
+        "ready": False,
+        "version": version("orchestra-router"),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+    }
+    try:
+        config = load(environ)
+    except ConfigError as error:
+        return findings | {"problems": [str(error)]}
+    settings = config.settings
+    findings |= {
+        "data_folder": str(settings.home),
+        "config_file": str(config.file or settings.home / "orchestra.toml"),
+        "config_file_exists": config.file is not None,
+        "budget_day_usd": float(settings.budget_day_usd),
+        "budget_month_usd": float(settings.budget_month_usd),
+    }
+    try:
+        async with open_router(config) as router:
+            return findings | await _examine_router(router)
+    except StoreError as error:
+        return findings | {"problems": [str(error)]}
+
+
+async def _examine_router(router: Router) -> Json:
+    config = router.config
+    status = await router.provider_status()
+    tasks = [await _task(router, name) for name in config.catalog.tasks]
+    ready = any("asks" in task for task in tasks)
+    problems = list(status.notes)
+    if not ready:
+        problems += dict.fromkeys(task["problem"] for task in tasks)
+        problems.append("To look around without any provider: `orchestra demo`.")
+    size = config.settings.database.stat().st_size
+    return {
+        "ready": ready,
+        "database": {"path": str(config.settings.database), "bytes": size},
+        "providers": [_provider(provider, config) for provider in status.providers],
+        "tasks": tasks,
+        "problems": problems,
+    }
+
+
+def _provider(provider: ProviderStatus, config: Config) -> Json:
+    about = {
+        "name": provider.name,
+        "state": provider.state,
+        "key_from": config.keys.variable(provider.name),
+        "detail": provider.detail,
+        "fix": provider.fix,
+        "trouble": [
+            f"{model.id} is {model.state}" + (f"; use {model.replacement}" if model.replacement else "")
+            for model in provider.models
+            if model.state != "ok" and provider.state == "ready"
+        ],
+    }
+    return {name: value for name, value in about.items() if value}
+
+
+async def _task(router: Router, name: str) -> Json:
+    try:
+        plan = await router.plan(CompletionRequest(messages=(PROMPT,), task=name))
+    except RouterError as error:
+        return {"task": name, "problem": str(error)}
+    return {"task": name, "asks": [candidate.deployment.key for candidate in plan.route]}
+
+
+def as_text(findings: Json) -> str:
+    lines = [f"Orchestra {findings['version']}, Python {findings['python']}, SQLite {findings['sqlite']}"]
+    if "config_file" in findings:
+        there = "" if findings["config_file_exists"] else " (none there; not needed)"
+        lines += [
+            f"configuration  {findings['config_file']}{there}",
+            f"budgets        ${findings['budget_day_usd']:,.2f} a day, ${findings['budget_month_usd']:,.2f} a month",
+        ]
+    if database := findings.get("database"):
+        lines.append(f"database       {database['path']}, {database['bytes'] / 1000:,.0f} kB, can be used")
+    if providers := findings.get("providers"):
+        lines += ["", "providers", *(_provider_line(provider) for provider in providers)]
+    if findings["ready"]:
+        lines += ["", "who would be asked", *(_task_line(task) for task in findings["tasks"])]
+    if problems := findings["problems"]:
+        lines += ["", "to do", *(f"  {problem}" for problem in problems)]
+    return "\n".join(lines)
+
+
+def _provider_line(provider: Json) -> str:
+    detail = "" if provider["state"] == "no_key" else provider.get("detail", "")  # then the fix says it all
+    said = [detail, provider.get("fix", ""), *provider.get("trouble", [])]
+    if variable := provider.get("key_from"):
+        said.insert(0, f"key from {variable}")
+    return f"  {provider['state']:<12} {provider['name']:<12} {'; '.join(filter(None, said))}".rstrip()
+
+
+def _task_line(task: Json) -> str:
+    if "problem" in task:
+        return f"  {task['task']:<18} nobody: {task['problem']}"
+    asks = task["asks"]
+    more = f", then {len(asks) - MOST_SHOWN} more" if len(asks) > MOST_SHOWN else ""
+    return f"  {task['task']:<18} {', then '.join(asks[:MOST_SHOWN])}{more}"

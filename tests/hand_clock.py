@@ -1,0 +1,43 @@
+"""A clock that a test moves by hand: who sleeps stays asleep until then."""
+
+import anyio
+import anyio.lowlevel
+
+TURNS = 40
+"""More than any chain of tasks here needs to come to rest."""
+
+
+async def turns() -> None:
+    """Let every task that can go on do so."""
+    for _ in range(TURNS):
+        await anyio.lowlevel.checkpoint()
+
+
+class HandClock:
+    def __init__(self, now_ms: int = 1_795_449_600_000) -> None:  # 2026-11-23T16:00:00Z
+        self.ms = now_ms
+        self._asleep: list[tuple[float, anyio.Event]] = []
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        awake = anyio.Event()
+        self._asleep.append((self.monotonic() + seconds, awake))
+        await awake.wait()
+
+    async def advance(self, seconds: float) -> None:
+        """Move on, waking sleepers at their time, and let everybody do what there is to do."""
+        end = self.monotonic() + seconds
+        await turns()
+        while due := sorted((entry for entry in self._asleep if entry[0] <= end), key=lambda entry: entry[0]):
+            until, awake = due[0]
+            self._asleep.remove(due[0])
+            self.ms = max(self.ms, round(until * 1000))
+            awake.set()
+            await turns()
+        self.ms = round(end * 1000)
+        await turns()

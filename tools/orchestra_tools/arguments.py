@@ -1,0 +1,288 @@
+"""What the tools accept, and how it becomes a `CompletionRequest`.
+
+The schemas that clients read are made from these models, so there is one truth about every argument. Clients
+differ in habits, and three of them are met half-way: null or "" for an argument left out, JSON text where a list
+or an object belongs, and one string where a list of strings belongs. A `prompt` that happens to be JSON stays text.
+"""
+
+import json
+from typing import Annotated, Any, Literal, Self, cast
+
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from orchestra_router.errors import InvalidRequest
+from orchestra_router.store.base import GroupBy
+from orchestra_router.types import (
+    CacheMode,
+    CompletionRequest,
+    Effort,
+    Image,
+    Message,
+    Part,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    nusd,
+)
+
+STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
+MAX_TOKENS = 1_000_000
+MAX_RETRIES = 10
+MAX_COST_USD = 10_000
+
+
+def _from_json_text(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed: object = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return cast("object", parsed) if isinstance(parsed, list | dict) else value
+
+
+def _as_list(value: object) -> object:
+    value = _from_json_text(value)
+    return [value] if isinstance(value, str) else value
+
+
+def _as_json_text(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+
+def _as_parts(value: object) -> object:
+    if isinstance(value, str):
+        return [{"type": "text", "text": value}]
+    return [] if value is None else value
+
+
+JsonText = BeforeValidator(_from_json_text)
+Strings = BeforeValidator(_as_list)
+
+
+class PartArgument(BaseModel):
+    model_config = STRICT
+
+    type: Literal["text", "image"]
+    text: str = ""
+    url: str = ""
+    data: str = ""
+    media_type: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.type == "image":
+            by_url = self.url.startswith("https://") and not self.data
+            by_data = bool(self.data) and self.media_type.startswith("image/") and not self.url
+            if not (by_url or by_data):
+                raise PydanticCustomError(
+                    "orchestra", 'needs an https `url`, or base64 `data` with its `media_type` ("image/png")'
+                )
+        return self
+
+    def part(self) -> Part:
+        if self.type == "text":
+            return Text(self.text)
+        return Image(url=self.url, data=self.data, media_type=self.media_type)
+
+
+class ToolCallArgument(BaseModel):
+    model_config = STRICT
+
+    id: str
+    name: str
+    arguments: Annotated[str, BeforeValidator(_as_json_text)] = "{}"
+
+
+class MessageArgument(BaseModel):
+    model_config = STRICT
+
+    role: Role
+    content: Annotated[
+        list[PartArgument],
+        BeforeValidator(_as_parts),
+        Field(
+            json_schema_extra={
+                "anyOf": [
+                    {"type": "string"},
+                    {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "description": "{type: text, text} or {type: image, url | data, media_type}",
+                        },
+                    },
+                ]
+            }
+        ),
+    ] = []
+    tool_calls: Annotated[
+        list[ToolCallArgument],
+        BeforeValidator(lambda value: [] if value is None else value),
+        Field(json_schema_extra={"items": {"type": "object", "description": "{id, name, arguments}"}}),
+    ] = []
+    tool_call_id: str = ""
+    provider_state: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.tool_calls and self.role != "assistant":
+            raise PydanticCustomError("orchestra", 'has `tool_calls`, which only the role "assistant" may have')
+        if (self.role == "tool") != bool(self.tool_call_id):
+            raise PydanticCustomError("orchestra", 'needs `tool_call_id` exactly when its role is "tool"')
+        if not self.content and not self.tool_calls and self.role != "tool":
+            raise PydanticCustomError("orchestra", "needs `content`: a string, or a list of parts")
+        if self.role in {"system", "tool"} and any(part.type != "text" for part in self.content):
+            raise PydanticCustomError("orchestra", "may hold text only, for its role")
+        return self
+
+
+class ToolArgument(BaseModel):
+    model_config = STRICT
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+    description: str = ""
+    parameters: Annotated[dict[str, Any], JsonText] = {"type": "object", "properties": {}}
+
+
+Name = Annotated[str, Field(max_length=200)]
+
+
+class RoutingArguments(ArgModelBase):
+    """What `complete` and `route_task` share."""
+
+    model_config = STRICT
+
+    prompt: Annotated[str | None, Field(description="What to ask (or use messages).")] = None
+    messages: Annotated[
+        list[MessageArgument] | None, JsonText, Field(description="A conversation, instead of prompt.")
+    ] = None
+    system: Annotated[str | None, Field(description="System instructions.")] = None
+    task: Annotated[Name | None, Field(description="Kind of work, e.g. coding, web_search; guessed when absent.")] = (
+        None
+    )
+    provider: Annotated[Name | None, Field(description="Ask this one, e.g. anthropic.")] = None
+    model: Annotated[Name | None, Field(description="Use only this model.")] = None
+    fallback_providers: Annotated[
+        list[Name] | None, Strings, Field(max_length=20, description="Asked next, in order; [] for none.")
+    ] = None
+    max_retries: Annotated[int | None, Field(ge=0, le=MAX_RETRIES, description="Further tries per provider.")] = None
+    temperature: Annotated[float | None, Field(ge=0, le=2, description="Randomness; above 0 is not cached.")] = None
+    max_tokens: Annotated[
+        int | None, Field(ge=1, le=MAX_TOKENS, description="Cap on the answer, thinking included.")
+    ] = None
+    response_schema: Annotated[
+        dict[str, Any] | None, JsonText, Field(description="JSON Schema the answer must match.")
+    ] = None
+    tools: Annotated[
+        list[ToolArgument] | None,
+        JsonText,
+        Field(
+            max_length=128,
+            description="Functions the model may call.",
+            json_schema_extra={"items": {"type": "object", "description": "{name, description, parameters}"}},
+        ),
+    ] = None
+    effort: Annotated[Effort | None, Field(description="How hard to think.")] = None
+    stop: Annotated[list[str] | None, Strings, Field(max_length=16, description="End the answer at any of these.")] = (
+        None
+    )
+    web_search: Annotated[bool, Field(description="Let the model search the web.")] = False
+    cache: Annotated[CacheMode, Field(description="refresh replaces a cached answer.")] = "on"
+    max_cost_usd: Annotated[
+        float | None, Field(ge=0, le=MAX_COST_USD, description="Cap on all attempts together, e.g. 0.05.")
+    ] = None
+    strict_params: Annotated[bool, Field(description="Skip models that would ignore an argument.")] = False
+    metadata: Annotated[
+        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=256)]] | None,
+        JsonText,
+        Field(max_length=16, description="Labels to record, e.g. {app: docs}."),
+    ] = None
+
+    def request(self, *, max_tokens: int) -> CompletionRequest:
+        """The request these arguments stand for; with `max_tokens` where they name none.
+
+        Raises:
+            InvalidRequest: both or neither of `prompt` and `messages`, or a tool message that answers nothing.
+        """
+        return CompletionRequest(
+            messages=self._conversation(),
+            task=self.task,
+            provider=self.provider,
+            model=self.model,
+            fallback_providers=None if self.fallback_providers is None else tuple(self.fallback_providers),
+            max_retries=self.max_retries,
+            max_tokens=max_tokens if self.max_tokens is None else self.max_tokens,
+            temperature=self.temperature,
+            stop=tuple(self.stop or ()),
+            response_schema=self.response_schema,
+            tools=tuple(Tool(tool.name, tool.description, tool.parameters) for tool in self.tools or ()),
+            effort=self.effort,
+            web_search=self.web_search,
+            strict_params=self.strict_params,
+            cache=self.cache,
+            max_cost_nusd=None if self.max_cost_usd is None else nusd(self.max_cost_usd),
+            metadata=self.metadata or {},
+        )
+
+    def _conversation(self) -> tuple[Message, ...]:
+        prompt = self.prompt if self.prompt and not self.prompt.isspace() else None
+        if prompt and self.messages:
+            raise InvalidRequest(
+                "Both `prompt` and `messages` were given. Give one: `prompt` for a single question, `messages` for a"
+                " whole conversation (its last question included)."
+            )
+        opening = (Message("system", (Text(self.system),)),) if self.system else ()
+        if prompt:
+            return (*opening, Message("user", (Text(prompt),)))
+        if not self.messages:
+            raise InvalidRequest(
+                "Neither `prompt` nor `messages` was given. Put the question into `prompt`, or a conversation into"
+                ' `messages`, e.g. [{"role": "user", "content": "Hello"}].'
+            )
+        return (*opening, *_messages(self.messages))
+
+
+def _messages(arguments: list[MessageArgument]) -> tuple[Message, ...]:
+    called: dict[str, str] = {}
+    messages: list[Message] = []
+    for number, argument in enumerate(arguments):
+        content = tuple(part.part() for part in argument.content)
+        if argument.role == "tool":
+            if (name := called.get(argument.tool_call_id)) is None:
+                raise InvalidRequest(
+                    f"`messages[{number}].tool_call_id` answers no tool call: an earlier assistant message must hold"
+                    " the call in its `tool_calls`."
+                )
+            text = "".join(part.text for part in argument.content)
+            content = (ToolResult(argument.tool_call_id, name, text),)
+        calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in argument.tool_calls)
+        called.update({call.id: call.name for call in calls})
+        messages.append(Message(argument.role, (*content, *calls), argument.provider_state))
+    return tuple(messages)
+
+
+class CompleteArguments(RoutingArguments):
+    request_id: Annotated[Name | None, Field(description="Collects a running call's answer; give only this.")] = None
+
+
+class RouteTaskArguments(RoutingArguments):
+    execute: Annotated[bool, Field(description="Also run it; spends money.")] = False
+
+
+class ProviderStatusArguments(ArgModelBase):
+    model_config = STRICT
+
+    provider: Annotated[Name | None, Field(description="Only this one, e.g. xai.")] = None
+    probe: Annotated[bool, Field(description="Ask each provider now (free).")] = False
+
+
+class CostReportArguments(ArgModelBase):
+    model_config = STRICT
+
+    period: Annotated[Literal["day", "week", "month", "all"], Field(description="How far back, until now.")] = "day"
+    group_by: Annotated[GroupBy | None, Field(description="One row for each of these.")] = None

@@ -1,0 +1,210 @@
+"""What the tools answer: plain JSON, the answer first, nothing empty."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from orchestra_router.store.base import ReportRow
+from orchestra_router.types import Attempt, Candidate, Completion, Plan, Usage, usd
+
+if TYPE_CHECKING:  # they load the catalog and the prices
+    from orchestra_router.policy.costs import CostReport
+    from orchestra_router.policy.status import ProviderStatus, StatusReport
+
+Json = dict[str, Any]
+
+
+def without_blanks(data: Json) -> Json:
+    """`data` without nulls, empty texts, lists and objects, at every depth; zeros and false stay."""
+    return {key: small for key, value in data.items() if (small := _small(value)) not in (None, "", [], {})}
+
+
+def _small(value: object) -> object:
+    if isinstance(value, dict):
+        return without_blanks(cast("Json", value))
+    if isinstance(value, list | tuple):
+        return [_small(item) for item in cast("Sequence[object]", value)]
+    return value
+
+
+def completed(completion: Completion, *, notice: str) -> Json:
+    """Who answered what, why that route, what it cost, and what was tried."""
+    answer = completion.answer
+    return {
+        "text": answer.text,
+        "tool_calls": [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in answer.tool_calls],
+        "finish": answer.finish,
+        "citations": [{"url": citation.url, "title": citation.title} for citation in answer.citations],
+        "provider": completion.provider,
+        "model": completion.model,
+        "model_id": answer.model if answer.model != completion.model else "",
+        "task": completion.task,
+        "reason": completion.reason,
+        "cost_usd": usd(completion.cost_nusd),
+        "cost_nusd": completion.cost_nusd,
+        "cost_source": completion.cost_source,
+        "usage": _usage(answer.usage),
+        "cache": completion.cache,
+        "cache_entry": completion.cache_entry,
+        "cache_age_s": None if completion.cache_age_ms is None else completion.cache_age_ms / 1000,
+        "saved_usd": usd(completion.saved_nusd) if completion.saved_nusd else None,
+        "attempts": [_attempt(attempt) for attempt in completion.attempts],
+        "notes": _noted(notice, completion.notes),
+        "redactions": dict(completion.redactions),
+        "retires": answer.retires,
+        # Wanted back with a tool's result, and then only: it can be longer than the answer.
+        "provider_state": answer.provider_state if answer.tool_calls else "",
+        "latency_ms": completion.latency_ms,
+        "request_id": completion.request_id,
+        "trace_id": completion.trace_id,
+    }
+
+
+def still_running(request_id: str, last_word: str) -> Json:
+    return {
+        "status": "running",
+        "request_id": request_id,
+        "progress": last_word,
+        "next": "The answer is not ready yet and is not lost: call `complete` with only this `request_id` for it.",
+    }
+
+
+def planned(plan: Plan, *, notice: str) -> Json:
+    return {
+        "task": plan.task,
+        "task_reason": plan.task_reason,
+        "strategy": plan.strategy,
+        "route": [_candidate(candidate) for candidate in plan.route],
+        "excluded": [{"deployment": excluded.deployment, "reason": excluded.reason} for excluded in plan.excluded],
+        "notes": _noted(notice, plan.notes),
+    }
+
+
+def _candidate(candidate: Candidate) -> Json:
+    return {
+        "provider": candidate.deployment.provider.name,
+        "model": candidate.deployment.model.name,
+        "model_id": candidate.deployment.offer.id,
+        "reason": candidate.reason,
+        "expected_usd": usd(candidate.expected_nusd),
+        "worst_usd": usd(candidate.worst_nusd),
+        "health": candidate.health,
+    }
+
+
+def _attempt(attempt: Attempt) -> Json:
+    return {
+        "deployment": attempt.deployment,
+        "outcome": attempt.outcome,
+        "status": attempt.status if attempt.outcome != "ok" else None,
+        "cost_usd": usd(attempt.cost_nusd),
+        "latency_ms": attempt.latency_ms,
+        "waited_ms": attempt.waited_ms or None,
+    }
+
+
+def _usage(usage: Usage | None) -> Json:
+    if usage is None:
+        return {}
+    return {
+        "input_tokens": usage.input_total,
+        "cached_tokens": usage.cache_read or None,
+        "output_tokens": usage.output_total,
+        "reasoning_tokens": usage.reasoning or None,
+        "searches": usage.searches or None,
+    }
+
+
+def status(report: "StatusReport", *, notice: str) -> Json:
+    return {
+        "providers": [_provider(provider) for provider in report.providers],
+        "notes": _noted(notice, report.notes),
+    }
+
+
+def _provider(provider: "ProviderStatus") -> Json:
+    used = provider.attempts > 0
+    return {
+        "name": provider.name,
+        "title": provider.title if provider.title.lower() != provider.name else "",
+        "state": provider.state,
+        "detail": provider.detail,
+        "fix": provider.fix,
+        "models": [
+            {
+                "id": model.id,
+                "name": model.name if model.name != model.id else "",
+                "state": model.state,
+                "detail": model.detail,
+                "replacement": model.replacement,
+                "retires": model.retires,
+            }
+            for model in provider.models
+        ],
+        "attempts_today": provider.attempts if used else None,
+        "failed_today": provider.failed if used else None,
+        "spent_today_usd": usd(provider.spent_nusd) if used else None,
+    }
+
+
+def costs(report: "CostReport", *, notice: str) -> Json:
+    everything = report.period == "all"
+    return {
+        "period": report.period,
+        "first_day": "" if everything else report.first_day,
+        "last_day": "" if everything else report.last_day,
+        "timezone": report.timezone,
+        "total": _row(report.total),
+        "group_by": report.group_by,
+        "rows": [{"group": row.group or "(none)", **_row(row)} for row in report.rows],
+        "budgets": [
+            {
+                "holder": budget.holder,
+                "period": budget.period,
+                "limit_usd": usd(budget.limit_nusd),
+                "spent_usd": usd(budget.spent_nusd),
+                "held_usd": usd(budget.held_nusd) if budget.held_nusd else None,
+                "left_usd": usd(budget.left_nusd),
+            }
+            for budget in report.budgets
+        ],
+        "cache": {
+            "requests": report.cache.requests,
+            "hits": report.cache.hits,
+            "misses": report.cache.misses,
+            "saved_usd": usd(report.cache.saved_nusd),
+        },
+        "alerts": [_alert(alert) for alert in report.alerts],
+        "notes": _noted(notice, report.notes),
+    }
+
+
+def _row(row: ReportRow) -> Json:
+    return {
+        "requests": row.requests,
+        "attempts": row.attempts,
+        "failed": row.failed,
+        "spent_usd": usd(row.spent_nusd),
+        "spent_nusd": row.spent_nusd,
+        "uncertain": row.uncertain or None,
+        "uncertain_nusd": row.uncertain_nusd or None,
+        "held_nusd": row.held_nusd or None,
+        "input_tokens": row.input_tokens,
+        "cached_tokens": row.cached_tokens or None,
+        "output_tokens": row.output_tokens,
+        "mean_latency_ms": row.mean_latency_ms or None,
+    }
+
+
+def _alert(alert: Mapping[str, Any]) -> Json:
+    at = dt.datetime.fromtimestamp(alert["at_ms"] / 1000, dt.UTC)
+    return {
+        "holder": alert["holder"],
+        "period": alert["period"],
+        "threshold_usd": usd(alert["threshold_nusd"]),
+        "at": at.isoformat(timespec="seconds"),
+    }
+
+
+def _noted(notice: str, notes: Sequence[str]) -> list[str]:
+    return [notice, *notes] if notice else list(notes)

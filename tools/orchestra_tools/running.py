@@ -1,0 +1,166 @@
+"""Calls that may outlast the client's patience.
+
+A call runs in the server's task group, not in the request that asked for it. When the answer window ends first,
+the client is told the call's id, and collects the answer with it later.
+"""
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from orchestra_router.clock import Clock
+from orchestra_router.errors import InvalidRequest, RouterError
+from orchestra_router.types import Completion, Scope
+
+logger = logging.getLogger("orchestra.tools")
+
+HEARTBEAT_S = 10
+KEEP_S = 900
+"""How long an answer nobody waited for can still be collected."""
+KEEP_CALLS = 100
+"""How many such answers are kept, the newest."""
+
+Tell = Callable[[str], Awaitable[None]]
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One completion on its way. `error` is what it ended with, if not with a completion."""
+
+    request_id: str
+    owner: Scope
+    started: float
+    """Clock seconds, monotonic."""
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    done: anyio.Event = field(default_factory=anyio.Event)
+    completion: Completion | None = None
+    error: Exception | None = None
+    ended: float = math.inf
+    last_word: str = "waiting for the answer"
+    waiting: set[MemoryObjectSendStream[str]] = field(default_factory=set[MemoryObjectSendStream[str]])
+
+    async def tell(self, message: str) -> None:
+        self.last_word = message
+        for listener in self.waiting:
+            _say(listener, message)
+
+
+class RunningCalls:
+    """The calls under way, and the answers still to be collected. `group` outlives every request."""
+
+    def __init__(self, group: TaskGroup, clock: Clock) -> None:
+        self._group = group
+        self._clock = clock
+        self._under_way: set[Call] = set()
+        self._to_collect: dict[str, Call] = {}
+
+    def start(self, request_id: str, owner: Scope, work: Callable[[Tell], Awaitable[Completion]]) -> Call:
+        call = Call(request_id, owner, self._clock.monotonic())
+        self._under_way.add(call)
+        self._group.start_soon(self._run, call, work)
+        return call
+
+    def find(self, request_id: str, owner: Scope) -> Call:
+        """Raises: InvalidRequest: no such call of this owner, or its answer is no longer kept."""
+        self._forget_old()
+        call = self._to_collect.get(request_id)
+        if call is None or call.owner != owner:
+            raise InvalidRequest(
+                "No call with this `request_id` can be collected. Only a call that answered with the status"
+                f' "running" can, for {KEEP_S // 60} minutes after it ended, from the server that answered it.'
+                " Ask again with `prompt`: if the answer was cached it costs nothing."
+            )
+        return call
+
+    async def answer(self, call: Call, tell: Tell | None, *, within_s: float) -> Completion | None:
+        """What `call` ended with, or None when `within_s` seconds pass first; it can be collected from then on.
+
+        `tell` hears what the call is at, and every `HEARTBEAT_S` that it goes on.
+
+        Cancelling the last one that waits cancels the call: whoever asked has gone.
+
+        Raises:
+            RouterError: the call failed.
+        """
+        send, receive = anyio.create_memory_object_stream[str](16)
+        call.waiting.add(send)
+        try:
+            async with anyio.create_task_group() as watch, send, receive:
+                if tell is not None:
+                    watch.start_soon(_pass_on, receive, tell)
+                watch.start_soon(self._beat, call, send, within_s, watch.cancel_scope)
+                await call.done.wait()
+                watch.cancel_scope.cancel()
+        except anyio.get_cancelled_exc_class():
+            if call.waiting == {send}:
+                call.scope.cancel()
+                self._to_collect.pop(call.request_id, None)
+            raise
+        finally:
+            call.waiting.discard(send)
+        if not call.done.is_set():
+            self._forget_old()
+            self._to_collect[call.request_id] = call
+            return None
+        if call.error is not None:
+            raise call.error
+        return call.completion
+
+    async def aclose(self) -> None:
+        """Cancel what is under way, and wait until its money is settled."""
+        calls = tuple(self._under_way)
+        for call in calls:
+            call.scope.cancel()
+        for call in calls:
+            await call.done.wait()
+
+    async def _run(self, call: Call, work: Callable[[Tell], Awaitable[Completion]]) -> None:
+        try:
+            with call.scope:
+                call.completion = await work(call.tell)
+        except Exception as error:
+            # Raised again where somebody waits for it; here it would end every other call.
+            call.error = error
+            if not (isinstance(error, RouterError) or call.waiting):
+                logger.exception("internal error in request %s, which nobody waits for now", call.request_id)
+        finally:
+            if call.completion is None and call.error is None:
+                call.error = RouterError("The call was cancelled.")
+            call.ended = self._clock.monotonic()
+            self._under_way.discard(call)
+            call.done.set()
+
+    async def _beat(
+        self, call: Call, listener: MemoryObjectSendStream[str], within_s: float, window: anyio.CancelScope
+    ) -> None:
+        left = within_s
+        while left > 0:
+            await self._clock.sleep(min(HEARTBEAT_S, left))
+            left -= HEARTBEAT_S
+            seconds = self._clock.monotonic() - call.started
+            _say(listener, f"{call.last_word} ({seconds:.0f} s)")
+        window.cancel()
+
+    def _forget_old(self) -> None:
+        now = self._clock.monotonic()
+        ended = sorted((call for call in self._to_collect.values() if call.done.is_set()), key=lambda call: call.ended)
+        expired = [call for call in ended if now - call.ended > KEEP_S]
+        for call in (*expired, *ended[:-KEEP_CALLS]):
+            self._to_collect.pop(call.request_id, None)
+
+
+async def _pass_on(messages: MemoryObjectReceiveStream[str], tell: Tell) -> None:
+    async for message in messages:
+        await tell(message)
+
+
+def _say(listener: MemoryObjectSendStream[str], message: str) -> None:
+    # A client that does not read its progress misses some of it, and one that has just been answered the rest.
+    with suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
+        listener.send_nowait(message)

@@ -1,0 +1,140 @@
+"""A tool as every client meets it: strict arguments, one compact result, failures in our own words."""
+
+import json
+import logging
+import math
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from mcp.shared.exceptions import MCPError
+from mcp.types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import ValidationError
+
+from orchestra_router.errors import AllAttemptsFailed, InvalidRequest, ProviderError, RouterError
+from orchestra_tools.explain import explain
+from orchestra_tools.results import Json, without_blanks
+from orchestra_tools.running import Tell
+from orchestra_tools.schema import Schema
+from orchestra_tools.service import Service
+
+logger = logging.getLogger("orchestra.tools")
+
+ERROR_META = "orchestra/error"
+MOST_FAILURES = 20
+
+A = TypeVar("A", bound=ArgModelBase)
+
+
+class StrictTool(Tool):
+    """The SDK's tool, but it refuses unknown arguments, and nothing it answers is written by somebody else."""
+
+    async def run(
+        self,
+        arguments: dict[str, Any],
+        context: Context[Any, Any],
+        convert_result: bool = False,  # noqa: ARG002 - the SDK's signature
+    ) -> CallToolResult:
+        service: Service = context.request_context.lifespan_context
+        try:
+            parsed = self._parse(arguments)
+            return success(await self.fn(parsed, service, _teller(context)))
+        except RouterError as error:
+            return failure(error)
+        except MCPError:
+            raise
+        except Exception:
+            error_id = uuid.uuid4().hex[:12]
+            logger.exception("internal error %s in %s", error_id, self.name)
+            return failure(
+                RouterError(f"This is a defect of Orchestra: internal error, reported under id {error_id} in its log.")
+            )
+
+    def _parse(self, arguments: Mapping[str, Any]) -> ArgModelBase:
+        model = self.fn_metadata.arg_model
+        # Some clients send every argument they know of, with null or "" for those left out.
+        given = {
+            name: value
+            for name, value in arguments.items()
+            if name not in model.model_fields or (value is not None and value != "")
+        }
+        try:
+            return model.model_validate(given)
+        except ValidationError as error:
+            # Not chained: the original quotes the caller's values.
+            raise InvalidRequest(explain(self.name, model, error)) from None
+
+
+def strict_tool(
+    handler: Callable[[A, Service, Tell | None], Awaitable[Json]],
+    arguments: type[A],
+    *,
+    name: str,
+    title: str,
+    description: str,
+    schema: Schema,
+    hints: ToolAnnotations,
+) -> StrictTool:
+    return StrictTool(
+        fn=handler,
+        name=name,
+        title=title,
+        description=description,
+        parameters=schema,
+        fn_metadata=FuncMetadata(arg_model=arguments),
+        is_async=True,
+        context_kwarg=None,
+        annotations=hints,
+    )
+
+
+def success(data: Json) -> CallToolResult:
+    """`data` twice: some clients show the model the text only, others the structured content only."""
+    data = without_blanks(data)
+    return CallToolResult(content=[_text(_dump(data))], structured_content=data)
+
+
+def failure(error: RouterError) -> CallToolResult:
+    """No structured content: a client may check that against a schema, and details belong in `_meta` anyway."""
+    about: Json = {"code": error.code, "retry_after_s": error.retry_after_s}
+    text = str(error)
+    if isinstance(error, AllAttemptsFailed):
+        about["attempts"] = [_failed_attempt(failed) for failed in error.failures[:MOST_FAILURES]]
+        if error.retry_after_s is not None:
+            text += f" Worth trying again in {math.ceil(error.retry_after_s)} s."
+    return CallToolResult(content=[_text(text)], is_error=True, _meta={ERROR_META: without_blanks(about)})
+
+
+def _failed_attempt(error: ProviderError) -> Json:
+    return {
+        "deployment": error.deployment,
+        "code": error.code,
+        "status": error.status,
+        "retry_after_s": error.retry_after_s,
+        "replacement": error.replacement,
+    }
+
+
+def _text(text: str) -> TextContent:
+    return TextContent(type="text", text=text)
+
+
+def _dump(data: Json) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def _teller(context: Context[Any, Any]) -> Tell | None:
+    """Progress notifications, numbered upwards as the protocol wants; None when the client did not ask for them."""
+    if (context.request_context.meta or {}).get("progress_token") is None:
+        return None
+    told = 0
+
+    async def tell(message: str) -> None:
+        nonlocal told
+        told += 1
+        await context.report_progress(told, message=message)
+
+    return tell
