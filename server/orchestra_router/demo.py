@@ -24,8 +24,8 @@ from orchestra_router.clock import SystemClock
 from orchestra_router.simulation import Reply, SimulatedWorld, simulated_config, simulated_world
 from orchestra_router.types import usd
 
-CODING_PROMPT = "Write a Python function that reverses a linked list in place."
-CHAT_PROMPT = "Name three things to see in Lisbon on a rainy day."
+CODING_PROMPT = "Write a typed Python function that adds two numbers."
+CHAT_PROMPT = "What is the capital of France?"
 SSN = "536-90-4399"
 SSN_PROMPT = f"My social security number is {SSN}. Repeat the sentence back to me."
 
@@ -185,8 +185,20 @@ SCENES: tuple[tuple[str, Callable[[Stage, Scene], Awaitable[None]]], ...] = (
 
 
 def run(*, as_json: bool) -> int:
-    """Play every scene; 0 if all that was claimed was seen, else 1."""
-    return asyncio.run(_run(as_json=as_json))
+    """Play every scene; 0 if all that was claimed was seen, else 1.
+
+    Raises:
+        BrokenPipeError: whoever read along has left.
+    """
+    code = 1
+    left: BaseException | None = None
+    try:
+        code = asyncio.run(_run(as_json=as_json))
+    except* BrokenPipeError as group:
+        left = group
+    if left is not None:
+        raise BrokenPipeError from left
+    return code
 
 
 async def _run(*, as_json: bool) -> int:
