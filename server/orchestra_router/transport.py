@@ -114,7 +114,7 @@ class Transport:
 
     async def _stream(self, adapter: Adapter, wire: WireRequest, timeouts: StreamTimeouts, deliver: OnText) -> Answer:
         async with self._open(wire) as response:
-            if response.status_code != 200 or not _is_event_stream(response):
+            if not response.is_success or not _is_event_stream(response):
                 whole = await _read_whole(response)
                 self._raise_for_status(adapter, whole)
                 # A server that ignores `stream` answers in one piece.

@@ -5,7 +5,8 @@ Portkey's; under Portkey's own name for a provider the key is this machine's. Th
 last of the three.
 
 Facts: portkey.ai/docs (headers, error codes, model catalog, metadata), and what the open-source gateway 1.15.2 was seen
-to do with each provider; checked 2026-11. Whether the hosted one loses less is not known, so the same is expected of it.
+to do with each provider; checked 2026-11. The hosted one's changelog says that it loses less. That was not seen, so the
+same is expected of it: a request refused goes elsewhere, and one silently changed is lost.
 """
 
 import json
@@ -55,13 +56,14 @@ _LOSSES: Mapping[str, Mapping[str, object]] = {
     # A comment in its stream, which it sends while one waits, ends the gateway's stream.
     "deepseek": {"lacks": ("tools",), "streams": False},
     # Tool results lose their name and calls their signature; in a stream, a call after text is lost.
-    "google": {"lacks": ("tools",), "search_style": "none"},
-    "ollama": {"streams": False},
-    "openrouter": {"lacks": ("stop",)},
+    "google": {"lacks": ("tools",), "search_style": "none", "models_path": ""},
+    "ollama": {"streams": False, "models_path": ""},
+    "openrouter": {"lacks": ("stop",), "models_path": ""},
     # Its streams lose tool calls and usage.
-    "together-ai": {"streams": False},
+    "together-ai": {"streams": False, "models_path": ""},
     "x-ai": {"responses": False, "search_style": "none"},
 }
+"""By Portkey's name of the provider. Four lists of models are asked for under the wrong path, so they are not asked for."""
 _EFFORTS: Mapping[str, tuple[str, ...]] = {
     "deepseek": (),
     "google": (),  # "none" would be dropped, and the model would think
@@ -84,6 +86,8 @@ def through(provider: Provider, *, base_url: str) -> Provider:
 
     What the gateway is known to lose is said by the row, so that a request which needs it is refused or gets a note.
     """
+    # Whoever writes our name of a provider means Portkey's.
+    provider = provider.model_copy(update={"portkey": _OWN_NAMES.get(provider.portkey, provider.portkey)})
     name = _translator(provider)
     changed: dict[str, object] = {
         "base_url": base_url,
@@ -95,7 +99,8 @@ def through(provider: Provider, *, base_url: str) -> Provider:
     if provider.effort_style not in _EFFORTS.get(name, (provider.effort_style,)):
         changed["effort_style"] = "none"
     if holds_key(provider):
-        changed["key_env"] = (KEY_ENV,)
+        # The hosted gateway, which alone holds keys, lists all providers' models under one path.
+        changed |= {"key_env": (KEY_ENV,), "models_path": "/models"}
     if provider.format == "messages":
         changed["path"] = "/messages"
     elif provider.format == "gemini":
@@ -231,9 +236,10 @@ class _Reader:
         return self._inner.done
 
     def feed(self, event: StreamEvent) -> str:
+        text = self._inner.feed(event)
         if '"hook_results"' in event.data:
             self._guardrail_failed = self._guardrail_failed or _guardrail_failed(parse_object(event.data))
-        return self._inner.feed(event)
+        return text
 
     def finish(self) -> Answer:
         return _checked(self._inner.finish(), guardrail_failed=self._guardrail_failed)

@@ -17,6 +17,7 @@ import h11
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_HEAD_BYTES = 64 * 1024
+TURNS_TO_CLOSE = 8
 
 logger = logging.getLogger("orchestra.simulation")
 
@@ -214,6 +215,9 @@ class HttpServer:
     async def stop(self) -> None:
         """Close the port and every connection, answered or not."""
         self._server.close()
-        for connection in tuple(self._connections):
-            await connection.shut()
+        # A client that was accepted a moment ago takes a few turns of the loop to show up, and one to be gone again.
+        for _ in range(TURNS_TO_CLOSE):
+            for connection in tuple(self._connections):
+                await connection.shut()
+            await asyncio.sleep(0)
         await self._server.wait_closed()
