@@ -17,7 +17,7 @@ CONTRACT: list[tuple[type[ProviderError], bool, str, str, str]] = [
     (errors.InvalidAnswer, True, "next", "deployment", "uncertain"),
     (errors.StreamBroken, False, "no", "deployment", "uncertain"),
     (errors.AuthFailed, False, "next", "key", "release"),
-    (errors.PermissionRefused, False, "next", "key", "release"),
+    (errors.PermissionRefused, False, "next", "deployment", "release"),
     (errors.OutOfMoney, False, "next", "key", "release"),
     (errors.ModelGone, False, "next", "deployment", "release"),
     (errors.BadRequest, False, "no", "nothing", "release"),

@@ -695,3 +695,123 @@ async def test_requests_at_the_same_moment_cannot_overspend_a_budget(tmp_path: P
     assert 0 < answered < 12
     assert world.providers["openrouter"].most_in_flight > 1
     assert report.total.spent_nusd <= 5_000_000
+
+
+async def test_names_are_checked_before_the_cache_is_asked(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await world.router.complete(ask(CODING))
+
+        with pytest.raises(errors.InvalidRequest, match="nope"):
+            await world.router.complete(ask(CODING, fallback_providers=("nope",)))
+
+
+@pytest.mark.parametrize("model", ["../../../v1/files", "gpt-6-luna\nERROR forged", "a/../b", "two words", "x" * 300])
+async def test_what_cannot_be_a_model_is_never_sent_or_logged(tmp_path: Path, model: str) -> None:
+    async with open_world(tmp_path) as world:
+        with pytest.raises(errors.InvalidRequest) as caught:
+            await world.router.complete(ask(provider="ollama", model=model))
+
+    assert model not in str(caught.value)
+    assert world.calls == []
+
+
+async def test_one_flagged_prompt_does_not_take_a_provider_from_everybody(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["openrouter"].script(Reply(403))
+        await world.router.complete(ask("A prompt that a moderator flags.", task="general_chat"))
+
+        completion = await world.router.complete(ask("A harmless one.", task="general_chat"))
+
+    assert completion.provider == "openrouter"
+
+
+async def test_a_404_about_the_request_does_not_retire_a_model_that_the_provider_still_lists(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["openrouter"].script(Reply(404, body='{"error":{"message":"no endpoints","code":404}}'))
+        first = await world.router.complete(ask("Use what you cannot.", task="general_chat"))
+
+        second = await world.router.complete(ask("Something else.", task="general_chat"))
+
+    assert [attempt.outcome for attempt in first.attempts] == ["permission_refused", "ok"]
+    assert second.provider == "openrouter"
+
+
+async def test_a_bad_request_blames_nobody_when_the_list_is_out_of_order_too(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["together"].script(Reply(400))
+        world.providers["together"].script_probes(Reply(400))
+        with pytest.raises(errors.AllAttemptsFailed, match="malformed"):
+            await world.router.complete(ask(provider="together"))
+
+        completion = await world.router.complete(ask("Again.", provider="together"))
+
+    assert completion.provider == "together"
+
+
+async def test_a_wait_of_years_is_not_believed(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["xai"].script(Reply(429, headers={"retry-after": "99999999"}))
+        with pytest.raises(errors.AllAttemptsFailed):
+            await world.router.complete(ask(provider="xai"))
+        world.clock.advance(2 * 86_400)
+
+        completion = await world.router.complete(ask(provider="xai"))
+
+    assert completion.provider == "xai"
+
+
+async def test_a_refused_key_is_not_tried_again_with_the_same_providers_next_model(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["openrouter"].script(Reply(401))
+
+        completion = await world.router.complete(ask("Think hard.", task="complex_reasoning"))
+
+    assert [attempt.provider for attempt in completion.attempts] == ["openrouter", "deepseek"]
+
+
+async def test_an_answer_that_broke_off_is_handed_over_as_far_as_it_came_with_the_cause(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(Cut(after_events=2))
+
+        with pytest.raises(errors.AllAttemptsFailed, match="broke off") as caught:
+            await world.router.complete(ask(CODING), on_progress=nobody)
+
+    assert caught.value.partial_text.startswith("[simulated deepseek")
+    assert world.calls == ["deepseek"]
+    assert sum(attempt.cost_nusd for attempt in caught.value.attempts) >= world.providers.billed_nusd > 0
+
+
+async def test_what_failed_before_is_said_with_what_ended_the_request(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["openrouter"].script(*[ServerError(500)] * 3)
+
+        with pytest.raises(errors.BudgetExceeded, match="server error"):
+            await world.router.complete(ask(provider="openrouter", model="gpt-6-luna", max_cost_nusd=3_000_000))
+
+
+async def test_who_was_passed_over_for_its_health_is_said(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(Reply(401))
+        await world.router.complete(ask(CODING))
+
+        completion = await world.router.complete(ask(CODING + " Again."))
+
+    assert any(note.startswith("deepseek/deepseek-flash was passed over") for note in completion.notes)
+
+
+async def test_a_clock_set_back_loses_no_answer(tmp_path: Path) -> None:
+    hang = Hang()
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(hang)
+        answers: list[str] = []
+
+        async def one() -> None:
+            answers.append((await world.router.complete(ask(CODING))).answer.text)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(one)
+            await hang.reached.wait()
+            world.clock.set_wall_back(5)
+            hang.release()
+
+    assert len(answers) == 1

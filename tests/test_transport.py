@@ -228,7 +228,7 @@ async def test_a_stream_that_falls_silent_is_given_up() -> None:
         await ask_streaming(handle, timeouts=StreamTimeouts(first_s=10, idle_s=0.05, total_s=10))
 
 
-async def test_a_stream_of_nothing_but_keep_alives_ends_with_the_deadline() -> None:
+async def test_keep_alives_do_not_buy_time_for_the_first_word() -> None:
     async def handle(exchange: Exchange) -> None:
         await exchange.start(200, EVENTS)
         while True:
@@ -236,7 +236,35 @@ async def test_a_stream_of_nothing_but_keep_alives_ends_with_the_deadline() -> N
             await anyio.sleep(0.005)
 
     with pytest.raises(errors.ReadTimeout):
-        await ask_streaming(handle, timeouts=StreamTimeouts(first_s=10, idle_s=10, total_s=0.1))
+        await ask_streaming(handle, timeouts=StreamTimeouts(first_s=0.1, idle_s=10, total_s=10))
+
+
+async def test_a_stream_that_takes_longer_than_its_first_word_might_is_not_cut_while_it_goes_on() -> None:
+    async def handle(exchange: Exchange) -> None:
+        await exchange.start(200, EVENTS)
+        for _ in range(8):
+            await exchange.send(PIECE)
+            await anyio.sleep(0.05)
+        await exchange.send(END)
+        await exchange.end()
+
+    answer, _ = await ask_streaming(handle, timeouts=StreamTimeouts(first_s=0.2, idle_s=5, total_s=10))
+
+    assert answer.text == "hel" * 8 + "lo"
+
+
+async def test_what_fails_inside_an_answer_is_marked_for_it_may_have_been_billed() -> None:
+    async def handle(exchange: Exchange) -> None:
+        await exchange.start(200, EVENTS)
+        await exchange.send(b'data: {"error": {"code": "rate_limit_exceeded"}}\n\n')
+        await exchange.end()
+
+    with pytest.raises(errors.RateLimited) as inside:
+        await ask_streaming(handle)
+    with pytest.raises(errors.RateLimited) as instead:
+        await ask_streaming(plain(429, b"{}"))
+
+    assert (inside.value.in_answer, instead.value.in_answer) == (True, False)
 
 
 async def test_a_stream_whose_end_was_seen_is_whole_even_if_the_connection_then_breaks() -> None:

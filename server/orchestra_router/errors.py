@@ -18,7 +18,7 @@
         ├── InvalidAnswer         a 200 that is an error, empty, or not what the format says
         ├── StreamBroken          the answer broke off after its first byte
         ├── AuthFailed            401, and 403 for a key
-        ├── PermissionRefused     403 for a region, a model, a policy on the account
+        ├── PermissionRefused     403 for a region, a model, a prompt, a policy on the account
         ├── OutOfMoney            the account at the provider is empty (402, and some 429)
         ├── ModelGone             404, 410 and kin: this model is not served here
         ├── BadRequest            400, 413, 422: every provider would refuse
@@ -31,7 +31,7 @@ The class variables of `ProviderError` are the failure contract: one row per cla
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from orchestra_router.types import Usage
+from orchestra_router.types import Attempt, Usage
 
 Cools = Literal["nothing", "provider", "key", "deployment"]
 Money = Literal["release", "uncertain"]
@@ -44,6 +44,10 @@ class RouterError(Exception):
     code: ClassVar[str] = "internal"
     retry_after_s: float | None = None
     """Seconds after which the same request may succeed; None when waiting does not help."""
+    attempts: tuple[Attempt, ...] = ()
+    """What was tried, and what it cost, before the request failed."""
+    partial_text: str = ""
+    """What had come of an answer that broke off, checked like any answer."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -116,10 +120,14 @@ class ProviderError(RouterError):
         partial_text: str = "",
     ) -> None:
         super().__init__("", retry_after_s=retry_after_s)
+        self.in_answer = False
+        """It came out of an answer that had begun with a success, so it may have been billed whatever it says."""
         self.deployment = ""
         """Set by whoever knows it: "xai/grok-beta"."""
         self.replacement = ""
         """The model to use instead, where one is known."""
+        self.in_answer = False
+        """It stood in the body or stream of a 2xx, which may have been billed whatever it says. Set by the transport."""
         self.status = status
         self.provider_code = provider_code
         self.usage = usage
@@ -186,8 +194,8 @@ class AuthFailed(ProviderError):
 
 
 class PermissionRefused(ProviderError):
+    # Vendors send it for one flagged prompt too, so it says nothing about what else the key may do.
     code = "permission_refused"
-    cools = "key"
     summary = "does not permit this call"
 
 

@@ -7,7 +7,7 @@ import anyio
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import PORTKEY, Config
-from orchestra_router.errors import AuthFailed, BadRequest, ContextTooLong, ModelGone, ProviderError
+from orchestra_router.errors import AuthFailed, BadRequest, ContextTooLong, ModelGone, PermissionRefused, ProviderError
 from orchestra_router.policy import estimate
 from orchestra_router.providers import registry
 from orchestra_router.transport import Transport
@@ -18,6 +18,8 @@ LOCAL_FRESH_S = 60.0
 """A local server's list is asked for again after this long."""
 PROBE_TIMEOUT_S = 10.0
 SECOND_LOOK_TIMEOUT_S = 5.0
+INFERRED_S = 3_600.0
+"""A verdict that was inferred is looked at again after this long."""
 
 
 class Inventory:
@@ -53,24 +55,35 @@ class Inventory:
         ]
         return await self._probe_all(chosen, timeout_s=PROBE_TIMEOUT_S)
 
-    async def second_look(self, error: BadRequest, deployment: Deployment, request: CompletionRequest) -> ProviderError:
-        """What a 400 without a telling code really means, found out for free; `error` itself if nothing better.
+    async def second_look(
+        self, error: BadRequest | ModelGone, deployment: Deployment, request: CompletionRequest
+    ) -> ProviderError:
+        """What a 400 or 404 without a telling code really means, found out for free; `error` if nothing better.
 
         Several vendors answer a bare 400 for a model that has ended (DeepSeek), for a wrong key (xAI), and for a
-        prompt that is too long (Anthropic, Gemini, DeepSeek, xAI), and tell them apart in prose only.
+        prompt that is too long (Anthropic, Gemini, DeepSeek, xAI), and tell them apart in prose only; OpenRouter
+        answers 404 when no endpoint of a living model takes the parameters.
         """
-        if 2 * estimate.measure(request).likely_input > deployment.context_tokens:
+        if error.provider_code and isinstance(error, ModelGone):
+            return error
+        if isinstance(error, BadRequest) and 2 * estimate.measure(request).likely_input > deployment.context_tokens:
             return ContextTooLong(status=error.status)
         provider = deployment.provider
         if provider.local or not provider.models_path:
             return error
         probe = await self._look(provider, timeout_s=SECOND_LOOK_TIMEOUT_S)
-        if probe.error in {AuthFailed.code, BadRequest.code}:
+        if probe.status in {401, provider.wrong_key_status}:
             # A list is asked for with nothing but the key, so the key is what was refused.
             return AuthFailed(status=error.status)
-        if not probe.error and probe.models and deployment.offer.id not in {model.id for model in probe.models}:
-            return ModelGone(status=error.status)
-        return error
+        listed = {model.id for model in probe.models}
+        if deployment.offer.id in listed:
+            return PermissionRefused(status=error.status) if isinstance(error, ModelGone) else error
+        if isinstance(error, ModelGone):
+            # Confirmed by the list; or not contradicted by it, and then only for a while.
+            return error if listed else ModelGone(status=error.status, retry_after_s=INFERRED_S)
+        # Variants and aliases work without being listed, so only a model of the catalog can be missed.
+        in_catalog = any(d.offer.id == deployment.offer.id for d in self._config.catalog.deployments_at(provider.name))
+        return ModelGone(status=error.status, retry_after_s=INFERRED_S) if listed and in_catalog else error
 
     async def _probe_all(self, providers: list[Provider], *, timeout_s: float) -> dict[str, Probe]:
         found: dict[str, Probe] = {}
@@ -91,7 +104,7 @@ class Inventory:
             models = await self._get(provider, None, timeout_s=timeout_s) if provider.models_path else ()
         except ProviderError as error:
             error.deployment = provider.name
-            return Probe(provider=provider.name, error=error.code, message=str(error))
+            return Probe(provider=provider.name, error=error.code, message=str(error), status=error.status)
         return Probe(
             provider=provider.name, latency_ms=round((self._clock.monotonic() - started) * 1000), models=models
         )

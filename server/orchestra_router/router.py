@@ -4,27 +4,20 @@ check access -> guard the prompt -> look in the cache -> plan the route -> for e
 settle -> check the answer -> store in the cache -> record -> answer
 """
 
-import random
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import anyio
+import anyio.to_thread
 
+from orchestra_router.attempts import Attempts, Call
 from orchestra_router.clock import Clock, SystemClock
-from orchestra_router.config import PORTKEY, Config
-from orchestra_router.errors import (
-    AllAttemptsFailed,
-    BadRequest,
-    DeadlineExceeded,
-    InvalidRequest,
-    ModelGone,
-    ProviderError,
-    RouterError,
-)
+from orchestra_router.config import Config
+from orchestra_router.errors import InvalidRequest, RouterError, StoreError
 from orchestra_router.inventory import Inventory
-from orchestra_router.observe import Observers, log_attempt
+from orchestra_router.observe import Observers, log_attempt, logger
 from orchestra_router.policy import budget, estimate, guardrails, routing, tasks
 from orchestra_router.policy.access import Access
 from orchestra_router.policy.cache import Cached, ExactCache, Hit
@@ -32,47 +25,17 @@ from orchestra_router.policy.costs import CostReport, cost_report
 from orchestra_router.policy.flights import Flights
 from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
-from orchestra_router.policy.ledger import Ledger, Reservation
-from orchestra_router.policy.progress import Growth, OnProgress
-from orchestra_router.policy.retry import decide
+from orchestra_router.policy.ledger import Ledger
+from orchestra_router.policy.progress import OnProgress
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.pricing import Pricing
-from orchestra_router.providers import registry
-from orchestra_router.providers.base import Adapter
 from orchestra_router.store.base import GroupBy, RequestRecord, Store
 from orchestra_router.store.db import SqliteStore
-from orchestra_router.transport import StreamTimeouts, Transport
-from orchestra_router.types import (
-    Answer,
-    Attempt,
-    CacheStatus,
-    Candidate,
-    Completion,
-    CompletionRequest,
-    Plan,
-    Probe,
-    WireRequest,
-)
+from orchestra_router.transport import Transport
+from orchestra_router.types import Answer, Candidate, Completion, CompletionRequest, Plan, Probe
 
-
-@dataclass(slots=True, kw_only=True)
-class _Call:
-    """One request under way: its identity, its deadline, and what it has come to so far."""
-
-    request_id: str
-    request: CompletionRequest
-    started_ms: int
-    deadline: float
-    """On the clock's monotonic scale, in seconds."""
-    on_progress: OnProgress | None
-    cache: CacheStatus = "DISABLED"
-    found: dict[str, int] = field(default_factory=dict[str, int])
-    attempts: list[Attempt] = field(default_factory=list[Attempt])
-    notes: list[str] = field(default_factory=list[str])
-
-    @property
-    def cost_nusd(self) -> int:
-        return sum(attempt.cost_nusd for attempt in self.attempts)
+LARGE_PROMPT_BYTES = 500_000
+"""Scanning this much takes longer than other requests should wait."""
 
 
 class Router:
@@ -97,6 +60,16 @@ class Router:
         self._flights = Flights()
         self._health = Health(store, config, clock)
         self._ledger = Ledger(store, self._pricing, settings, clock)
+        self._attempts = Attempts(
+            config,
+            clock,
+            self._transport,
+            self._inventory,
+            self._ledger,
+            self._health,
+            self._guardrails,
+            self.observers,
+        )
 
     async def complete(self, request: CompletionRequest, *, on_progress: OnProgress | None = None) -> Completion:
         """Answer one request, from the cache or from the first deployment that can.
@@ -118,7 +91,10 @@ class Router:
         try:
             completion = await self._answer(call)
         except RouterError as error:
-            outcome = error.code
+            outcome, error.attempts = error.code, tuple(call.attempts)
+            raise
+        except Exception:
+            outcome = "internal"
             raise
         else:
             outcome = "ok"
@@ -130,7 +106,8 @@ class Router:
     async def plan(self, request: CompletionRequest) -> Plan:
         """The route `request` would take, without spending anything. Raises as `complete` does before a call."""
         self._check_size(request)
-        guarded = self._guardrails.check_prompt(self._access.admit(request))
+        guarded = await self._guarded(self._access.admit(request))
+        routing.check_names(guarded.request, self.config.catalog)
         request, task_reason = tasks.with_task(guarded.request, self.config.catalog)
         return await self._plan(request, task_reason)
 
@@ -171,20 +148,22 @@ class Router:
 
     # --- the stages ------------------------------------------------------------------------------------------
 
-    def _begin(self, request: CompletionRequest, on_progress: OnProgress | None) -> _Call:
+    def _begin(self, request: CompletionRequest, on_progress: OnProgress | None) -> Call:
         request = self._access.admit(request)
-        return _Call(
+        return Call(
             request_id=request.request_id or secrets.token_hex(8),
             request=replace(request, trace_id=request.trace_id or secrets.token_hex(16)),
             started_ms=self._clock.now_ms(),
+            started=self._clock.monotonic(),
             deadline=self._clock.monotonic() + self.config.settings.deadline_s,
             on_progress=on_progress,
         )
 
-    async def _answer(self, call: _Call) -> Completion:
+    async def _answer(self, call: Call) -> Completion:
         self._check_size(call.request)
-        guarded = self._guardrails.check_prompt(call.request)
+        guarded = await self._guarded(call.request)
         call.found = dict(guarded.found)
+        routing.check_names(guarded.request, self.config.catalog)
         call.request, task_reason = tasks.with_task(guarded.request, self.config.catalog)
 
         key = self._cache.key(call.request)
@@ -194,8 +173,8 @@ class Router:
             call.cache = "DISABLED" if key is None else "REFRESH" if call.request.cache == "refresh" else "MISS"
 
             plan = await self._plan(call.request, task_reason)
-            call.notes += plan.notes
-            candidate, answer = await self._first_success(plan, call, guarded)
+            call.note(*plan.notes)
+            candidate, answer = await self._attempts.first_success(plan, call, guarded)
             # Outside the reservation: an answer we refuse to hand over was still paid for.
             written = _signed(candidate, self._guardrails.check_answer(answer))
             await self._cache.keep(key, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
@@ -208,6 +187,12 @@ class Router:
                 f"The prompt has {size:,} bytes; at most {most:,} are accepted. Shorten it, or raise max_prompt_bytes."
             )
 
+    async def _guarded(self, request: CompletionRequest) -> Guarded:
+        if estimate.prompt_bytes(request) < LARGE_PROMPT_BYTES:
+            return self._guardrails.check_prompt(request)
+        # Others are served meanwhile.
+        return await anyio.to_thread.run_sync(self._guardrails.check_prompt, request)
+
     async def _plan(self, request: CompletionRequest, task_reason: str) -> Plan:
         around = routing.Surroundings(
             config=self.config,
@@ -217,143 +202,42 @@ class Router:
         )
         return routing.plan(request, around, task_reason=task_reason)
 
-    async def _first_success(self, plan: Plan, call: _Call, guarded: Guarded) -> tuple[Candidate, Answer]:
-        """Down the route, each deployment again while that makes sense, under one deadline and one attempt budget."""
-        settings = self.config.settings
-        max_retries = settings.max_retries if call.request.max_retries is None else call.request.max_retries
-        failures: list[ProviderError] = []
-        route = list(plan.route)
-        tries = 0
-        waited_s = 0.0
-        while route:
-            tries += 1
-            try:
-                return route[0], await self._attempt(route[0], call, guarded, waited_s=waited_s)
-            except ProviderError as error:
-                failures.append(error)
-                rest = routing.after(error, route)
-                verdict = decide(
-                    error,
-                    tries=tries,
-                    max_retries=max_retries,
-                    attempts_left=settings.max_attempts - len(call.attempts),
-                    seconds_left=call.deadline - self._clock.monotonic(),
-                    has_next=bool(rest),
-                    jitter=random.random(),  # noqa: S311 - spreads retries; nothing secret
-                )
-            waited_s = verdict.wait_s
-            if verdict.step == "again":
-                await self._clock.sleep(verdict.wait_s)
-            else:
-                route = rest if verdict.step == "next" else []
-                tries = 0
-        raise _all_failed(failures) from failures[-1]
-
-    async def _attempt(self, candidate: Candidate, call: _Call, guarded: Guarded, *, waited_s: float) -> Answer:
-        """One call to one deployment, inside its reservation."""
-        seconds_left = call.deadline - self._clock.monotonic()
-        if seconds_left <= 0:
-            raise DeadlineExceeded(f"This request's {self.config.settings.deadline_s:.0f} s are over.")
-        deployment = candidate.deployment
-        adapter, wire = registry.build_request(
-            deployment,
-            call.request,
-            api_key=self.config.keys.get(deployment.provider.name),
-            portkey_key=self.config.keys.get(PORTKEY),
-            stream=call.on_progress is not None,
-        )
-        reservation = None
-        try:
-            async with self._ledger.reserve(
-                candidate,
-                call.request,
-                request_id=call.request_id,
-                number=len(call.attempts) + 1,
-                spent_nusd=call.cost_nusd,
-                seconds_left=seconds_left,
-                waited_s=waited_s,
-            ) as reservation:
-                try:
-                    answer = await self._ask(adapter, wire, candidate, call, guarded, reservation)
-                except BadRequest as error:
-                    raise await self._inventory.second_look(error, deployment, call.request) from None
-                reservation.answered(answer)
-        except ProviderError as error:
-            error.deployment = deployment.key
-            if isinstance(error, ModelGone):
-                error.replacement = self.config.catalog.replacement(deployment)
-            await self._health.failed(deployment, error)
-            raise
-        finally:
-            if reservation is not None and reservation.attempt is not None:
-                call.attempts.append(reservation.attempt)
-                self.observers.attempt(reservation.attempt)
-        await self._health.succeeded(deployment)
-        call.notes += [note for note in _notes_on(wire, answer) if note not in call.notes]
-        return answer
-
-    async def _ask(
-        self,
-        adapter: Adapter,
-        wire: WireRequest,
-        candidate: Candidate,
-        call: _Call,
-        guarded: Guarded,
-        reservation: Reservation,
-    ) -> Answer:
-        settings = self.config.settings
-        seconds_left = call.deadline - self._clock.monotonic()
-        timeout_s = min(settings.request_timeout_s, seconds_left)
-        if call.on_progress is not None:
-            await call.on_progress(f"asking {candidate.deployment.key} (attempt {reservation.hold.number})")
-        reservation.sending()
-        if call.on_progress is None:
-            return await self._transport.ask(adapter, wire, timeout_s=timeout_s)
-        growth = Growth(call.on_progress, self._guardrails, guarded, self._clock)
-        try:
-            return await self._transport.ask_streaming(
-                adapter,
-                wire,
-                timeouts=StreamTimeouts(
-                    first_s=timeout_s, idle_s=min(settings.stream_idle_timeout_s, seconds_left), total_s=seconds_left
-                ),
-                on_text=growth.add,
-            )
-        finally:
-            if growth.started is not None:
-                reservation.first_token_ms = round((growth.started - reservation.started) * 1000)
-
-    async def _record(self, call: _Call, outcome: str, completion: Completion | None) -> None:
+    async def _record(self, call: Call, outcome: str, completion: Completion | None) -> None:
+        """Failing open: the money is in the ledger already, and an answer that was paid for is not thrown away."""
         request = call.request
-        now_ms = self._clock.now_ms()
-        await self.store.record(
-            RequestRecord(
-                request_id=call.request_id,
-                trace_id=request.trace_id,
-                scope=request.scope,
-                period=budget.period_at(call.started_ms, self.config.settings.timezone),
-                task=request.task or "",
-                outcome=outcome,
-                cache=call.cache,
-                provider=completion.provider if completion is not None else "",
-                model=completion.model if completion is not None else "",
-                cost_nusd=call.cost_nusd,
-                saved_nusd=completion.saved_nusd if completion is not None else 0,
-                attempts=len(call.attempts),
-                created_ms=call.started_ms,
-                latency_ms=now_ms - call.started_ms,
-                redactions=call.found,
-                metadata=request.metadata,
-            )
+        record = RequestRecord(
+            request_id=call.request_id,
+            trace_id=request.trace_id,
+            scope=request.scope,
+            period=budget.period_at(call.started_ms, self.config.settings.timezone),
+            task=request.task or "",
+            outcome=outcome,
+            cache=call.cache,
+            provider=completion.provider if completion is not None else "",
+            model=completion.model if completion is not None else "",
+            cost_nusd=call.cost_nusd,
+            saved_nusd=completion.saved_nusd if completion is not None else 0,
+            attempts=len(call.attempts),
+            created_ms=call.started_ms,
+            latency_ms=self._elapsed_ms(call),
+            redactions=call.found,
+            metadata=request.metadata,
         )
+        try:
+            await self.store.record(record)
+        except StoreError as error:
+            logger.error("request %s could not be recorded: %s", call.request_id, error)
+
+    def _elapsed_ms(self, call: Call) -> int:
+        return round((self._clock.monotonic() - call.started) * 1000)
 
     # --- the answer ------------------------------------------------------------------------------------------
 
-    def _completion(self, written: Cached, call: _Call, guarded: Guarded) -> Completion:
+    def _completion(self, written: Cached, call: Call, guarded: Guarded) -> Completion:
         last = call.attempts[-1]
         unknown = sum(attempt.cost_nusd for attempt in call.attempts if attempt.cost_source == "estimate")
         if unknown and last.cost_source != "estimate":
-            call.notes.append(
+            call.note(
                 f"{budget.dollars(unknown)} of the cost is for attempts that failed after they were sent: nobody knows"
                 " what they cost, so their worst case counts."
             )
@@ -371,10 +255,10 @@ class Router:
             attempts=tuple(call.attempts),
             notes=tuple(call.notes),
             redactions=call.found,
-            latency_ms=self._clock.now_ms() - call.started_ms,
+            latency_ms=self._elapsed_ms(call),
         )
 
-    def _from_cache(self, hit: Hit, call: _Call, guarded: Guarded) -> Completion:
+    def _from_cache(self, hit: Hit, call: Call, guarded: Guarded) -> Completion:
         call.cache = "HIT"
         written = hit.cached
         return Completion(
@@ -392,7 +276,7 @@ class Router:
             cache_age_ms=hit.age_ms,
             saved_nusd=hit.saved_nusd,
             redactions=call.found,
-            latency_ms=self._clock.now_ms() - call.started_ms,
+            latency_ms=self._elapsed_ms(call),
         )
 
 
@@ -408,6 +292,7 @@ async def open_router(config: Config, *, clock: Clock | None = None) -> AsyncGen
     router = Router(config, store, clock=clock)
     try:
         await store.reclaim(now_ms=clock.now_ms())
+        await store.drop_cached(expired_before_ms=clock.now_ms())
         yield router
     finally:
         with anyio.CancelScope(shield=True):
@@ -418,25 +303,4 @@ def _signed(candidate: Candidate, answer: Answer) -> Cached:
     deployment = candidate.deployment
     return Cached(
         answer=answer, provider=deployment.provider.name, model=deployment.model.name, reason=candidate.reason
-    )
-
-
-def _notes_on(wire: WireRequest, answer: Answer) -> list[str]:
-    notes = [*wire.notes, *answer.notes]
-    if answer.usage is None and answer.cost_nusd is None:
-        notes.append("The provider sent no usage, so the cost is counted at its worst case.")
-    elif answer.usage is not None and answer.usage.mismatch:
-        notes.append(f"The provider's token total differs from its parts by {answer.usage.mismatch}.")
-    if answer.finish == "length":
-        notes.append("The answer was cut at max_tokens.")
-    if answer.retires:
-        notes.append(f"The provider says that this model retires on {answer.retires}.")
-    return notes
-
-
-def _all_failed(failures: list[ProviderError]) -> AllAttemptsFailed:
-    waits = [error.retry_after_s for error in failures if error.retry_after_s is not None]
-    said = list(dict.fromkeys(str(error) for error in failures))
-    return AllAttemptsFailed(
-        f"No deployment answered. {'; '.join(said)}.", failures, retry_after_s=min(waits, default=None)
     )

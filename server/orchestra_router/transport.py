@@ -25,7 +25,7 @@ from orchestra_router.errors import (
 )
 from orchestra_router.providers.base import Adapter, StreamReader
 from orchestra_router.providers.sse import EventReader
-from orchestra_router.types import Answer, WireRequest, WireResponse
+from orchestra_router.types import Answer, StreamEvent, WireRequest, WireResponse
 
 if TYPE_CHECKING:
     import httpx
@@ -63,7 +63,8 @@ class Transport:
         """
         response = await self.send(wire, timeout_s=timeout_s)
         self._raise_for_status(adapter, response)
-        return _with_request_id(adapter.parse_response(response.body), response)
+        with _from_answer():
+            return _with_request_id(adapter.parse_response(response.body), response)
 
     async def ask_streaming(
         self, adapter: Adapter, wire: WireRequest, *, timeouts: StreamTimeouts, on_text: OnText
@@ -91,13 +92,15 @@ class Transport:
         except ProviderError as error:
             if not delivered:
                 raise
-            raise StreamBroken(
+            broken = StreamBroken(
                 status=error.status,
                 provider_code=error.provider_code,
                 usage=error.usage,
                 cost_nusd=error.cost_nusd,
                 partial_text=error.partial_text,
-            ) from error
+            )
+            broken.in_answer = True
+            raise broken from error
 
     async def send(self, wire: WireRequest, *, timeout_s: float) -> WireResponse:
         """The provider's response, whatever its status; at most `timeout_s` and `MAX_BODY_BYTES`."""
@@ -113,22 +116,17 @@ class Transport:
             await self._client.aclose()
 
     async def _stream(self, adapter: Adapter, wire: WireRequest, timeouts: StreamTimeouts, deliver: OnText) -> Answer:
-        async with self._open(wire) as response:
-            if not response.is_success or not _is_event_stream(response):
-                whole = await _read_whole(response)
-                self._raise_for_status(adapter, whole)
-                # A server that ignores `stream` answers in one piece.
-                return _with_request_id(adapter.parse_response(whole.body), whole)
-            reader = adapter.stream_reader()
-            try:
-                with _mapped_errors():
-                    await _feed(reader, response, timeouts, deliver)
-            except (ServerFailed, InvalidAnswer) as error:
-                if error.provider_code or error.status is not None:
-                    raise  # the provider said so itself, in an event
-                # The connection broke. The answer may still be whole; if not, finish() says what had come.
-                return _with_request_id(_finish(reader, error), _head(response))
-            return _with_request_id(reader.finish(), _head(response))
+        with anyio.fail_after(timeouts.first_s) as patience:
+            async with self._open(wire) as response:
+                if not response.is_success or not _is_event_stream(response):
+                    whole = await _read_whole(response)
+                    self._raise_for_status(adapter, whole)
+                    # A server that ignores `stream` answers in one piece.
+                    with _from_answer():
+                        return _with_request_id(adapter.parse_response(whole.body), whole)
+                with _from_answer():
+                    answer = await _read_stream(adapter.stream_reader(), response, timeouts.idle_s, patience, deliver)
+                    return _with_request_id(answer, _head(response))
 
     @asynccontextmanager
     async def _open(self, wire: WireRequest) -> AsyncGenerator[httpx.Response]:
@@ -182,6 +180,16 @@ def _mapped_errors() -> Generator[None]:
         raise ServerFailed from None
 
 
+@contextmanager
+def _from_answer() -> Generator[None]:
+    """Marks what goes wrong inside an answer that had begun with a success: it may have been billed."""
+    try:
+        yield
+    except ProviderError as error:
+        error.in_answer = True
+        raise
+
+
 def _new_client() -> httpx.AsyncClient:
     import httpx  # noqa: PLC0415 - 50 ms; imported when the first call needs it
 
@@ -204,26 +212,49 @@ async def _read_whole(response: httpx.Response) -> WireResponse:
     return replace(_head(response), body=bytes(body))
 
 
-async def _feed(reader: StreamReader, response: httpx.Response, timeouts: StreamTimeouts, deliver: OnText) -> None:
-    """Hand every event to `reader` until its format says that the answer is over, or the body ends."""
+async def _read_stream(
+    reader: StreamReader, response: httpx.Response, idle_s: float, patience: anyio.CancelScope, deliver: OnText
+) -> Answer:
+    try:
+        with _mapped_errors():
+            await _feed(reader, response, idle_s, patience, deliver)
+    except (ServerFailed, InvalidAnswer) as error:
+        if error.provider_code or error.status is not None:
+            raise  # the provider said so itself, in an event
+        # The connection broke. The answer may still be whole; if not, finish() says what had come.
+        return _finish(reader, error)
+    return reader.finish()
+
+
+async def _feed(
+    reader: StreamReader, response: httpx.Response, idle_s: float, patience: anyio.CancelScope, deliver: OnText
+) -> None:
+    """Hand every event to `reader` until its format says that the answer is over, or the body ends.
+
+    `patience` runs out at the time allowed for the first event: keep-alives do not buy more. After that event it is
+    renewed by `idle_s` with whatever arrives.
+    """
     events = EventReader()
-    chunks = response.aiter_bytes()
     received = 0
-    patience_s = timeouts.first_s
-    while not reader.done:
-        with anyio.fail_after(patience_s):
-            chunk = await anext(chunks, None)
-        received += len(chunk or b"")
+    begun = False
+    async for chunk in response.aiter_bytes():
+        received += len(chunk)
         if received > MAX_BODY_BYTES:
             raise InvalidAnswer(status=response.status_code, provider_code="body_too_large")
-        for event in events.end() if chunk is None else events.feed(chunk):
-            patience_s = timeouts.idle_s
-            if text := reader.feed(event):
-                await deliver(text)
+        for event in events.feed(chunk):
+            begun = True
+            await _hand_on(event, reader, deliver)
             if reader.done:
                 return
-        if chunk is None:
-            return
+        if begun:
+            patience.deadline = anyio.current_time() + idle_s
+    for event in events.end():
+        await _hand_on(event, reader, deliver)
+
+
+async def _hand_on(event: StreamEvent, reader: StreamReader, deliver: OnText) -> None:
+    if text := reader.feed(event):
+        await deliver(text)
 
 
 def _finish(reader: StreamReader, broken: ProviderError) -> Answer:

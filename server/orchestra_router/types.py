@@ -365,12 +365,16 @@ class Provider(Row):
     """How chat completions take a reasoning effort: OpenAI's field, OpenRouter's, DeepSeek's, or not at all."""
     schema_style: Literal["json_schema", "json_object", "none"] = "json_schema"
     search_style: Literal["openrouter", "responses", "anthropic", "google", "perplexity", "none"] = "none"
+    reports_cost: bool = False
+    """The `cost` in its usage is its bill. Elsewhere such a field is not believed: anybody can write one."""
     stream_usage: bool = False
     """Sends usage in a stream only when asked (stream_options.include_usage)."""
     returns_reasoning: bool = False
     """Wants `reasoning_content` back on assistant turns (DeepSeek while thinking)."""
     tools_are_strict: bool = False
     """Takes a function's schema strictly unless told not to (OpenAI on Responses)."""
+    wrong_key_status: int = 401
+    """How it answers a wrong key; some say 400, which elsewhere means a bad request."""
     max_stop: int = 4
     max_temperature: float = 2.0
     models_path: str = "/models"
@@ -503,6 +507,8 @@ class Probe:
     error: str = ""
     """The code of what went wrong; "" when the provider answered and took the key."""
     message: str = ""
+    status: int | None = None
+    """The HTTP status of an error."""
     latency_ms: int = 0
     models: tuple[ListedModel, ...] = ()
     """Its own list; () where it keeps none, or when it could not be read."""

@@ -15,6 +15,8 @@ from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import ValidationError
 
 from orchestra_router.errors import AllAttemptsFailed, InvalidRequest, ProviderError, RouterError
+from orchestra_router.policy.budget import dollars
+from orchestra_router.types import usd
 from orchestra_tools.explain import explain
 from orchestra_tools.results import Json, without_blanks
 from orchestra_tools.running import Tell
@@ -101,6 +103,12 @@ def failure(error: RouterError) -> CallToolResult:
     """No structured content: a client may check that against a schema, and details belong in `_meta` anyway."""
     about: Json = {"code": error.code, "retry_after_s": error.retry_after_s}
     text = str(error)
+    if cost_nusd := sum(attempt.cost_nusd for attempt in error.attempts):
+        unknown = any(attempt.cost_source == "estimate" for attempt in error.attempts)
+        about |= {"cost_usd": usd(cost_nusd), "cost_nusd": cost_nusd, "cost_is_worst_case": unknown or None}
+        text += f" The attempts {'may have' if unknown else 'have'} cost {dollars(cost_nusd)}."
+    if error.partial_text:
+        text += f" What had come of the answer: {error.partial_text}"
     if isinstance(error, AllAttemptsFailed):
         about["attempts"] = [_failed_attempt(failed) for failed in error.failures[:MOST_FAILURES]]
         if error.retry_after_s is not None:

@@ -12,9 +12,9 @@ from orchestra_router.clock import Clock
 from orchestra_router.config import Config
 from orchestra_router.errors import (
     AuthFailed,
+    InvalidAnswer,
     ModelGone,
     OutOfMoney,
-    PermissionRefused,
     ProviderError,
     RateLimited,
     StoreError,
@@ -27,7 +27,9 @@ FAILURES_TO_COOL = 3
 """In a row, before something that may recover by itself is set aside."""
 LONGEST_COOLING_S = 600.0
 ACCOUNT_COOLING_S = 3_600.0
-"""Credit and permission change at the vendor, with no sign here, so it is asked again now and then."""
+"""Credit changes at the vendor, with no sign here, so it is asked again now and then."""
+LONGEST_WAIT_S = 86_400.0
+"""A longer wait than a day's quota takes is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +103,10 @@ class Health:
             self._rows = {**self._rows, row.target: row}
             await self._write(self._store.set_aside(row))
 
-    async def succeeded(self, deployment: Deployment) -> None:
-        """Whatever was held against `deployment` is forgotten."""
+    async def succeeded(self, deployment: Deployment, *, began_ms: int) -> None:
+        """Forget what was held against `deployment` before the attempt that now succeeded began."""
         for target in targets(deployment, fingerprint=self._config.keys.fingerprint(deployment.provider.name)):
-            if target in self._rows:
+            if target in self._rows and self._rows[target].since_ms <= began_ms:
                 self._rows = {name: row for name, row in self._rows.items() if name != target}
                 await self._write(self._store.restore(target))
 
@@ -150,7 +152,8 @@ def after_failure(
 ) -> HealthRow | None:
     """The row that `error` leaves behind, or None when nothing is to blame. `before` is the target's last row."""
     target = blamed(error, deployment, fingerprint=fingerprint)
-    if target is None:
+    # A whole answer that says nothing is about its prompt; the next prompt may fare better.
+    if target is None or (isinstance(error, InvalidAnswer) and error.usage is not None):
         return None
     failures = (before.failures if before is not None else 0) + 1
     seconds = _cooling_s(error, failures, cooldown_s)
@@ -173,11 +176,11 @@ def blamed(error: ProviderError, deployment: Deployment, *, fingerprint: str) ->
 def _cooling_s(error: ProviderError, failures: int, cooldown_s: float) -> float | None:
     """Seconds to set the blamed aside; None: until the key or the catalog changes, or a probe finds it well."""
     if isinstance(error, ModelGone | AuthFailed):
-        return None
-    if isinstance(error, OutOfMoney | PermissionRefused):
+        return error.retry_after_s  # named only where the verdict was inferred
+    if isinstance(error, OutOfMoney):
         return ACCOUNT_COOLING_S
     if isinstance(error, RateLimited):
-        return error.retry_after_s if error.retry_after_s is not None else cooldown_s
+        return min(LONGEST_WAIT_S, error.retry_after_s if error.retry_after_s is not None else cooldown_s)
     if failures < FAILURES_TO_COOL:
         return 0.0
     return min(LONGEST_COOLING_S, cooldown_s * 2.0 ** (failures - FAILURES_TO_COOL))

@@ -7,6 +7,7 @@ Every deployment that could have been asked and is not gets its reason in the pl
 
 import datetime as dt
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,8 @@ from orchestra_router.types import (
     Provider,
     usd,
 )
+
+MODEL_ID = re.compile(r"[A-Za-z0-9@~][A-Za-z0-9._:/@+~-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ def plan(request: CompletionRequest, around: Surroundings, *, task_reason: str) 
         )
         if block is not None:
             blocked.append((candidate, block))
+            if not candidates:
+                notes.append(f"{wanted.deployment.key} was passed over: {block.reason}.")
         else:
             candidates.append(candidate)
     if not candidates and (probe := _least_bad(blocked)) is not None:
@@ -104,7 +109,7 @@ def _wanted(request: CompletionRequest, task: str, around: Surroundings, notes: 
     first = _provider(request.provider, catalog) if request.provider is not None else None
     fallbacks = [_provider(name, catalog) for name in request.fallback_providers or ()]
     if request.model is not None:
-        yield from _pinned_model(request.model, first, catalog, notes, today=around.today, by_task=not fallbacks)
+        yield from _pinned_model(request.model, first, around, notes)
     elif first is not None:
         yield from _models_for_task(first, task, around, "named by the caller")
     else:
@@ -122,24 +127,42 @@ def _wanted(request: CompletionRequest, task: str, around: Surroundings, notes: 
             yield from _models_for_task(catalog.providers[name], task, around, "next in the hierarchy")
 
 
-def _pinned_model(
-    text: str, provider: Provider | None, catalog: Catalog, notes: list[str], *, today: dt.date, by_task: bool
-) -> Iterator[Wanted]:
+def check_names(request: CompletionRequest, catalog: Catalog) -> None:
+    """Refuse what nobody knows before anything else happens, the cache included.
+
+    Raises:
+        InvalidRequest: the request names a provider or model that cannot be asked.
+    """
+    for name in (request.provider, *(request.fallback_providers or ())):
+        if name is not None:
+            _provider(name, catalog)
+    if request.model is None:
+        return
+    if not MODEL_ID.fullmatch(request.model) or {".", ".."} & set(request.model.split("/")):
+        raise InvalidRequest("`model` is not the name of a model: letters, digits and . _ : / @ + - only.")
+    if request.provider is None and catalog.find(request.model) is None:
+        raise InvalidRequest(
+            f"Nobody here knows a model {request.model!r}. {_choose(request.model, catalog.models)} To pass an id"
+            " through as it is, name its provider too."
+        )
+
+
+def _pinned_model(text: str, provider: Provider | None, around: Surroundings, notes: list[str]) -> Iterator[Wanted]:
     """The deployments of the model the caller named, at the provider named or wherever it is served."""
-    found = catalog.find(text, provider.name if provider is not None else None, today=today)
+    catalog = around.config.catalog
+    found = catalog.find(text, provider.name if provider is not None else None, today=around.today)
     if found is not None:
         if found.note:
             notes.append(found.note)
+        replaced = bool(found.note) and found.model.retires is None
+        reason = f"stands in for {text}, which the caller named" if replaced else "the model named by the caller"
         for deployment in found.deployments:
-            yield Wanted(deployment, "the model named by the caller")
+            yield Wanted(deployment, reason)
     elif provider is not None:
-        notes.append(f"{text} is not in the catalog; it was passed to {provider.name} as it is.")
+        elsewhere = catalog.find(text, today=around.today)
+        hint = f"; {', '.join(d.provider.name for d in elsewhere.deployments)} would know it" if elsewhere else ""
+        notes.append(f"The catalog has no {text} at {provider.name}{hint}; it was passed on as it is.")
         yield Wanted(Deployment(provider, Model(name=text), Offer(id=text)), "model id passed through")
-    elif by_task or catalog.find(text, None) is None:
-        raise InvalidRequest(
-            f"Nobody here knows a model {text!r}. {_choose(text, catalog.models)} To pass an id through as it is,"
-            " name its provider too."
-        )
 
 
 def _models_for_task(provider: Provider, task: str, around: Surroundings, reason: str) -> Iterator[Wanted]:
@@ -152,9 +175,12 @@ def _models_for_task(provider: Provider, task: str, around: Surroundings, reason
 
 
 def _provider(name: str, catalog: Catalog) -> Provider:
-    if (provider := catalog.providers.get(name)) is None:
-        raise InvalidRequest(unknown("provider", name, catalog.providers))
-    return provider
+    wanted = name.strip().lower()
+    for known, provider in catalog.providers.items():
+        # "google" is what people call Gemini's provider.
+        if wanted == known.lower() or (len(wanted) > len("ai") and wanted in provider.title.lower().split()):
+            return provider
+    raise InvalidRequest(unknown("provider", name, catalog.providers))
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> str:
@@ -285,7 +311,7 @@ def after(error: ProviderError, route: Sequence[Candidate]) -> list[Candidate]:
     first, *rest = route
     if error.falls_back == "larger_context":
         return [c for c in rest if c.deployment.context_tokens > first.deployment.context_tokens]
-    if error.cools == "provider":
+    if error.cools in {"provider", "key"}:
         return [c for c in rest if c.deployment.provider.name != first.deployment.provider.name]
     return [] if error.falls_back == "no" else rest
 

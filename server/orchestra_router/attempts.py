@@ -1,0 +1,257 @@
+"""Carries out a plan: attempts at one deployment after the other, under one deadline and one budget of attempts.
+
+for each attempt: hold money, call, settle, learn -> ask again, ask the next, or give up
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from orchestra_router.clock import Clock
+from orchestra_router.config import PORTKEY, Config
+from orchestra_router.errors import (
+    AllAttemptsFailed,
+    BadRequest,
+    DeadlineExceeded,
+    GuardrailBlocked,
+    InvalidRequest,
+    ModelGone,
+    ProviderError,
+    RouterError,
+    StreamBroken,
+)
+from orchestra_router.inventory import Inventory
+from orchestra_router.observe import Observers
+from orchestra_router.policy import routing
+from orchestra_router.policy.guardrails import Guarded, Guardrails
+from orchestra_router.policy.health import Health
+from orchestra_router.policy.ledger import Ledger, Reservation
+from orchestra_router.policy.progress import Growth, OnProgress
+from orchestra_router.policy.retry import Verdict, decide
+from orchestra_router.providers import registry
+from orchestra_router.providers.base import Adapter
+from orchestra_router.transport import StreamTimeouts, Transport
+from orchestra_router.types import Answer, Attempt, CacheStatus, Candidate, CompletionRequest, Plan, WireRequest
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One request under way: its identity, its deadline, and what it has come to so far."""
+
+    request_id: str
+    request: CompletionRequest
+    started_ms: int
+    started: float
+    """On the clock's monotonic scale, in seconds, as is `deadline`."""
+    deadline: float
+    on_progress: OnProgress | None
+    cache: CacheStatus = "DISABLED"
+    found: dict[str, int] = field(default_factory=dict[str, int])
+    attempts: list[Attempt] = field(default_factory=list[Attempt])
+    notes: list[str] = field(default_factory=list[str])
+
+    @property
+    def cost_nusd(self) -> int:
+        return sum(attempt.cost_nusd for attempt in self.attempts)
+
+    def note(self, *notes: str) -> None:
+        self.notes += [note for note in notes if note not in self.notes]
+
+
+class Attempts:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        transport: Transport,
+        inventory: Inventory,
+        ledger: Ledger,
+        health: Health,
+        guardrails: Guardrails,
+        observers: Observers,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._transport = transport
+        self._inventory = inventory
+        self._ledger = ledger
+        self._health = health
+        self._guardrails = guardrails
+        self._observers = observers
+
+    async def first_success(self, plan: Plan, call: Call, guarded: Guarded) -> tuple[Candidate, Answer]:
+        """Down the route, each deployment again while that makes sense.
+
+        Raises:
+            AllAttemptsFailed: none answered.
+            RouterError: a budget, the deadline or the store ended it; what had failed before is said with it.
+        """
+        failures: list[ProviderError] = []
+        route = list(plan.route)
+        tries = 0
+        waited_s = 0.0
+        while route:
+            tries += 1
+            try:
+                return route[0], await self._attempt(route[0], call, guarded, waited_s=waited_s)
+            except ProviderError as error:
+                failures.append(error)
+                rest = routing.after(error, route)
+                verdict = self._verdict(error, call, tries=tries, has_next=bool(rest))
+            except InvalidRequest as refusal:
+                # This deployment cannot be told it; another may.
+                rest = route[1:]
+                if not rest:
+                    raise _with_history(refusal, failures) from None
+                call.note(f"{route[0].deployment.key} was passed over: {refusal}")
+                verdict = Verdict("next")
+            except RouterError as error:
+                raise _with_history(error, failures) from None
+            waited_s = verdict.wait_s
+            if verdict.step == "again":
+                await _tell(call, f"{failures[-1]}; asking again in {waited_s:.1f} s")
+                await self._clock.sleep(waited_s)
+            else:
+                route = rest if verdict.step == "next" else []
+                tries = 0
+        raise self._all_failed(failures, guarded) from failures[-1]
+
+    def _verdict(self, error: ProviderError, call: Call, *, tries: int, has_next: bool) -> Verdict:
+        settings = self._config.settings
+        asked = call.request.max_retries
+        return decide(
+            error,
+            tries=tries,
+            max_retries=settings.max_retries if asked is None else asked,
+            attempts_left=settings.max_attempts - len(call.attempts),
+            seconds_left=call.deadline - self._clock.monotonic(),
+            has_next=has_next,
+            jitter=random.random(),  # noqa: S311 - spreads retries; nothing secret
+        )
+
+    async def _attempt(self, candidate: Candidate, call: Call, guarded: Guarded, *, waited_s: float) -> Answer:
+        """One call to one deployment, inside its reservation, and what is learned from it."""
+        deployment = candidate.deployment
+        began_ms = self._clock.now_ms()
+        try:
+            answer, notes = await self._reserved(candidate, call, guarded, waited_s=waited_s)
+        except ProviderError as error:
+            error.deployment = deployment.key
+            if isinstance(error, ModelGone):
+                error.replacement = self._config.catalog.replacement(deployment)
+            await self._health.failed(deployment, error)
+            raise
+        await self._health.succeeded(deployment, began_ms=began_ms)
+        call.note(*notes)
+        return answer
+
+    async def _reserved(
+        self, candidate: Candidate, call: Call, guarded: Guarded, *, waited_s: float
+    ) -> tuple[Answer, list[str]]:
+        deployment = candidate.deployment
+        seconds_left = call.deadline - self._clock.monotonic()
+        if seconds_left <= 0:
+            raise DeadlineExceeded(f"This request's {self._config.settings.deadline_s:.0f} s are over.")
+        adapter, wire = registry.build_request(
+            deployment,
+            call.request,
+            api_key=self._config.keys.get(deployment.provider.name),
+            portkey_key=self._config.keys.get(PORTKEY),
+            stream=call.on_progress is not None,
+        )
+        reservation = None
+        try:
+            async with self._ledger.reserve(
+                candidate,
+                call.request,
+                request_id=call.request_id,
+                number=len(call.attempts) + 1,
+                spent_nusd=call.cost_nusd,
+                seconds_left=seconds_left,
+                waited_s=waited_s,
+            ) as reservation:
+                try:
+                    answer = await self._ask(adapter, wire, candidate, call, guarded, reservation)
+                except (BadRequest, ModelGone) as error:
+                    raise await self._inventory.second_look(error, deployment, call.request) from None
+                reservation.answered(answer)
+        finally:
+            if reservation is not None and reservation.attempt is not None:
+                call.attempts.append(reservation.attempt)
+                self._observers.attempt(reservation.attempt)
+        return answer, _notes_on(wire, answer)
+
+    async def _ask(
+        self,
+        adapter: Adapter,
+        wire: WireRequest,
+        candidate: Candidate,
+        call: Call,
+        guarded: Guarded,
+        reservation: Reservation,
+    ) -> Answer:
+        settings = self._config.settings
+        seconds_left = call.deadline - self._clock.monotonic()
+        timeout_s = min(settings.request_timeout_s, seconds_left)
+        await _tell(call, f"asking {candidate.deployment.key} (attempt {reservation.hold.number})")
+        reservation.sending()
+        if call.on_progress is None:
+            return await self._transport.ask(adapter, wire, timeout_s=timeout_s)
+        growth = Growth(call.on_progress, self._guardrails, guarded, self._clock)
+        try:
+            return await self._transport.ask_streaming(
+                adapter,
+                wire,
+                timeouts=StreamTimeouts(
+                    first_s=timeout_s, idle_s=min(settings.stream_idle_timeout_s, seconds_left), total_s=seconds_left
+                ),
+                on_text=growth.add,
+            )
+        finally:
+            if growth.started is not None:
+                reservation.first_token_ms = round((growth.started - reservation.started) * 1000)
+
+    def _all_failed(self, failures: Sequence[ProviderError], guarded: Guarded) -> AllAttemptsFailed:
+        waits = [error.retry_after_s for error in failures if error.retry_after_s is not None]
+        failed = AllAttemptsFailed(
+            f"No deployment answered. {_said(failures)}", failures, retry_after_s=min(waits, default=None)
+        )
+        if isinstance(failures[-1], StreamBroken):
+            failed.partial_text = self._presentable(failures[-1].partial_text, guarded)
+        return failed
+
+    def _presentable(self, partial: str, guarded: Guarded) -> str:
+        """What had come of a broken answer, checked like a whole one; "" where it must not be shown."""
+        try:
+            return guarded.restore(self._guardrails.check_answer(Answer(text=partial))).text
+        except GuardrailBlocked:
+            return ""
+
+
+async def _tell(call: Call, message: str) -> None:
+    if call.on_progress is not None:
+        await call.on_progress(message)
+
+
+def _said(failures: Sequence[ProviderError]) -> str:
+    return f"{'; '.join(dict.fromkeys(str(error) for error in failures))}."
+
+
+def _with_history(error: RouterError, failures: Sequence[ProviderError]) -> RouterError:
+    """`error`, which ended the request, saying what had failed before it."""
+    if failures:
+        error.args = (f"{error} Before that: {_said(failures)}",)
+    return error
+
+
+def _notes_on(wire: WireRequest, answer: Answer) -> list[str]:
+    notes = [*wire.notes, *answer.notes]
+    if answer.usage is None and answer.cost_nusd is None:
+        notes.append("The provider sent no usage, so the cost is counted at its worst case.")
+    elif answer.usage is not None and answer.usage.mismatch:
+        notes.append(f"The provider's token total differs from its parts by {answer.usage.mismatch}.")
+    if answer.finish == "length":
+        notes.append("The answer was cut at max_tokens.")
+    if answer.retires:
+        notes.append(f"The provider says that this model retires on {answer.retires}.")
+    return notes
