@@ -8,10 +8,13 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from orchestra_router.config import Config
 from orchestra_router.errors import ConfigError
 from orchestra_router.simulation import Says, SimulatedWorld, simulated_world
+from orchestra_tools.arguments import CompleteArguments
+from orchestra_tools.explain import explain
 from surface import Json, call, configured, connected, fail, succeed, text_of
 
 QUESTION = "What is the capital of France?"
@@ -28,6 +31,18 @@ def config(world: SimulatedWorld, tmp_path: Path) -> Config:
     return configured(world, tmp_path)
 
 
+def nested(levels: int) -> Json:
+    value: Json = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def calling(arguments: str | Json) -> list[Json]:
+    return [{"role": "assistant", "tool_calls": [{"id": "c", "name": "f", "arguments": arguments}]}]
+
+
+NO_ID = "may hold letters, digits and . _ : / @ + ~ - only"
 WRONG: list[tuple[Json, str]] = [
     ({"prompt": "x", "max_token": 5}, "`max_token` is not known. Did you mean `max_tokens`?"),
     ({"prompt": "x", "zzz": 5}, "`zzz` is not known. Known: prompt, messages, system"),
@@ -52,6 +67,18 @@ WRONG: list[tuple[Json, str]] = [
     ({}, "Neither `prompt` nor `messages` was given."),
     ({"prompt": "  \n"}, "Neither `prompt` nor `messages` was given."),
     ({"prompt": "x", "messages": [{"role": "user", "content": "y"}]}, "Both `prompt` and `messages` were given."),
+    ({"prompt": "x", "model": "x\n2026-11-23 ERROR forged", "provider": "ollama"}, f"`model` {NO_ID}"),
+    ({"prompt": "x", "model": "../../../evil/path", "provider": "gemini"}, f"`model` {NO_ID}"),
+    ({"prompt": "x", "model": "x" * 201}, "`model` is too long: at most 200"),
+    ({"prompt": "x", "provider": "openai\x1b[2J"}, f"`provider` {NO_ID}"),
+    ({"prompt": "x", "task": "coding\nforged"}, f"`task` {NO_ID}"),
+    ({"prompt": "x", "fallback_providers": ["a\nb"]}, f"`fallback_providers[0]` {NO_ID}"),
+    ({"prompt": "x", "response_schema": nested(200)}, "`response_schema` is nested too deep: at most 100 levels."),
+    ({"prompt": "x", "response_schema": "[" * 100_000}, "`response_schema` is nested too deep"),
+    ({"prompt": "x", "tools": [{"name": "f", "parameters": nested(200)}]}, "`tools[0].parameters` is nested too deep"),
+    ({"messages": calling("[" * 100_000)}, "`messages[0].tool_calls[0].arguments` is nested too deep"),
+    ({"messages": calling(json.dumps(nested(200)))}, "`messages[0].tool_calls[0].arguments` is nested too deep"),
+    ({"messages": calling(nested(200))}, "`messages[0].tool_calls[0].arguments` is nested too deep"),
     ({"request_id": "abc"}, "No call with this `request_id` can be collected."),
     ({"request_id": "abc", "prompt": "x"}, "`request_id` collects the answer of an earlier call"),
 ]
@@ -65,6 +92,41 @@ async def test_a_wrong_argument_is_explained(arguments: Json, said: str, config:
     assert said in text
     assert "pydantic" not in text
     assert error == {"code": "invalid_request"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"prompt": "half \ud800"}, "`prompt` holds half of a character"),
+        ({"prompt": "x", "system": "\udfff"}, "`system` holds half of a character"),
+        ({"messages": '[{"role": "user", "content": "\\ud800"}]'}, "`messages[0].content[0].text` holds half of"),
+        ({"messages": calling('{"a": "\\ud800"}')}, "`messages[0].tool_calls[0].arguments` holds half of"),
+        ({"prompt": "x", "stop": ["a\ud800"]}, "`stop` holds half of a character"),
+        ({"prompt": "x", "metadata": {"app": "\ud800"}}, "`metadata[...]` holds half of a character"),
+        ({"prompt": "x", "response_schema": {"\udc00": {}}}, "`response_schema` holds half of a character"),
+        ({"prompt": "x", "response_schema": '{"const": "\\ud800"}'}, "`response_schema` holds half of a character"),
+    ],
+)
+def test_half_a_character_is_explained(arguments: Json, said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        CompleteArguments.model_validate(arguments)
+
+    assert said in explain("complete", CompleteArguments, caught.value)
+
+
+async def test_a_tools_result_that_looks_like_endless_json_is_text(config: Config, world: SimulatedWorld) -> None:
+    call_ = {"id": "c1", "name": "f", "arguments": "{}"}
+    messages = [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "tool_calls": [call_]},
+        {"role": "tool", "tool_call_id": "c1", "content": "[" * 100_000},
+    ]
+
+    async with connected(config) as client:
+        await succeed(client, "complete", messages=messages, provider="openrouter", tools=[{"name": "f"}])
+
+    (sent,) = world["openrouter"].received
+    assert sent.json["messages"][-1]["content"] == "[" * 100_000
 
 
 NAMES = ("prompt", "messages", "fallback_providers", "max_tokens", "cache", "metadata", "tools", "response_schema")

@@ -707,7 +707,44 @@ def test_a_stream_that_breaks_off_keeps_what_had_come() -> None:
         reader.finish()
 
     assert caught.value.partial_text == "Once upon"
-    assert caught.value.usage == Usage(input_fresh=20, output=2)
+
+
+def test_usage_from_before_the_end_of_a_broken_stream_is_not_its_bill() -> None:
+    early = {"prompt_tokens": 20, "completion_tokens": 2, "cost": 0.000004}
+    broken, failed = ADAPTER.stream_reader(), ADAPTER.stream_reader()
+    for reader in (broken, failed):
+        reader.feed(chunk({"content": "Once upon"}, usage=early))
+
+    with pytest.raises(StreamBroken) as cut:
+        broken.finish()
+    with pytest.raises(errors.ServerFailed) as error:
+        failed.feed(StreamEvent("", '{"error": {"code": "server_error"}}'))
+
+    assert [(caught.value.usage, caught.value.cost_nusd) for caught in (cut, error)] == [(None, None)] * 2
+
+
+def test_usage_that_more_output_came_after_is_not_that_of_the_answer() -> None:
+    early = {"prompt_tokens": 20, "completion_tokens": 2}
+
+    _, read = read_stream(ADAPTER, [chunk({"content": "Once"}, usage=early), chunk({"content": " upon"}, "stop")])
+
+    assert (read.text, read.usage) == ("Once upon", None)
+
+
+@pytest.mark.parametrize(
+    ("message", "usage"),
+    [
+        ({}, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}),
+        ({}, {"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}),
+        ({}, {"prompt_tokens": 0, "completion_tokens": 9, "total_tokens": 9}),
+        ({"content": "", "reasoning_content": "Hm."}, {"prompt_tokens": 9, "completion_tokens": 0}),
+    ],
+)
+def test_zeros_beside_what_was_written_are_no_counts(message: dict[str, Any], usage: dict[str, int]) -> None:
+    body = json.loads(reply(message)) | {"usage": usage}
+    body["choices"][0]["finish_reason"] = "length"
+
+    assert ADAPTER.parse_response(json.dumps(body).encode()).usage is None
 
 
 def test_a_stream_that_ends_before_any_output_is_no_answer() -> None:

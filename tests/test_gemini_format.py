@@ -252,7 +252,30 @@ def test_an_error_in_the_stream_says_what_had_come(wrapped: bool) -> None:
         read_stream(gemini, [first, error])
 
     assert caught.value.partial_text == "Once upon"
-    assert caught.value.usage == Usage(input_fresh=18, output=2, reported_total=20)
+
+
+def test_the_count_before_an_error_is_not_that_of_the_end_unless_the_error_brings_one() -> None:
+    first, error = events("gemini/stream_error.sse")
+    final = json.loads(error.data) | {"usageMetadata": {"promptTokenCount": 18, "candidatesTokenCount": 7}}
+
+    with pytest.raises(errors.ServerFailed) as uncounted:
+        read_stream(gemini, [first, error])
+    with pytest.raises(StreamBroken) as broken:
+        read_stream(gemini, [first])
+    with pytest.raises(errors.ServerFailed) as counted:
+        read_stream(gemini, [first, StreamEvent("", json.dumps(final))])
+
+    assert (uncounted.value.usage, broken.value.usage) == (None, None)
+    assert counted.value.usage == Usage(input_fresh=18, output=7)
+
+
+def test_a_count_that_more_text_came_after_is_not_that_of_the_answer() -> None:
+    first, _ = events("gemini/stream_error.sse")
+    last = {"candidates": [{"content": {"parts": [{"text": " a time"}]}, "finishReason": "STOP"}]}
+
+    _, answer = read_stream(gemini, [first, StreamEvent("", json.dumps(last))])
+
+    assert (answer.text, answer.usage) == ("Once upon a time", None)
 
 
 def test_a_stream_that_is_cut_anywhere_is_never_taken_for_whole() -> None:

@@ -58,6 +58,7 @@ def test_a_stream_is_asked_for_as_events() -> None:
         ({"api_version": "v1"}, "gemini-3.8-flash", "https://gemini.test/v1/models/gemini-3.8-flash:generateContent"),
         ({"path": "/proxy"}, "models/gemini-3.8-flash", "https://gemini.test/proxy/gemini-3.8-flash:generateContent"),
         ({}, "odd?key=1#x", "https://gemini.test/v1beta/models/odd%3Fkey%3D1%23x:generateContent"),
+        ({}, "../../evil/path", "https://gemini.test/v1beta/models/..%2F..%2Fevil%2Fpath:generateContent"),
     ],
 )
 def test_the_address_can_be_configured_and_a_models_id_cannot_break_out_of_it(

@@ -244,6 +244,23 @@ def test_a_stream_cut_before_its_final_counts_costs_the_estimate() -> None:
     assert after.value.usage == Usage(input_fresh=25, cache_read=1200, output=13, reasoning=20)
 
 
+@pytest.mark.parametrize("counts", [{"input_tokens": 0, "output_tokens": 9}, {"input_tokens": 9, "output_tokens": 0}])
+def test_zeros_beside_what_was_written_are_no_counts(counts: dict[str, int]) -> None:
+    reply = load("messages/text.json") | {"usage": counts}
+
+    assert messages.parse_response(json.dumps(reply).encode()).usage is None
+
+
+def test_counts_of_an_answer_that_goes_on_are_not_those_of_its_end() -> None:
+    begun, *rest = events("messages/stream_text.sse")
+    so_far = StreamEvent("message_delta", '{"type": "message_delta", "delta": {}, "usage": {"output_tokens": 1}}')
+
+    with pytest.raises(StreamBroken) as caught:
+        read_stream(messages, [begun, so_far, *rest[:-2]])
+
+    assert caught.value.usage is None
+
+
 # --- The list ----------------------------------------------------------------------------------------------
 
 

@@ -88,8 +88,32 @@ def test_what_the_provider_reports_comes_before_every_list() -> None:
     assert cost == Cost(123, "provider")
 
 
-def test_a_negative_report_is_not_believed() -> None:
-    assert PRICING.cost(here("gpt-6-luna", "openai"), THOUSAND, at_ms=NOON, reported_nusd=-5).nusd == 100_000
+@pytest.mark.parametrize("provider", ["openrouter", "perplexity", "xai"])
+def test_those_that_report_what_they_charge_are_believed(provider: str) -> None:
+    cost = PRICING.cost(CATALOG.deployments_at(provider)[0], THOUSAND, at_ms=NOON, reported_nusd=123)
+
+    assert cost == Cost(123, "provider")
+
+
+@pytest.mark.parametrize("reported_nusd", [-5, 0, 5, 5 * USD])
+def test_a_report_where_nobody_reports_what_they_charge_is_not_believed(reported_nusd: int) -> None:
+    cost = PRICING.cost(here("gpt-6-luna", "openai"), THOUSAND, at_ms=NOON, reported_nusd=reported_nusd)
+
+    assert cost == Cost(100_000, "genai-prices")
+
+
+@pytest.mark.parametrize("reported_nusd", [-5, 0])
+def test_a_model_with_a_price_is_not_free_because_its_provider_reports_nothing(reported_nusd: int) -> None:
+    cost = PRICING.cost(here("gpt-6-luna", "openrouter"), THOUSAND, at_ms=NOON, reported_nusd=reported_nusd)
+
+    assert cost.nusd == 100_000
+
+
+def test_a_model_without_a_price_is_free_where_its_provider_says_so() -> None:
+    nameless = here("someone/new:free", "openrouter")
+
+    assert PRICING.cost(nameless, THOUSAND, at_ms=NOON, reported_nusd=0) == Cost(0, "provider")
+    assert PRICING.cost(nameless, THOUSAND, at_ms=NOON).source == "unpriced"
 
 
 def test_the_users_own_prices_come_before_genai_prices_and_the_catalogs_after() -> None:

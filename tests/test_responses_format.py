@@ -538,6 +538,23 @@ def test_an_error_in_a_stream_keeps_the_usage_that_was_billed() -> None:
     assert caught.value.usage == Usage(input_fresh=40, output=4, reported_total=44)
 
 
+def test_usage_of_a_response_under_way_is_not_its_bill() -> None:
+    early = {"status": "in_progress", "usage": {"input_tokens": 40, "output_tokens": 1}}
+    begun = [event("response.in_progress", response=early), delta("Once")]
+
+    with pytest.raises(StreamBroken) as broken:
+        read_stream(ADAPTER, begun)
+    with pytest.raises(errors.ServerFailed) as failed:
+        read_stream(ADAPTER, [*begun, event("error", code="server_error")])
+
+    assert (broken.value.usage, failed.value.usage) == (None, None)
+
+
+@pytest.mark.parametrize("usage", [{"input_tokens": 0, "output_tokens": 9}, {"input_tokens": 9, "output_tokens": 0}])
+def test_zeros_beside_what_was_written_are_no_counts(usage: dict[str, int]) -> None:
+    assert parsed(said(usage=usage)).usage is None
+
+
 def test_an_error_in_chat_completions_shape_is_an_error_here_too() -> None:
     with pytest.raises(errors.ServerFailed):
         read_stream(ADAPTER, [StreamEvent("", '{"error": {"code": 503, "message": "busy"}}')])

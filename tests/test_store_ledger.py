@@ -242,19 +242,31 @@ def test_an_expired_hold_of_another_process_becomes_uncertain_at_its_worst_case(
     db = a_database()
     ledger.hold(db, a_hold("a1", 100), [], owner="1/elsewhere/another machine")
 
-    early = ledger.reclaim(db, owner=this_process(), now_ms=NOW_MS)
-    late = ledger.reclaim(db, owner=this_process(), now_ms=LATER_MS)
+    early = ledger.reclaim(db, now_ms=NOW_MS)
+    late = ledger.reclaim(db, now_ms=LATER_MS)
 
     assert (early, late) == (0, 1)
     assert ledger.spent(db, "global", TODAY.day) == Spent(100, 0)
     db.close()
 
 
-def test_a_process_never_reclaims_what_it_still_works_on() -> None:
+def test_a_process_reclaims_what_it_left_itself_once_that_has_expired() -> None:
     db = a_database()
     ledger.hold(db, a_hold("a1", 100), [], owner=this_process())
 
-    assert ledger.reclaim(db, owner=this_process(), now_ms=LATER_MS) == 0
+    early = ledger.reclaim(db, now_ms=NOW_MS)
+    late = ledger.reclaim(db, now_ms=LATER_MS)
+
+    assert (early, late) == (0, 1)
+    assert ledger.spent(db, "global", TODAY.day) == Spent(100, 0)
+    db.close()
+
+
+def test_a_hold_whose_ending_only_waits_to_be_written_is_not_reclaimed() -> None:
+    db = a_database()
+    ledger.hold(db, a_hold("a1", 100), [], owner=this_process())
+
+    assert ledger.reclaim(db, now_ms=LATER_MS, keep=("a1",)) == 0
     assert ledger.spent(db, "global", TODAY.day) == Spent(0, 100)
     db.close()
 
@@ -265,7 +277,7 @@ def test_an_earlier_process_of_the_same_number_is_dead() -> None:
     db = a_database()
     ledger.hold(db, a_hold("a1", 100), [], owner=f"{pid}/an earlier life/{place}")
 
-    assert ledger.reclaim(db, owner=this_process(), now_ms=NOW_MS) == 1
+    assert ledger.reclaim(db, now_ms=NOW_MS) == 1
     db.close()
 
 
@@ -379,7 +391,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(now_ms=st.sampled_from([NOW_MS, LATER_MS]))
     def reclaim(self, now_ms: int) -> None:
-        ledger.reclaim(self.db, owner=this_process(), now_ms=now_ms)
+        ledger.reclaim(self.db, now_ms=now_ms)
 
     @invariant()
     def the_sums_are_those_of_the_rows(self) -> None:

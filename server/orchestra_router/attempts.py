@@ -173,6 +173,8 @@ class Attempts:
                 try:
                     answer = await self._ask(adapter, wire, candidate, call, guarded, reservation)
                 except (BadRequest, ModelGone) as error:
+                    if error.in_answer:
+                        raise
                     raise await self._inventory.second_look(error, deployment, call.request) from None
                 reservation.answered(answer)
         finally:
@@ -223,7 +225,7 @@ class Attempts:
     def _presentable(self, partial: str, guarded: Guarded) -> str:
         """What had come of a broken answer, checked like a whole one; "" where it must not be shown."""
         try:
-            return guarded.restore(self._guardrails.check_answer(Answer(text=partial))).text
+            return guarded.restore_text(self._guardrails.check_growing(partial))
         except GuardrailBlocked:
             return ""
 

@@ -126,8 +126,6 @@ class ProviderError(RouterError):
         """Set by whoever knows it: "xai/grok-beta"."""
         self.replacement = ""
         """The model to use instead, where one is known."""
-        self.in_answer = False
-        """It stood in the body or stream of a 2xx, which may have been billed whatever it says. Set by the transport."""
         self.status = status
         self.provider_code = provider_code
         self.usage = usage

@@ -9,6 +9,7 @@ from orchestra_router.clock import Clock
 from orchestra_router.config import PORTKEY, Config
 from orchestra_router.errors import AuthFailed, BadRequest, ContextTooLong, ModelGone, PermissionRefused, ProviderError
 from orchestra_router.policy import estimate
+from orchestra_router.policy.guardrails import is_id
 from orchestra_router.providers import registry
 from orchestra_router.transport import Transport
 from orchestra_router.types import CompletionRequest, Deployment, ListedModel, Probe, Provider
@@ -39,7 +40,9 @@ class Inventory:
             servers = [p for p in self._config.catalog.providers.values() if p.local and p.enabled]
             probes = await self._probe_all(servers, timeout_s=LOCAL_TIMEOUT_S)
             self._local = {
-                name: tuple(model.id for model in probe.models) for name, probe in probes.items() if not probe.error
+                name: tuple(model.id for model in probe.models if is_id(model.id))
+                for name, probe in probes.items()
+                if not probe.error
             }
             self._local_seen = now
         return self._local

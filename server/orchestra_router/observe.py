@@ -35,7 +35,7 @@ def log_attempt(record: Attempt) -> None:
         "attempt request=%s n=%d deployment=%s outcome=%s status=%s ms=%d waited_ms=%d nusd=%d source=%s",
         record.request_id,
         record.number,
-        record.deployment,
+        _one_line(record.deployment),
         record.outcome,
         record.status,
         record.latency_ms,
@@ -43,6 +43,11 @@ def log_attempt(record: Attempt) -> None:
         record.cost_nusd,
         record.cost_source,
     )
+
+
+def _one_line(name: str) -> str:
+    """`name`, which may hold an id that a caller or a provider chose, unable to begin a line of its own."""
+    return name if name.isprintable() else ascii(name)
 
 
 def configure_logging(level: str) -> None:

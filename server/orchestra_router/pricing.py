@@ -2,12 +2,15 @@
 
 The order of sources, first one wins:
 
-    what the provider itself reports       fees included
+    what the provider itself reports       fees included; where its row says that it does (`reports_cost`)
     the user's own prices                  `prices` in orchestra.toml
     genai-prices                           by provider, model and the time of the request
     the catalog's prices                   never below genai-prices where both know a model; a test holds them to it
     free                                   a local server
     unpriced                               counted at `unpriced_usd_per_mtok`, never at 0
+
+A reported 0 counts only where nobody knows a price. Where one is known (0 for a `:free` offer) that one decides: a
+gateway that cannot price a call reports 0, too.
 
 Money is summed in exact decimals and rounded once, half up, to billionths of a dollar.
 """
@@ -79,7 +82,8 @@ class Pricing:
 
     def cost(self, deployment: Deployment, usage: Usage, *, at_ms: int, reported_nusd: int | None = None) -> Cost:
         """What `usage`, asked for at `at_ms`, costs. `reported_nusd` is the provider's own figure."""
-        if reported_nusd is not None and reported_nusd >= 0:
+        reported_nusd = reported_nusd if deployment.provider.reports_cost else None
+        if reported_nusd is not None and reported_nusd > 0:
             return Cost(reported_nusd, "provider")
         prices = deployment.offer.prices
         asks_lists = not (deployment.offer.own_prices or deployment.provider.local)
@@ -89,6 +93,8 @@ class Pricing:
             return Cost(nusd(_table_usd(_in_force(prices, _day(at_ms)), usage)), "table")
         if deployment.provider.local:
             return Cost(0, "free")
+        if reported_nusd == 0:
+            return Cost(0, "provider")
         return Cost(
             self._unpriced(usage.input_total + usage.output_total, usage.searches),
             "unpriced",
@@ -146,6 +152,11 @@ class Pricing:
         return self.cost(deployment, usage, at_ms=at_ms).nusd
 
     # --- the lists themselves --------------------------------------------------------------------------------
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the price list is in memory, so that `cost` takes no time."""
+        return _imported.is_set()
 
     def warm_up(self) -> None:
         """Import genai-prices in a thread of its own (0.2 to 0.5 s), to be called while an upstream is at work."""

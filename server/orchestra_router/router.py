@@ -137,13 +137,14 @@ class Router:
 
         Money that a process which died had set aside is taken for spent first.
         """
-        await self.store.reclaim(now_ms=self._clock.now_ms())
+        await self._ledger.reclaim()
         return await cost_report(
             self.store, self.config.settings, period=period, group_by=group_by, now_ms=self._clock.now_ms()
         )
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+        await self._ledger.aclose()
         await self.store.close()
 
     # --- the stages ------------------------------------------------------------------------------------------
@@ -160,9 +161,11 @@ class Router:
         )
 
     async def _answer(self, call: Call) -> Completion:
-        self._check_size(call.request)
-        guarded = await self._guarded(call.request)
-        call.found = dict(guarded.found)
+        # Until it is checked nothing of it is recorded.
+        asked, call.request = call.request, replace(call.request, task=None, metadata={})
+        self._check_size(asked)
+        guarded = await self._guarded(asked)
+        call.request, call.found = guarded.request, dict(guarded.found)
         routing.check_names(guarded.request, self.config.catalog)
         call.request, task_reason = tasks.with_task(guarded.request, self.config.catalog)
 
@@ -181,7 +184,12 @@ class Router:
         return self._completion(written, call, guarded)
 
     def _check_size(self, request: CompletionRequest) -> None:
-        size, most = estimate.prompt_bytes(request), self.config.settings.max_prompt_bytes
+        try:
+            size, most = estimate.prompt_bytes(request), self.config.settings.max_prompt_bytes
+        except (UnicodeEncodeError, RecursionError):
+            raise InvalidRequest(
+                "The request holds half a character (a lone surrogate), or a schema nested too deep to be sent."
+            ) from None
         if size > most:
             raise InvalidRequest(
                 f"The prompt has {size:,} bytes; at most {most:,} are accepted. Shorten it, or raise max_prompt_bytes."

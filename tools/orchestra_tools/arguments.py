@@ -6,13 +6,15 @@ or an object belongs, and one string where a list of strings belongs. A `prompt`
 """
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, cast
 
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestra_router.errors import InvalidRequest
+from orchestra_router.policy.guardrails import MAX_ID_CHARS, is_id
 from orchestra_router.store.base import GroupBy
 from orchestra_router.types import (
     CacheMode,
@@ -28,11 +30,14 @@ from orchestra_router.types import (
     ToolResult,
     nusd,
 )
+from orchestra_tools.explain import HALF_A_CHARACTER
 
 STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 MAX_TOKENS = 1_000_000
 MAX_RETRIES = 10
 MAX_COST_USD = 10_000
+MAX_DEPTH = 100
+"""Of lists and objects in each other: more than a schema needs, less than any reader of JSON gives up at."""
 
 
 def _from_json_text(value: object) -> object:
@@ -40,7 +45,9 @@ def _from_json_text(value: object) -> object:
         return value
     try:
         parsed: object = json.loads(value)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:
         return value
     return cast("object", parsed) if isinstance(parsed, list | dict) else value
 
@@ -51,7 +58,43 @@ def _as_list(value: object) -> object:
 
 
 def _as_json_text(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+    return json.dumps(_sound(cast("object", value)), ensure_ascii=False) if isinstance(value, dict) else value
+
+
+def _sound(value: object) -> object:
+    """`value`, if everything that it is sent through can read and encode it."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        if any(isinstance(item, str) and not _encodable(item) for item in level):
+            raise PydanticCustomError("orchestra", HALF_A_CHARACTER)
+        level = [inner for item in level for inner in _inside(item)]
+        if not level:
+            return value
+    raise _too_deep()
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        held = cast("dict[object, object]", value)
+        return (*held, *held.values())
+    return cast("list[object]", value) if isinstance(value, list) else ()
+
+
+def _encodable(text: str) -> bool:
+    return text.isascii() or text == text.encode("utf-8", "replace").decode()
+
+
+def _too_deep() -> PydanticCustomError:
+    return PydanticCustomError("orchestra", "is nested too deep: at most {most} levels", {"most": MAX_DEPTH})
+
+
+def _id(text: str) -> str:
+    text = text.strip()
+    if not is_id(text):
+        raise PydanticCustomError(
+            "orchestra", "may hold letters, digits and . _ : / @ + ~ - only, and no path that leads upwards"
+        )
+    return text
 
 
 def _as_parts(value: object) -> object:
@@ -64,7 +107,16 @@ JsonText = BeforeValidator(_from_json_text)
 Strings = BeforeValidator(_as_list)
 
 
-class PartArgument(BaseModel):
+class SoundArguments(BaseModel):
+    """Arguments of which each, at any depth, can be read and encoded everywhere."""
+
+    @field_validator("*")
+    @classmethod
+    def _checked(cls, value: object) -> object:
+        return _sound(value)
+
+
+class PartArgument(SoundArguments):
     model_config = STRICT
 
     type: Literal["text", "image"]
@@ -90,15 +142,21 @@ class PartArgument(BaseModel):
         return Image(url=self.url, data=self.data, media_type=self.media_type)
 
 
-class ToolCallArgument(BaseModel):
+class ToolCallArgument(SoundArguments):
     model_config = STRICT
 
     id: str
     name: str
     arguments: Annotated[str, BeforeValidator(_as_json_text)] = "{}"
 
+    @field_validator("arguments")
+    @classmethod
+    def _read(cls, text: str) -> str:
+        _sound(_from_json_text(text))
+        return text
 
-class MessageArgument(BaseModel):
+
+class MessageArgument(SoundArguments):
     model_config = STRICT
 
     role: Role
@@ -141,7 +199,7 @@ class MessageArgument(BaseModel):
         return self
 
 
-class ToolArgument(BaseModel):
+class ToolArgument(SoundArguments):
     model_config = STRICT
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
@@ -149,10 +207,10 @@ class ToolArgument(BaseModel):
     parameters: Annotated[dict[str, Any], JsonText] = {"type": "object", "properties": {}}
 
 
-Name = Annotated[str, Field(max_length=200)]
+Id = Annotated[str, Field(max_length=MAX_ID_CHARS), AfterValidator(_id)]
 
 
-class RoutingArguments(ArgModelBase):
+class RoutingArguments(SoundArguments, ArgModelBase):
     """What `complete` and `route_task` share."""
 
     model_config = STRICT
@@ -162,13 +220,11 @@ class RoutingArguments(ArgModelBase):
         list[MessageArgument] | None, JsonText, Field(description="A conversation, instead of prompt.")
     ] = None
     system: Annotated[str | None, Field(description="System instructions.")] = None
-    task: Annotated[Name | None, Field(description="Kind of work, e.g. coding, web_search; guessed when absent.")] = (
-        None
-    )
-    provider: Annotated[Name | None, Field(description="Ask this one, e.g. anthropic.")] = None
-    model: Annotated[Name | None, Field(description="Use only this model.")] = None
+    task: Annotated[Id | None, Field(description="Kind of work, e.g. coding, web_search; guessed when absent.")] = None
+    provider: Annotated[Id | None, Field(description="Ask this one, e.g. anthropic.")] = None
+    model: Annotated[Id | None, Field(description="Use only this model.")] = None
     fallback_providers: Annotated[
-        list[Name] | None, Strings, Field(max_length=20, description="Asked next, in order; [] for none.")
+        list[Id] | None, Strings, Field(max_length=20, description="Asked next, in order; [] for none.")
     ] = None
     max_retries: Annotated[int | None, Field(ge=0, le=MAX_RETRIES, description="Further tries per provider.")] = None
     temperature: Annotated[float | None, Field(ge=0, le=2, description="Randomness; above 0 is not cached.")] = None
@@ -267,7 +323,7 @@ def _messages(arguments: list[MessageArgument]) -> tuple[Message, ...]:
 
 
 class CompleteArguments(RoutingArguments):
-    request_id: Annotated[Name | None, Field(description="Collects a running call's answer; give only this.")] = None
+    request_id: Annotated[Id | None, Field(description="Collects a running call's answer; give only this.")] = None
 
 
 class RouteTaskArguments(RoutingArguments):
@@ -277,7 +333,7 @@ class RouteTaskArguments(RoutingArguments):
 class ProviderStatusArguments(ArgModelBase):
     model_config = STRICT
 
-    provider: Annotated[Name | None, Field(description="Only this one, e.g. xai.")] = None
+    provider: Annotated[Id | None, Field(description="Only this one, e.g. xai.")] = None
     probe: Annotated[bool, Field(description="Ask each provider now (free).")] = False
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 MOST_PROBLEMS = 8
+HALF_A_CHARACTER = "holds half of a character (a surrogate without its other half); send it whole"
 
 _WANTED: Mapping[str, str] = {
     "string": "must be a string",
@@ -44,6 +45,8 @@ def _wrong(kind: str, problem: ErrorDetails) -> str:
     match kind:
         case "orchestra":  # one of our own checks
             return problem["msg"]
+        case "string_unicode":
+            return HALF_A_CHARACTER
         case "missing":
             return "is missing"
         case "greater_than_equal":

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from orchestra_router.policy.guardrails import is_id
 from orchestra_router.store.base import ReportRow
 from orchestra_router.types import Attempt, Candidate, Completion, Plan, Usage, usd
 
@@ -37,7 +38,8 @@ def completed(completion: Completion, *, notice: str) -> Json:
         "citations": [{"url": citation.url, "title": citation.title} for citation in answer.citations],
         "provider": completion.provider,
         "model": completion.model,
-        "model_id": answer.model if answer.model != completion.model else "",
+        # The provider's word: repeated only where it can be nothing but an id.
+        "model_id": answer.model if answer.model != completion.model and is_id(answer.model) else "",
         "task": completion.task,
         "reason": completion.reason,
         "cost_usd": usd(completion.cost_nusd),

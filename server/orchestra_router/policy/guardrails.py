@@ -1,24 +1,42 @@
 """What may leave this machine, and what may come back.
 
 Every text that a model would read is scanned: all messages, tool arguments, tool results, tool descriptions and
-the response schema. A redacted value becomes a numbered placeholder; the answer gets the value back. The map from
-one to the other lives in memory, for one request, and nowhere else.
+the response schema; and the metadata, which is stored. A redacted value becomes a numbered placeholder; the answer
+gets the value back. The map from one to the other lives in memory, for one request, and nowhere else. What has to
+stay as it is (names, ids, addresses, a provider's state) is refused where it would have to be changed.
+
+A number that the model came up with gets no number of its own, so it is never taken for one of the caller's.
 """
 
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import groupby
 from typing import Any, Literal
 
-from orchestra_router.errors import GuardrailBlocked
+from orchestra_router.errors import GuardrailBlocked, InvalidRequest
 from orchestra_router.types import Answer, CompletionRequest, Image, Message, Part, Text, Tool, ToolCall, ToolResult
 
 Action = Literal["redact", "block", "flag", "off"]
 
 SSN = r"\b\d{3}-\d{2}-\d{4}\b"
 CREDIT_CARD = r"\b\d{16}\b"
+
+MAX_ID_CHARS = 200
+
+_ID = re.compile(r"[A-Za-z0-9@~][A-Za-z0-9._:/@+~-]*")
+_PLACEHOLDER = re.compile(r"\[[A-Z0-9_]{1,80}\]")
+_UNFINISHED = re.compile(r"[\d-]{1,20}\Z")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` can be the id of a model, a provider or a task: it is put into addresses, logs and messages."""
+    steps_up = {".", ".."} & set(text.split("/"))
+    return len(text) <= MAX_ID_CHARS and _ID.fullmatch(text) is not None and not steps_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +72,10 @@ class Guarded:
         return replace(answer, text=self.restore_text(answer.text), tool_calls=calls)
 
     def restore_text(self, text: str) -> str:
-        for placeholder, original in self.originals.items():
-            text = text.replace(placeholder, original)
-        return text
+        return _PLACEHOLDER.sub(lambda match: self.originals.get(match[0], match[0]), text)
 
     def _restore_json(self, text: str) -> str:
-        for placeholder, original in self.originals.items():
-            text = text.replace(placeholder, json.dumps(original)[1:-1])
-        return text
+        return _PLACEHOLDER.sub(lambda match: json.dumps(self.originals.get(match[0], match[0]))[1:-1], text)
 
 
 class Guardrails:
@@ -69,22 +83,30 @@ class Guardrails:
         self._rules = tuple(rules)
 
     def check_prompt(self, request: CompletionRequest) -> Guarded:
-        """`request` as it may be sent.
+        """`request` as it may be sent. Neighbouring texts of a message become one, as a model reads them.
 
         Raises:
             GuardrailBlocked: it holds something that must not be sent.
+            InvalidRequest: a schema in it is nested too deep to be read.
         """
         if not self._rules:
             return Guarded(request)
-        scan = _Scan(self._rules, avoid=_all_text(request))
-        checked = replace(
-            request,
-            messages=tuple(_checked_message(message, scan) for message in request.messages),
-            tools=tuple(_checked_tool(tool, scan) for tool in request.tools),
-            response_schema=None if request.response_schema is None else scan.value(request.response_schema),
-            stop=tuple(scan.text(stop) for stop in request.stop),
-        )
-        return Guarded(checked, originals=scan.originals, found=dict(scan.found))
+        placeholders = _Placeholders(taken=_placeholders_in(request))
+        scan = _Scan(self._rules, placeholders.instead, whose="The prompt")
+        for name in (request.model, request.tool_choice):
+            scan.opaque(name or "", "The name of a model or a tool")
+        try:
+            checked = replace(
+                request,
+                messages=tuple(_checked_message(message, scan) for message in request.messages),
+                tools=tuple(_checked_tool(tool, scan) for tool in request.tools),
+                response_schema=None if request.response_schema is None else scan.value(request.response_schema),
+                stop=tuple(scan.text(stop) for stop in request.stop),
+                metadata=scan.value(request.metadata),
+            )
+        except RecursionError:
+            raise InvalidRequest("`response_schema` or `tools[].parameters` is nested too deep.") from None
+        return Guarded(checked, originals=placeholders.originals, found=dict(scan.found))
 
     def check_answer(self, answer: Answer) -> Answer:
         """`answer` with what the rules find in it replaced. Run before the caller's own values are put back.
@@ -94,41 +116,100 @@ class Guardrails:
         """
         if not self._rules:
             return answer
-        scan = _Scan(self._rules, avoid="", whose="The answer")
+        scan = self._answer_scan()
         return replace(
             answer,
             text=scan.text(answer.text),
             tool_calls=tuple(replace(call, arguments=scan.json(call.arguments)) for call in answer.tool_calls),
         )
 
+    def check_growing(self, text: str) -> str:
+        """As `check_answer`, for text that goes on: an end that may become something to hide is left out.
+
+        Raises:
+            GuardrailBlocked: as there.
+        """
+        return _UNFINISHED.sub("", self._answer_scan().text(text)) if self._rules else text
+
+    def _answer_scan(self) -> "_Scan":
+        return _Scan(self._rules, lambda kind, _: f"[{kind.upper()} redacted]", whose="The answer")
+
+
+class _Placeholders:
+    """Numbered names for what was found: the same value has the same one everywhere in its request."""
+
+    def __init__(self, *, taken: set[str]) -> None:
+        # A placeholder that the caller wrote himself would be "restored" to somebody's number.
+        self._taken = taken
+        self._names: dict[tuple[str, str], str] = {}
+        self._last: Counter[str] = Counter()
+        self.originals: dict[str, str] = {}
+
+    def instead(self, kind: str, original: str) -> str:
+        if (known := self._names.get((kind, original))) is not None:
+            return known
+        number = self._last[kind] + 1
+        while (name := f"[{kind.upper()}_{number}]") in self._taken:
+            number += 1
+        self._last[kind] = number
+        self._names[kind, original] = name
+        self.originals[name] = original
+        return name
+
 
 class _Scan:
-    """One pass over one request or answer: the same value gets the same placeholder everywhere in it."""
+    """One pass over one request or answer. `instead(kind, found)` is what takes the place of something found."""
 
-    def __init__(self, rules: Sequence[Rule], *, avoid: str, whose: str = "The prompt") -> None:
+    def __init__(self, rules: Sequence[Rule], instead: Callable[[str, str], str], *, whose: str) -> None:
         self._rules = rules
-        self._avoid = avoid
+        self._instead = instead
         self._whose = whose
-        self._placeholders: dict[tuple[str, str], str] = {}
         self.found: Counter[str] = Counter()
-
-    @property
-    def originals(self) -> dict[str, str]:
-        return {placeholder: original for (_, original), placeholder in self._placeholders.items()}
 
     def text(self, text: str) -> str:
         for rule in self._rules:
-            text = rule.pattern.sub(self._act(rule), text)
+            if rule.action == "redact":
+                text, count = rule.pattern.subn(partial(self._replaced, rule.kind), text)
+            else:
+                count = len(rule.pattern.findall(text))
+            if count and rule.action == "block":
+                raise GuardrailBlocked(
+                    f"{self._whose} holds what looks like a {rule.kind}; it was not passed on. Remove it, or set"
+                    f' guard_{rule.kind} = "redact" to send a placeholder in its place.'
+                )
+            if count:
+                self.found[rule.kind] += count
         return text
 
+    def _replaced(self, kind: str, match: re.Match[str]) -> str:
+        return self._instead(kind, match[0])
+
     def json(self, text: str) -> str:
-        """`text`, which is JSON, scanned value by value, so that it stays JSON (a bare number becomes a string)."""
+        """`text`, which is JSON, scanned value by value, so that it stays JSON (a bare number becomes a string).
+
+        What is no JSON, or nested too deep, is scanned as it is, or with its escapes read where they hide something.
+        """
+        repeated = False
+
+        def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            nonlocal repeated
+            kept = dict(pairs)
+            if len(kept) < len(pairs):
+                repeated = True
+                self.value([item for key, item in pairs if item is not kept[key]])
+            return kept
+
         try:
-            value = json.loads(text)
-        except ValueError:
-            return self.text(text)
-        checked = self.value(value)
-        return text if checked == value else json.dumps(checked, ensure_ascii=False)
+            value = json.loads(text, object_pairs_hook=unrepeated)
+            checked = self.value(value)
+            # Of a repeated key only the last value was kept, and of a long fraction only its beginning.
+            if checked == value and not repeated and not self._refusable(text):
+                return text
+            return _encodable(json.dumps(checked, ensure_ascii=False))
+        except (ValueError, RecursionError):
+            scanned = self.text(text)
+            plain = _unescaped(scanned)
+            return self.text(plain) if self._refusable(plain) else scanned
 
     def value(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -144,39 +225,32 @@ class _Scan:
 
     def opaque(self, text: str, what: str) -> None:
         """Something that cannot be changed without breaking it: what would be redacted is refused."""
-        for rule in self._rules:
-            if rule.action in ("redact", "block") and rule.pattern.search(text):
-                raise GuardrailBlocked(
-                    f"{what} holds what looks like a {rule.kind}, and nothing in it can be replaced."
-                )
+        if kind := self._refusable(text):
+            raise GuardrailBlocked(f"{what} holds what looks like a {kind}, and nothing in it can be replaced.")
 
-    def _act(self, rule: Rule) -> Callable[[re.Match[str]], str]:
-        def act(match: re.Match[str]) -> str:
-            if rule.action == "block":
-                raise GuardrailBlocked(
-                    f"{self._whose} holds what looks like a {rule.kind}; it was not passed on. Remove it, or set"
-                    f' guard_{rule.kind} = "redact" to send a placeholder in its place.'
-                )
-            self.found[rule.kind] += 1
-            return match[0] if rule.action == "flag" else self._placeholder(rule.kind, match[0])
-
-        return act
-
-    def _placeholder(self, kind: str, original: str) -> str:
-        if (known := self._placeholders.get((kind, original))) is not None:
-            return known
-        taken = set(self._placeholders.values())
-        number = 1
-        # A placeholder that the caller wrote himself would be "restored" to somebody's number.
-        while (name := f"[{kind.upper()}_{number}]") in taken or name in self._avoid:
-            number += 1
-        self._placeholders[kind, original] = name
-        return name
+    def _refusable(self, text: str) -> str:
+        """The kind of what may not be passed on in `text`; "" if all of it may."""
+        refusing = (rule for rule in self._rules if rule.action in ("redact", "block"))
+        return next((rule.kind for rule in refusing if rule.pattern.search(text)), "")
 
 
 def _checked_message(message: Message, scan: _Scan) -> Message:
-    scan.opaque(message.provider_state, "provider_state")
-    return replace(message, parts=tuple(_checked_part(part, scan) for part in message.parts))
+    for state in (message.provider_state, _unescaped(message.provider_state)):
+        scan.opaque(state, "provider_state")
+    parts = tuple(_checked_part(part, scan) for part in _joined(message.parts))
+    checked = replace(message, parts=parts)
+    if sum(isinstance(part, Text) for part in parts) > 1:
+        # Some formats send a message's texts as one, whatever stands between them.
+        scan.opaque(checked.text, "The text around an image or a tool call, read as one,")
+    return checked
+
+
+def _joined(parts: Iterable[Part]) -> Iterator[Part]:
+    for is_text, group in groupby(parts, key=lambda part: isinstance(part, Text)):
+        if is_text:
+            yield Text("".join(part.text for part in group if isinstance(part, Text)))
+        else:
+            yield from group
 
 
 def _checked_part(part: Part, scan: _Scan) -> Part:
@@ -184,22 +258,54 @@ def _checked_part(part: Part, scan: _Scan) -> Part:
         case Text():
             return Text(scan.text(part.text))
         case ToolCall():
+            scan.opaque(part.id, "The id of a tool call")
+            scan.opaque(part.name, "The name of a tool")
             return replace(part, arguments=scan.json(part.arguments))
         case ToolResult():
+            scan.opaque(part.call_id, "The id of a tool call")
+            scan.opaque(part.name, "The name of a tool")
             return replace(part, content=scan.json(part.content))
         case Image():
             scan.opaque(part.url, "An image's address")
+            scan.opaque(part.media_type, "An image's media type")
             return part
 
 
 def _checked_tool(tool: Tool, scan: _Scan) -> Tool:
+    scan.opaque(tool.name, "The name of a tool")
     return replace(tool, description=scan.text(tool.description), parameters=scan.value(tool.parameters))
 
 
-def _all_text(request: CompletionRequest) -> str:
-    return "\n".join(
-        part.text if isinstance(part, Text) else part.content if isinstance(part, ToolResult) else part.arguments
-        for message in request.messages
-        for part in message.parts
-        if not isinstance(part, Image)
-    )
+def _placeholders_in(request: CompletionRequest) -> set[str]:
+    texts = [*request.stop, *(tool.description for tool in request.tools)]
+    for message in request.messages:
+        for part in _joined(message.parts):
+            match part:
+                case Text():
+                    texts.append(part.text)
+                case ToolCall():
+                    texts.append(part.arguments)
+                case ToolResult():
+                    texts.append(part.content)
+                case Image():
+                    pass
+    return {name for text in texts for name in _PLACEHOLDER.findall(text)}
+
+
+def _unescaped(text: str) -> str:
+    """`text` with the escapes of JSON read, whether or not it is JSON."""
+    if "\\" not in text:
+        return text
+    plain = _ESCAPE.sub(_meant, text)
+    # An escape may be half of a character: two of them meet here.
+    return plain if plain.isascii() else plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _meant(escape: re.Match[str]) -> str:
+    digits, letter = escape.groups()
+    return chr(int(digits, 16)) if digits else " " if letter in "bfnrt" else letter
+
+
+def _encodable(text: str) -> str:
+    """`text` with "?" for every half of a character, which JSON can spell and nothing can encode."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -1,28 +1,38 @@
 """Money around one attempt: the worst case is set aside before it is sent, and what it came to is written after.
 
-Leaving `Ledger.reserve`, by any exit, ends the hold. That is shielded: a cancelled caller may lose the answer,
-but what the answer cost is never lost.
+Leaving `Ledger.reserve`, by any exit, ends the hold. Nothing cuts that short: a cancelled caller may lose the answer,
+but what the answer cost is never lost. What the database does not take is kept, and written before the next hold.
 """
 
+import asyncio
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import Settings
-from orchestra_router.errors import BudgetExceeded, ProviderError
+from orchestra_router.errors import BudgetExceeded, ProviderError, RouterError, StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy import budget
 from orchestra_router.pricing import Cost, Pricing
 from orchestra_router.store.base import AttemptState, Hold, Settlement, Store
 from orchestra_router.types import Answer, Attempt, Candidate, CompletionRequest, CostSource, Usage
 
+T = TypeVar("T")
+
 HOLD_GRACE_MS = 60_000
-"""A hold outlives its request's deadline by this much, for settling; after that its process is taken for dead."""
+"""A hold outlives its request's deadline by this much, for settling; after that nobody will end it any more."""
+MOST_OVERRUN = 10
+"""Times its hold that an attempt may come to. Vendors' own tokens and tiers pass a bound by a fraction, not by this."""
+SMALL_NUSD = 10_000_000
+"""A hold below a cent is taken for one here, so that a free model which does cost something is believed."""
+MOST_UNWRITTEN = 1_000
+"""Settlements kept in memory; past that the oldest is left to its hold's expiry, which counts the worst case."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +66,8 @@ class Reservation:
     def failed(self, error: ProviderError) -> None:
         self.outcome, self.status = error.code, error.status
         self.usage, self.reported_nusd = error.usage, error.cost_nusd
-        self.owed = error.money == "uncertain"
+        # An error inside a success frees nothing: what came before it may have been billed.
+        self.owed = error.money == "uncertain" or error.in_answer
 
 
 class Ledger:
@@ -65,6 +76,28 @@ class Ledger:
         self._pricing = pricing
         self._settings = settings
         self._clock = clock
+        self._unwritten: dict[str, Settlement] = {}
+        """By attempt, oldest first."""
+
+    async def aclose(self) -> None:
+        """Write what could not be written before; to be called before the store is closed."""
+        try:
+            await _uncut(self._catch_up())
+        except StoreError as error:
+            logger.error(
+                "%d attempt(s) count at their worst case: what they cost cannot be written. %s",
+                len(self._unwritten),
+                error,
+            )
+
+    async def reclaim(self) -> int:
+        """Take holds that nobody will end any more for spent. Returns how many.
+
+        Raises:
+            StoreError: the ledger cannot be written.
+        """
+        await _uncut(self._catch_up())
+        return await self._store.reclaim(now_ms=self._clock.now_ms(), keep=tuple(self._unwritten))
 
     @asynccontextmanager
     async def reserve(
@@ -93,18 +126,26 @@ class Ledger:
         reservation = Reservation(
             hold=hold, candidate=candidate, started=self._clock.monotonic(), waited_ms=round(waited_s * 1000)
         )
-        with anyio.CancelScope(shield=True):
-            # A caller who leaves at this very moment must not leave a hold behind that nobody ends.
-            await self._write_hold(hold)
-        self._pricing.warm_up()
         try:
+            await _uncut(self._write_hold(hold))
+        except asyncio.CancelledError:
+            # A caller who leaves at this very moment must not leave a hold behind that nobody ends.
+            await _uncut(self._settle(reservation))
+            raise
+        try:
+            self._pricing.warm_up()
             yield reservation
         except ProviderError as error:
             reservation.failed(error)
             raise
+        except RouterError as error:
+            reservation.outcome = error.code
+            raise
+        except Exception:
+            reservation.outcome = "internal"
+            raise
         finally:
-            with anyio.CancelScope(shield=True):
-                reservation.attempt = await self._settle(reservation)
+            await _uncut(self._settle(reservation))
 
     def _hold(
         self, candidate: Candidate, request: CompletionRequest, *, request_id: str, number: int, seconds_left: float
@@ -128,17 +169,19 @@ class Ledger:
         )
 
     async def _write_hold(self, hold: Hold) -> None:
+        # Nothing more is spent while it cannot be written down.
+        await self._catch_up()
         limits = budget.limits(hold.scope, hold.period, self._settings)
         if (denied := await self._store.hold(hold, limits)) is not None:
             raise budget.exceeded(
                 denied, needed_nusd=hold.amount_nusd, now_ms=hold.created_ms, timezone=self._settings.timezone
             )
 
-    async def _settle(self, reservation: Reservation) -> Attempt:
+    async def _settle(self, reservation: Reservation) -> None:
         hold = reservation.hold
         state, cost = await self._came_to(reservation)
         latency_ms = round((self._clock.monotonic() - reservation.started) * 1000)
-        await self._store.settle(
+        await self._write(
             Settlement(
                 attempt_id=hold.attempt_id,
                 state=state,
@@ -155,8 +198,7 @@ class Ledger:
                 finished_ms=self._clock.now_ms(),
             )
         )
-        await self._alert(hold)
-        return Attempt(
+        reservation.attempt = Attempt(
             attempt_id=hold.attempt_id,
             request_id=hold.request_id,
             trace_id=hold.trace_id,
@@ -172,25 +214,62 @@ class Ledger:
             waited_ms=reservation.waited_ms,
             first_token_ms=reservation.first_token_ms,
         )
+        try:
+            await self._alert(hold)
+        except Exception:  # noqa: BLE001 - the attempt is settled; whatever this is must not fail its request
+            logger.exception("whether spend has passed the alert threshold could not be checked")
+
+    async def _write(self, settlement: Settlement) -> None:
+        try:
+            await self._store.settle(settlement)
+        except StoreError:
+            if len(self._unwritten) >= MOST_UNWRITTEN:
+                del self._unwritten[next(iter(self._unwritten))]
+            self._unwritten[settlement.attempt_id] = settlement
+            raise
+
+    async def _catch_up(self) -> None:
+        while self._unwritten:
+            _, settlement = self._unwritten.popitem()
+            await self._write(settlement)
 
     async def _came_to(self, reservation: Reservation) -> tuple[AttemptState, Cost]:
         """What the attempt cost: known, surely nothing, or unknown and so counted at the worst case."""
-        if reservation.usage is not None or reservation.reported_nusd is not None:
-            # Off the event loop: the first price imports the price list.
-            cost = await anyio.to_thread.run_sync(
-                lambda: self._pricing.cost(
-                    reservation.candidate.deployment,
-                    reservation.usage or Usage(),
-                    at_ms=reservation.hold.created_ms,
-                    reported_nusd=reservation.reported_nusd,
-                )
+        if reservation.usage is not None or self._reported(reservation):
+            cost = self._cost(reservation) if self._pricing.is_warm else await self._first_cost(reservation)
+            if cost.nusd <= MOST_OVERRUN * max(reservation.hold.amount_nusd, SMALL_NUSD):
+                return "settled", cost
+            logger.warning(
+                "%s says that attempt %s came to $%.2f, where $%.4f is the most it can: not believed",
+                reservation.candidate.deployment.provider.name,
+                reservation.hold.attempt_id,
+                cost.nusd / 1e9,
+                reservation.hold.amount_nusd / 1e9,
             )
-            return "settled", cost
+            # Else the report would add up the same nonsense.
+            reservation.usage = None
+            return "uncertain", _cost(reservation.hold.amount_nusd, "estimate")
         if not reservation.owed:
             return "released", _cost(0, "none")
         if reservation.candidate.worst_nusd == 0:
             return "settled", _cost(0, "free")
         return "uncertain", _cost(reservation.hold.amount_nusd, "estimate")
+
+    def _reported(self, reservation: Reservation) -> bool:
+        """Whether the provider's own figure alone, without usage, says what the attempt cost."""
+        return bool(reservation.reported_nusd) and reservation.candidate.deployment.provider.reports_cost
+
+    def _cost(self, reservation: Reservation) -> Cost:
+        return self._pricing.cost(
+            reservation.candidate.deployment,
+            reservation.usage or Usage(),
+            at_ms=reservation.hold.created_ms,
+            reported_nusd=reservation.reported_nusd,
+        )
+
+    async def _first_cost(self, reservation: Reservation) -> Cost:
+        """Off the event loop: it imports the price list."""
+        return await anyio.to_thread.run_sync(self._cost, reservation)
 
     async def _alert(self, hold: Hold) -> None:
         """Say it once, over all processes, when the day's spend has passed the alert threshold."""
@@ -202,6 +281,27 @@ class Ledger:
             "global", hold.period.day, threshold, now_ms=self._clock.now_ms()
         ):
             logger.warning("spend of %s has passed the alert threshold of $%.2f", hold.period.day, threshold / 1e9)
+
+
+async def _uncut(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns, or raises. Cancelled meanwhile, be it past anyio's shield, it still waits for its end.
+
+    Raises:
+        CancelledError: once `work` has ended.
+    """
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        raise cancelled from failure
+    raise cancelled
 
 
 def _cost(nusd: int, source: CostSource) -> Cost:

@@ -7,7 +7,6 @@ Every deployment that could have been asked and is not gets its reason in the pl
 
 import datetime as dt
 import difflib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +14,7 @@ from orchestra_router.config import Catalog, Config
 from orchestra_router.errors import BudgetExceeded, InvalidRequest, NoRoute, ProviderError, RateLimited
 from orchestra_router.policy import estimate
 from orchestra_router.policy.estimate import Size
+from orchestra_router.policy.guardrails import is_id
 from orchestra_router.policy.health import Block, HealthView
 from orchestra_router.policy.tasks import DEFAULT_TASK
 from orchestra_router.pricing import Pricing
@@ -30,8 +30,6 @@ from orchestra_router.types import (
     Provider,
     usd,
 )
-
-MODEL_ID = re.compile(r"[A-Za-z0-9@~][A-Za-z0-9._:/@+~-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ def check_names(request: CompletionRequest, catalog: Catalog) -> None:
             _provider(name, catalog)
     if request.model is None:
         return
-    if not MODEL_ID.fullmatch(request.model) or {".", ".."} & set(request.model.split("/")):
+    if not is_id(request.model):
         raise InvalidRequest("`model` is not the name of a model: letters, digits and . _ : / @ + - only.")
     if request.provider is None and catalog.find(request.model) is None:
         raise InvalidRequest(

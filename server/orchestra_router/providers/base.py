@@ -38,8 +38,8 @@ class StreamReader(Protocol):
         """The whole answer, once the events have ended.
 
         Raises:
-            StreamBroken: the events ended without a terminator or a finish reason; `usage` and
-                `partial_text` hold what had come.
+            StreamBroken: the events ended without a terminator or a finish reason; `partial_text` holds what had
+                come, `usage` only what came with the format's own end.
             InvalidAnswer: they ended before any output.
         """
         ...

@@ -4,7 +4,7 @@ Vendors differ in the fields of `Provider` and `Model` only; an answer is read b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestra_router.errors import InvalidAnswer, InvalidRequest, ProviderError, StreamBroken
 from orchestra_router.providers import openai_common
@@ -29,6 +29,7 @@ from orchestra_router.providers.wire import (
     as_object,
     as_objects,
     as_text,
+    credible,
     disjoint_usage,
     dump,
     encode,
@@ -73,6 +74,8 @@ FINISH: Mapping[str, Finish] = {
 }
 MAY_BE_EMPTY = frozenset[Finish]({"length", "content_filter"})
 """An answer without text that ended so is still an answer: it was cut off, or refused."""
+_WRITTEN = ("content", "refusal", "reasoning", "reasoning_content", "reasoning_details", "tool_calls")
+"""The fields of a message that are output."""
 
 
 # --- Asking ------------------------------------------------------------------------------------------------
@@ -220,14 +223,14 @@ def parse_response(body: bytes) -> Answer:
 
 
 def _answer(reply: JsonObject) -> Answer:
-    usage, cost_nusd = _usage(as_object(reply.get("usage"))), reported_cost(as_object(reply.get("usage")))
     choice = first_object(reply.get("choices"))
-    for carrier in (reply, choice):
-        if carrier.get("error"):
-            raise error_in(carrier, usage=usage, cost_nusd=cost_nusd)
     message = as_object(choice.get("message"))
     text = _text(message.get("content"))
     calls = _tool_calls(message)
+    usage, cost_nusd = _bill(as_object(reply.get("usage")), said=_is_written(message))
+    for carrier in (reply, choice):
+        if carrier.get("error"):
+            raise error_in(carrier, usage=usage, cost_nusd=cost_nusd)
     finish = _finish(as_text(choice.get("finish_reason")), calls)
     if refusal := as_text(message.get("refusal")):
         text, finish = text or refusal, "content_filter"
@@ -273,10 +276,15 @@ def _citations(reply: JsonObject, message: JsonObject) -> tuple[Citation, ...]:
     return citations([*annotated, *as_list(reply.get("citations"))])
 
 
-def _usage(usage: JsonObject) -> Usage | None:
+def _is_written(message: JsonObject) -> bool:
+    """Whether a message, or what a stream adds to one, holds any output, thoughts included."""
+    return any(message.get(name) for name in _WRITTEN)
+
+
+def _bill(usage: JsonObject, *, said: bool) -> tuple[Usage | None, int | None]:
     read = as_object(usage.get("prompt_tokens_details"))
     wrote = as_object(usage.get("completion_tokens_details"))
-    return disjoint_usage(
+    counts = disjoint_usage(
         as_count(usage.get("prompt_tokens")),
         as_count(usage.get("completion_tokens")),
         total=as_count(usage.get("total_tokens")),
@@ -285,6 +293,7 @@ def _usage(usage: JsonObject) -> Usage | None:
         written=as_count(read.get("cache_write_tokens")) or as_count(usage.get("cache_creation_input_tokens")) or 0,
         reasoning=as_count(wrote.get("reasoning_tokens")) or 0,
     )
+    return credible(counts, said=said), reported_cost(usage)
 
 
 def _state(message: JsonObject) -> str:
@@ -320,6 +329,26 @@ class _CallPieces:
     arguments: str = ""
 
 
+@dataclass(slots=True)
+class _DetailPieces:
+    first: dict[str, object]
+    texts: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """Of each field that goes on in later pieces, what it began with and what came since."""
+
+    def goes_on(self, piece: JsonObject) -> bool:
+        return "index" in piece and all(self.first.get(key) == piece.get(key) for key in ("type", "index"))
+
+    def add(self, piece: JsonObject) -> None:
+        for key, value in piece.items():
+            if key in {"text", "summary", "data"}:
+                self.texts.setdefault(key, [as_text(self.first.get(key))]).append(as_text(value))
+            elif value is not None:
+                self.first[key] = value
+
+    def joined(self) -> dict[str, object]:
+        return self.first | {key: "".join(texts) for key, texts in self.texts.items()}
+
+
 class ChatReader:
     """Collects the chunks into the message that a plain answer would have held, and reads that."""
 
@@ -330,7 +359,7 @@ class ChatReader:
         """All that was visible, a refusal included."""
         self._refusals: list[str] = []
         self._reasoning: list[str] = []
-        self._details: list[dict[str, object]] = []
+        self._details: list[_DetailPieces] = []
         self._annotations: list[object] = []
         self._calls: list[_CallPieces] = []
         self._call_at: dict[int, _CallPieces] = {}
@@ -353,9 +382,12 @@ class ChatReader:
         choice = first_object(chunk.get("choices"))
         for carrier in (chunk, choice):
             if carrier.get("error") or event.event == "error":
-                raise self._with_what_came(error_in(carrier))
+                raise self._with_what_came(error_in(carrier), counted=bool(chunk.get("usage") or self._finish_reason))
         self._finish_reason = as_text(choice.get("finish_reason")) or self._finish_reason
-        return self._add(as_object(choice.get("delta")))
+        delta = as_object(choice.get("delta"))
+        if not chunk.get("usage") and _is_written(delta):
+            self._head.pop("usage", None)  # it counted less than has been written by now
+        return self._add(delta)
 
     def finish(self) -> Answer:
         if not (self.done or self._finish_reason):
@@ -364,7 +396,7 @@ class ChatReader:
             "content": "".join(self._texts),
             "refusal": "".join(self._refusals),
             "reasoning_content": "".join(self._reasoning),
-            "reasoning_details": self._details,
+            "reasoning_details": [detail.joined() for detail in self._details],
             "annotations": self._annotations,
             "tool_calls": [
                 {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}} for call in self._calls
@@ -400,24 +432,21 @@ class ChatReader:
 
     def _add_detail(self, piece: JsonObject) -> None:
         """OpenRouter streams each of its reasoning details in pieces, told apart by type and index."""
-        last = self._details[-1] if self._details else None
-        if not last or "index" not in piece or any(last.get(key) != piece.get(key) for key in ("type", "index")):
-            self._details.append(dict(piece))
-            return
-        for key, value in piece.items():
-            if key in {"text", "summary", "data"}:
-                last[key] = as_text(last.get(key)) + as_text(value)
-            elif value is not None:
-                last[key] = value
+        if self._details and self._details[-1].goes_on(piece):
+            self._details[-1].add(piece)
+        else:
+            self._details.append(_DetailPieces(dict(piece)))
 
     def _broken(self) -> ProviderError:
         came = any(self._texts) or self._calls
-        return self._with_what_came(StreamBroken() if came else InvalidAnswer())
+        return self._with_what_came(StreamBroken() if came else InvalidAnswer(), counted=False)
 
-    def _with_what_came(self, error: ProviderError) -> ProviderError:
-        usage = as_object(self._head.get("usage"))
-        error.usage, error.cost_nusd = _usage(usage), reported_cost(usage)
+    def _with_what_came(self, error: ProviderError, *, counted: bool) -> ProviderError:
+        """`counted`: the usage that came is that of the end. Any earlier is only the least that it can be."""
         error.partial_text = "".join(self._texts)
+        if counted:
+            said = bool(error.partial_text or self._calls or any(self._reasoning))
+            error.usage, error.cost_nusd = _bill(as_object(self._head.get("usage")), said=said)
         return error
 
 

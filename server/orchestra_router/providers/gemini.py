@@ -88,7 +88,9 @@ def build_request(
     }
     body |= {name: value for name, value in optional.items() if value}
     verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
-    path = f"{provider.path or _models_path(provider)}/{quote(deployment.offer.id.removeprefix('models/'), safe='/')}"
+    # One segment of the path, whatever it holds: an id must not lead to another address.
+    model_id = quote(deployment.offer.id.removeprefix("models/"), safe="")
+    path = f"{provider.path or _models_path(provider)}/{model_id}"
     return WireRequest(
         url=f"{provider.base_url.rstrip('/')}{path}:{verb}",
         headers=_headers(provider, api_key) | {"content-type": "application/json"},
@@ -243,8 +245,8 @@ def parse_response(body: bytes) -> Answer:
         reader.take(chunk)
     try:
         return reader.finish()
-    except StreamBroken as unfinished:  # nobody has seen any of it yet
-        raise InvalidAnswer(usage=unfinished.usage) from None
+    except StreamBroken:  # nobody has seen any of it yet, and all of it has been counted
+        raise InvalidAnswer(usage=reader.usage) from None
 
 
 def _chunks(value: object) -> Sequence[JsonObject]:
@@ -283,19 +285,22 @@ class Reader:
             ProviderError: the chunk is an error, or says that the prompt was refused (`ContentRefused`: nothing was
                 written, as after another provider's 400; an answer cut short by a filter is an answer).
         """
-        self._counts = as_object(chunk.get("usageMetadata")) or self._counts
+        counts = as_object(chunk.get("usageMetadata"))
+        self._counts = counts or self._counts
         self._model = as_text(chunk.get("modelVersion")) or self._model
         self._response_id = as_text(chunk.get("responseId")) or self._response_id
         self._retires = turns.day(as_object(chunk.get("modelStatus")).get("retirementTime")) or self._retires
         if chunk.get("error"):
-            raise self._failed(as_object(chunk["error"]))
+            raise self._failed(as_object(chunk["error"]), counted=bool(counts or self._reason))
         if blocked := as_text(as_object(chunk.get("promptFeedback")).get("blockReason")):
-            raise ContentRefused(provider_code=_known(blocked), usage=self._usage)
+            raise ContentRefused(provider_code=_known(blocked), usage=self.usage if counts else None)
         candidates = as_objects(chunk.get("candidates"))
-        return self._add(candidates[0]) if candidates else ""
+        return self._add(candidates[0], counted=bool(counts)) if candidates else ""
 
-    def _add(self, candidate: JsonObject) -> str:
+    def _add(self, candidate: JsonObject, *, counted: bool) -> str:
         parts = as_objects(as_object(candidate.get("content")).get("parts"))
+        if parts and not counted:
+            self._counts = {}  # they are of less than has been written by now
         for part in parts:
             self._parts.append(self._identified(part))
         text = "".join(as_text(part["text"]) for part in parts if _is_text(part))
@@ -310,28 +315,30 @@ class Reader:
                 self._citations.setdefault(url, Citation(url, as_text(page.get("title"))))
         return text
 
-    def _failed(self, error: JsonObject) -> ProviderError:
+    def _failed(self, error: JsonObject, *, counted: bool) -> ProviderError:
         status = as_count(error.get("code")) or 0
-        failed = classify(status if 400 <= status <= 599 else 200, codes=_codes(error), usage=self._usage)
+        usage = self.usage if counted else None
+        failed = classify(status if 400 <= status <= 599 else 200, codes=_codes(error), usage=usage)
         failed.partial_text = "".join(self._text)
         return failed
 
     @property
-    def _usage(self) -> Usage | None:
+    def usage(self) -> Usage | None:
+        """As of the last count. Until the end has come, that is only the least that it can be."""
         usage = _usage(self._counts, searches=len(self._queries))
-        uncounted = usage is not None and not usage.output and any(self._text)
+        uncounted = usage is not None and not usage.output and (any(self._text) or any(map(_call_in, self._parts)))
         return None if uncounted else usage
 
     def finish(self) -> Answer:
         if not self._reason:
             text = "".join(self._text)
-            raise StreamBroken(usage=self._usage, partial_text=text) if text else InvalidAnswer(usage=self._usage)
+            raise StreamBroken(partial_text=text) if text else InvalidAnswer
         calls = tuple(_tool_call(call) for part in self._parts if (call := _call_in(part)))
         finish = _FINISH.get(self._reason, "other")
         answer = Answer(
             text="".join(self._text),
             finish="tool_calls" if calls and finish == "stop" else finish,
-            usage=self._usage,
+            usage=self.usage,
             model=self._model,
             tool_calls=calls,
             citations=tuple(self._citations.values()),

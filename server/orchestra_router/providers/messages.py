@@ -13,6 +13,7 @@ from orchestra_router.providers.wire import (
     as_object,
     as_objects,
     as_text,
+    credible,
     dump,
     encode,
     parse_json,
@@ -249,7 +250,7 @@ def _answer(blocks: Sequence[JsonObject], *, text: str, stop_reason: str, usage:
     answer = Answer(
         text=text,
         finish=_FINISH.get(stop_reason, "other"),
-        usage=usage,
+        usage=credible(usage, said=bool(text) or any(block.get("type") == "tool_use" for block in blocks)),
         model=model,
         tool_calls=tuple(_call(block) for block in blocks if block.get("type") == "tool_use" and block.get("name")),
         citations=_citations(blocks),
@@ -385,7 +386,7 @@ class Reader:
         self._text: list[str] = []
         self._counts: Block = {}
         self._counted = False
-        """The count of output tokens has come; the one at the start covers next to nothing of it."""
+        """The count of the end has come; any earlier is only the least that it can be."""
 
     def feed(self, event: StreamEvent) -> str:
         if self.done:
@@ -412,7 +413,7 @@ class Reader:
         elif kind == "message_delta":
             self._stop_reason = as_text(as_object(data.get("delta")).get("stop_reason")) or self._stop_reason
             self._count(data)
-            self._counted = self._counted or "output_tokens" in as_object(data.get("usage"))
+            self._counted = bool(self._stop_reason) and "output_tokens" in self._counts
         elif kind == "message_stop":
             self.done = True
         elif kind == "error":
@@ -427,7 +428,7 @@ class Reader:
 
     @property
     def _usage(self) -> Usage | None:
-        return _usage(self._counts) if self._counted else None
+        return credible(_usage(self._counts), said=any(self._text)) if self._counted else None
 
     def finish(self) -> Answer:
         text = "".join(self._text)

@@ -28,6 +28,7 @@ from orchestra_router.providers.wire import (
     as_object,
     as_objects,
     as_text,
+    credible,
     disjoint_usage,
     encode,
     parse_object,
@@ -60,6 +61,7 @@ FINISH: Mapping[str, Finish] = {
 }
 """By `status`, or by the reason of an incomplete answer."""
 MAY_BE_EMPTY = frozenset[Finish]({"length", "content_filter"})
+_ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
 
 
 # --- Asking ------------------------------------------------------------------------------------------------
@@ -177,7 +179,7 @@ def parse_response(body: bytes) -> Answer:
 
 def _answer(reply: JsonObject) -> Answer:
     output = as_objects(reply.get("output"))
-    usage, cost_nusd = _usage(reply, output), reported_cost(as_object(reply.get("usage")))
+    usage, cost_nusd = _bill(reply, output, said=any(item.get("content") for item in output))
     status = as_text(reply.get("status"))
     if reply.get("error") or status == "failed":
         raise error_in(reply, usage=usage, cost_nusd=cost_nusd)
@@ -216,6 +218,10 @@ def _finish(reply: JsonObject, calls: tuple[ToolCall, ...]) -> Finish:
     if calls and finish in {"stop", "other"}:
         return "tool_calls"
     return "other" if finish == "tool_calls" and not calls else finish
+
+
+def _bill(reply: JsonObject, output: Sequence[JsonObject], *, said: bool) -> tuple[Usage | None, int | None]:
+    return credible(_usage(reply, output), said=said), reported_cost(as_object(reply.get("usage")))
 
 
 def _usage(reply: JsonObject, output: Sequence[JsonObject]) -> Usage | None:
@@ -268,8 +274,8 @@ class ResponsesReader:
             data = parse_object(event.data)
         except InvalidAnswer:
             raise self._broken() from None
-        self._response = as_object(data.get("response")) or self._response
         kind = as_text(data.get("type")) or event.event
+        self._keep(as_object(data.get("response")), ended=kind in _ENDS or bool(data.get("error")))
         match kind:
             case "response.output_text.delta" | "response.refusal.delta":
                 text = as_text(data.get("delta"))
@@ -290,6 +296,11 @@ class ResponsesReader:
                 pass
         return ""
 
+    def _keep(self, response: JsonObject, *, ended: bool) -> None:
+        if response:
+            # While it is under way, its usage is only the least that it can be.
+            self._response = response if ended else {**response, "usage": None}
+
     def finish(self) -> Answer:
         if not self.done:
             raise self._broken()
@@ -306,8 +317,7 @@ class ResponsesReader:
         return self._with_what_came(StreamBroken() if any(self._texts) or self._items else InvalidAnswer())
 
     def _with_what_came(self, error: ProviderError) -> ProviderError:
-        error.usage = _usage(self._response, as_objects(self._items))
-        error.cost_nusd = reported_cost(as_object(self._response.get("usage")))
+        error.usage, error.cost_nusd = _bill(self._response, as_objects(self._items), said=any(self._texts))
         error.partial_text = "".join(self._texts)
         return error
 

@@ -117,6 +117,13 @@ def disjoint_usage(
     )
 
 
+def credible(usage: Usage | None, *, said: bool) -> Usage | None:
+    """`usage`, unless its zeros only stand for counts that nobody made: no prompt is empty, nor what was `said`."""
+    if usage is None or not usage.input_total or (said and not usage.output_total):
+        return None
+    return usage
+
+
 def dump(value: object) -> str:
     """What was read, as JSON text again.
 

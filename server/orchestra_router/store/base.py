@@ -10,7 +10,7 @@ The ledger is the attempt table. A row is written before dispatch with the worst
 Every other change of state is ignored, so settling twice changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -56,7 +56,7 @@ class Hold:
     amount_nusd: int
     created_ms: int
     expires_ms: int
-    """When nobody has settled it by then, its process is taken for dead."""
+    """When nobody has settled it by then, nobody will."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +195,11 @@ class Store(Protocol):
         """End a hold. False when it had ended before (nothing changes), or is not known."""
         ...
 
-    async def reclaim(self, *, now_ms: int) -> int:
-        """Turn the holds of dead processes, and expired ones, into `uncertain`. Returns how many."""
+    async def reclaim(self, *, now_ms: int, keep: Collection[str] = ()) -> int:
+        """Turn the holds of dead processes, and expired ones, into `uncertain`; returns how many.
+
+        Those of the attempts in `keep` stay: how they ended is known and only not written yet.
+        """
         ...
 
     async def spent(self, holder: str, period: str) -> Spent: ...

@@ -1,7 +1,7 @@
 """The store on SQLite: one file, shared by every process of the user."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -85,8 +85,8 @@ class SqliteStore:
     async def settle(self, settlement: Settlement) -> bool:
         return await self._write(lambda db: ledger.settle(db, settlement))
 
-    async def reclaim(self, *, now_ms: int) -> int:
-        return await self._write(lambda db: ledger.reclaim(db, owner=this_process(), now_ms=now_ms))
+    async def reclaim(self, *, now_ms: int, keep: Collection[str] = ()) -> int:
+        return await self._write(lambda db: ledger.reclaim(db, now_ms=now_ms, keep=keep))
 
     async def spent(self, holder: str, period: str) -> Spent:
         return await self._read(lambda db: ledger.spent(db, holder, period))

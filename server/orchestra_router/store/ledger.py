@@ -5,7 +5,7 @@ The sums in `spend` are kept by triggers (migrations.py); nothing here writes th
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from orchestra_router.store.base import Denied, Hold, Limit, Settlement, Spent
 from orchestra_router.store.owner import has_died
@@ -62,8 +62,8 @@ _RECLAIM = """
         state = 'uncertain', cost_nusd = amount_nusd, cost_source = 'estimate', outcome = 'unknown',
         finished_ms = :now_ms
     WHERE state = 'held'
-        AND owner <> :owner
         AND (expires_ms <= :now_ms OR owner IN (SELECT value FROM json_each(:dead)))
+        AND attempt_id NOT IN (SELECT value FROM json_each(:keep))
 """
 
 
@@ -130,11 +130,12 @@ def settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
     return db.execute(_SETTLE, values).rowcount == 1
 
 
-def reclaim(db: sqlite3.Connection, *, owner: str, now_ms: int) -> int:
-    """End what other processes than `owner` left behind. Its own holds it ends itself, however long they take."""
+def reclaim(db: sqlite3.Connection, *, now_ms: int, keep: Collection[str] = ()) -> int:
+    """End what nobody will end any more, be it this process's own."""
     holders = [row[0] for row in db.execute("SELECT DISTINCT owner FROM attempts WHERE state = 'held'")]
     dead = [holder for holder in holders if has_died(holder)]
-    return db.execute(_RECLAIM, {"owner": owner, "now_ms": now_ms, "dead": json.dumps(dead)}).rowcount
+    values = {"now_ms": now_ms, "dead": json.dumps(dead), "keep": json.dumps(list(keep))}
+    return db.execute(_RECLAIM, values).rowcount
 
 
 def spent(db: sqlite3.Connection, holder: str, period: str) -> Spent:
