@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmana
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from clocks import FakeClock
@@ -293,3 +294,13 @@ async def test_a_closed_store_says_so(path: Path) -> None:
 
     with pytest.raises(StoreError, match="has been closed"):
         await store.reclaim(now_ms=NOW_MS)
+
+
+async def test_a_database_that_is_removed_under_a_running_process_stops_all_spending(path: Path) -> None:
+    async with opened(path) as store:
+        await store.hold(a_hold(attempt_id="before"), ())
+        for file in await anyio.to_thread.run_sync(lambda: list(path.parent.iterdir())):
+            file.unlink()
+
+        with pytest.raises(StoreError, match="removed or replaced"):
+            await store.hold(a_hold(attempt_id="after"), ())

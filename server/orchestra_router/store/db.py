@@ -40,6 +40,7 @@ class SqliteStore:
         self._path = path
         self._most_cache_entries = most_cache_entries
         self._closed = False
+        self._file = opening.identity(path)
 
     @classmethod
     async def open(
@@ -80,6 +81,9 @@ class SqliteStore:
     # --- ledger ----------------------------------------------------------------------------------------------
 
     async def hold(self, hold: Hold, limits: Sequence[Limit]) -> Denied | None:
+        if opening.identity(self._path) != self._file:
+            # Other processes would count in another file, and each would have the whole budget.
+            raise opening.removed(self._path)
         return await self._write(lambda db: ledger.hold(db, hold, limits, owner=this_process()))
 
     async def settle(self, settlement: Settlement) -> bool:

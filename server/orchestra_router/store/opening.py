@@ -103,3 +103,19 @@ _WORDS = {
     sqlite3.SQLITE_CANTOPEN: f"cannot be opened. {_RIGHTS}",
     sqlite3.SQLITE_IOERR: "cannot be read or written: its disk fails. Check the disk, and that the folder still exists.",
 }
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at `path`, whatever its name; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def removed(path: Path) -> StoreError:
+    return StoreError(
+        f"The database {path} was removed or replaced while this process used it, so nothing can be spent any more."
+        " Put it back, or restart to begin with the one that is there."
+    )
