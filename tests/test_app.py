@@ -249,6 +249,30 @@ async def test_absurd_numbers_are_explained(tmp_path: Path) -> None:
     assert codes == {"invalid_request", "no_route"}
 
 
+async def test_a_prompt_cut_in_the_middle_of_a_character_is_answered(wire: Wire, world: SimulatedWorld) -> None:
+    await wire.handshake()
+
+    prompt = r"What is the capital of France? \ud83d"
+    params = f'{{"name":"complete","arguments":{{"prompt":"{prompt}","provider":"openrouter"}}}}'
+    await wire.send_line(f'{{"jsonrpc":"2.0","id":77,"method":"tools/call","params":{params}}}')
+    answer = await wire.answer(77)
+
+    assert "Paris" in answer["result"]["structuredContent"]["text"]
+    assert "\ufffd" in world["openrouter"].received[-1].json["messages"][-1]["content"]
+
+
+async def test_a_line_that_is_not_json_is_logged_without_its_text(tmp_path: Path) -> None:
+    async with mcp_wire.serving(environment(tmp_path)) as wire:
+        await wire.handshake()
+        await wire.send_line("my secret is 42")
+        await wire.ask("ping")
+        await wire.close_stdin()
+        await wire.exit_code()
+
+    assert "a line of 16 characters from the client is not JSON" in wire.errors.decode()
+    assert "secret" not in wire.errors.decode()
+
+
 async def test_a_line_that_is_not_json_disturbs_nobody(tmp_path: Path) -> None:
     async with mcp_wire.serving(environment(tmp_path)) as wire:
         await wire.handshake()

@@ -104,17 +104,38 @@ def test_a_budget_of_nothing_is_a_limit_and_not_the_absence_of_one() -> None:
 
 
 def test_a_refusal_says_which_budget_how_full_and_when_it_resets() -> None:
-    denied = Denied(Limit("global", TODAY.day, 500 * CENT), spent_nusd=480 * CENT, held_nusd=15 * CENT)
+    denied = Denied(Limit("global", TODAY.day, 500 * CENT), spent_nusd=490 * CENT, held_nusd=5 * CENT)
 
     error = budget.exceeded(denied, needed_nusd=12_000_000 * 10, now_ms=NOW_MS, timezone="Europe/Berlin")
 
     assert str(error) == (
-        "The daily budget (2026-11-23) cannot pay for this call, which may cost up to $0.12: $4.80 of $5.00 is spent"
-        " and $0.15 is held for calls in flight. It resets at 2026-11-24 00:00 Europe/Berlin. Until then, choose a"
+        "The daily budget (2026-11-23) cannot pay for this call, which may cost up to $0.12: $4.90 of $5.00 is spent"
+        " and $0.05 is held for calls in flight. It resets at 2026-11-24 00:00 Europe/Berlin. Until then, choose a"
         " cheaper model or a smaller max_tokens, or raise the budget in orchestra.toml."
     )
     assert error.code == "budget_exceeded"
     assert error.retry_after_s == 7 * 3600  # 16:00 UTC is 17:00 there
+
+
+def test_where_only_calls_in_flight_are_in_the_way_the_caller_is_to_ask_again_soon() -> None:
+    denied = Denied(Limit("global", TODAY.day, 5 * CENT), spent_nusd=0, held_nusd=4 * CENT)
+
+    error = budget.exceeded(denied, needed_nusd=2 * CENT, now_ms=NOW_MS, timezone="UTC")
+
+    assert str(error) == (
+        "The daily budget (2026-11-23) cannot pay for this call, which may cost up to $0.02: $0.00 of $0.05 is spent and"
+        " $0.04 is held for calls in flight. What they do not need is free again when they are done. Try again then, or"
+        " choose a cheaper model or a smaller max_tokens."
+    )
+    assert error.retry_after_s == budget.IN_FLIGHT_S
+
+
+def test_the_time_to_a_reset_is_in_whole_seconds() -> None:
+    denied = Denied(Limit("global", TODAY.day, CENT), spent_nusd=CENT, held_nusd=0)
+
+    error = budget.exceeded(denied, needed_nusd=CENT, now_ms=NOW_MS + 501, timezone="UTC")
+
+    assert error.retry_after_s == 8 * 3600
 
 
 @pytest.mark.parametrize(

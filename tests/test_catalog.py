@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from orchestra_router.catalog import Catalog
 from orchestra_router.config import load
+from orchestra_router.policy.tasks import classify
 from orchestra_router.types import Deployment, Model, Offer, Row
+from worlds import ask
 
 CATALOG: Catalog = load(MappingProxyType({"ORCHESTRA_HOME": "/nowhere"})).catalog
 DEPLOYMENTS = [deployment for name in CATALOG.providers for deployment in CATALOG.deployments_at(name)]
@@ -232,9 +234,14 @@ def test_another_catalog_has_another_version(tmp_path: Path) -> None:
     ],
 )
 def test_the_words_of_a_plain_prompt_point_to_its_task(prompt: str, task: str) -> None:
-    scores = {name: sum(bool(word.search(prompt)) for word in words) for name, words in CATALOG.keywords.items()}
+    assert classify(ask(prompt), CATALOG.keywords)[0] == task
 
-    assert [name for name, score in scores.items() if score == max(scores.values())] == [task]
+
+def test_a_note_tells_the_old_models_facts_from_the_replacement() -> None:
+    found = CATALOG.find("grok-beta")
+
+    assert found is not None
+    assert found.note == ("grok-beta is a name of the past (every call answers 404); grok-4.7 is used in its place.")
 
 
 def test_keywords_are_matched_in_bounded_time_on_hostile_text() -> None:
@@ -243,7 +250,7 @@ def test_keywords_are_matched_in_bounded_time_on_hostile_text() -> None:
 
     started = time.perf_counter()
     for words in CATALOG.keywords.values():
-        for word in words:
+        for word in (*words.strong, *words.weak):
             for text in texts:
                 word.search(text)
 

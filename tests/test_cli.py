@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
@@ -79,7 +81,9 @@ async def test_the_version_is_told(tmp_path: Path) -> None:
     assert done.stdout.startswith("orchestra ")
 
 
-@pytest.mark.parametrize("arguments", [["sing"], ["report", "--period", "year"], ["config"], ["probe", "--fast"]])
+@pytest.mark.parametrize(
+    "arguments", [["sing"], ["report", "--period", "year"], ["config", "mend"], ["probe", "--fast"]]
+)
 async def test_wrong_arguments_are_explained(arguments: list[str], tmp_path: Path) -> None:
     done = await orchestra(environment(tmp_path), *arguments)
 
@@ -117,6 +121,26 @@ async def test_without_a_key_the_doctor_says_what_to_set(tmp_path: Path) -> None
     assert "orchestra demo" in done.stdout
 
 
+async def test_the_doctor_names_every_variable_that_could_hold_a_key(tmp_path: Path) -> None:
+    done = await orchestra(environment(tmp_path), "doctor")
+
+    assert "set GOOGLE_API_KEY or GEMINI_API_KEY in" in done.stdout
+
+
+async def test_the_placeholder_of_the_readme_is_no_key(tmp_path: Path) -> None:
+    done = await orchestra(environment(tmp_path, XAI_API_KEY="your-key-here"), "doctor")
+
+    assert done.returncode == 1
+    assert "replace the placeholder in XAI_API_KEY" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["doctor", "models"])
+async def test_the_age_of_the_prices_is_told(command: str, env: dict[str, str]) -> None:
+    done = await orchestra(env, command)
+
+    assert re.search(r"prices:? +genai-prices [0-9.]+.*, catalog checked 20", done.stdout)
+
+
 async def test_the_doctor_works_on_a_broken_configuration(tmp_path: Path) -> None:
     (tmp_path / "orchestra.toml").write_text("cache_tll_s = 5\n", encoding="utf-8")
 
@@ -132,13 +156,16 @@ async def test_the_doctor_works_on_a_broken_database(tmp_path: Path) -> None:
 
     done = await orchestra(environment(tmp_path), "doctor", "--json")
 
-    (problem,) = json.loads(done.stdout)["problems"]
+    findings = json.loads(done.stdout)
+    (problem,) = findings["problems"]
     assert done.returncode == 1
+    assert "deepseek" in [provider["name"] for provider in findings["providers"]]
     assert str(tmp_path / "orchestra.db") in problem
 
 
-async def test_a_good_configuration_passes_its_check(env: dict[str, str]) -> None:
-    done = await orchestra(env, "config", "check")
+@pytest.mark.parametrize("arguments", [["config"], ["config", "check"]])
+async def test_a_good_configuration_passes_its_check(arguments: list[str], env: dict[str, str]) -> None:
+    done = await orchestra(env, *arguments)
 
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -176,6 +203,8 @@ async def test_every_model_is_listed_with_its_price_and_state(env: dict[str, str
     priced = [model for model in models if model["input"] > 0 and model["output"] > 0]
     assert {"openrouter", "deepseek", "anthropic"} <= {model["provider"] for model in models}
     assert len(priced) > 10
+    assert {model["provider"] for model in models if model["peak"]} == {"deepseek"}
+    assert "* at its peak hours" in for_people.stdout
     assert all(model["context"] > 0 for model in models)
     assert all(model["id"] in for_people.stdout for model in models)
 
@@ -201,6 +230,41 @@ async def test_a_probe_of_an_unknown_provider_is_explained(tmp_path: Path) -> No
 
     assert done.returncode == 1
     assert "deepseek" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("doctor >&-", "there is no standard output to write to"),
+        ("demo >&-", "there is no standard output to write to"),
+        ("serve <&-", "There is no standard input to read a client's requests from."),
+        ("doctor >/dev/full", "No space left on device"),
+        ("demo >/dev/full", "No space left on device"),
+    ],
+)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+async def test_where_nothing_can_be_read_or_written_one_line_says_so(arguments: str, said: str, tmp_path: Path) -> None:
+    def run() -> subprocess.CompletedProcess[str]:
+        line = f"exec {shlex.join(command())} {arguments}"
+        return subprocess.run(
+            ["/bin/sh", "-c", line],
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+    done = await anyio.to_thread.run_sync(run)
+
+    assert (done.returncode, done.stderr) == (1, f"orchestra: {said}\n")
+
+
+async def test_the_help_names_what_is_to_be_filled_in(tmp_path: Path) -> None:
+    done = await orchestra(environment(tmp_path), "sing")
+
+    assert "[--version] command ..." in done.stderr
+    assert "argument command: invalid choice" in done.stderr
 
 
 async def test_a_reader_that_has_had_enough_is_no_error_worth_a_traceback(tmp_path: Path) -> None:
@@ -243,7 +307,8 @@ def test_the_example_configuration_names_what_exists(tmp_path: Path) -> None:
     example = json.loads((PROJECT / "mcp.json.example").read_text(encoding="utf-8"))
 
     (server,) = example["mcpServers"].values()
-    config = load({"ORCHESTRA_HOME": str(tmp_path), **server["env"]})
+    keys = dict.fromkeys(server["env"], "k-real")
+    config = load({"ORCHESTRA_HOME": str(tmp_path), **keys})
 
     assert server["args"][-1] == "orchestra"
     assert len(config.keys) == sum(name.endswith("_API_KEY") for name in server["env"])

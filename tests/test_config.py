@@ -129,6 +129,19 @@ def test_prices_in_the_file_are_marked_as_the_users_own(tmp_path: Path) -> None:
     assert not catalog.deployment("gpt-6-luna", "openrouter").offer.own_prices
 
 
+def test_another_id_does_not_keep_the_prices_of_the_built_in_one(tmp_path: Path) -> None:
+    offers = configured(
+        tmp_path,
+        'models.gpt-6-luna.at.openai.id = "gpt-5-pro"\n'
+        'models.gpt-6-luna.at.openrouter.id = "openai/gpt-6-luna"\n'
+        'models."gpt-6.1-sol".at.openai = { id = "gpt-5-pro", prices = [{ input = 1, output = 1 }] }',
+    ).catalog
+
+    assert offers.models["gpt-6-luna"].at["openai"].prices == ()
+    assert offers.models["gpt-6-luna"].at["openrouter"].prices
+    assert offers.models["gpt-6.1-sol"].at["openai"].prices[0].input == 1
+
+
 def test_loading_everything_takes_less_than_sixty_milliseconds(tmp_path: Path) -> None:
     def once() -> float:
         started = time.perf_counter()
@@ -338,6 +351,73 @@ def test_a_setting_outside_its_bounds_is_refused(tmp_path: Path, setting: str) -
 
 def test_a_budget_of_nothing_can_be_set(tmp_path: Path) -> None:
     assert configured(tmp_path, "budget_day_usd = 0").settings.budget_day_usd == 0
+
+
+# --- more than one problem -----------------------------------------------------------------------------------
+
+
+def test_a_problem_in_a_row_does_not_hide_another_one_there(tmp_path: Path) -> None:
+    told = refusal(tmp_path, '[providers.mine]\nbase_url = "ftp://x"\nkolor = 3\nkey_env = 5\npath = "x"\n')
+
+    assert "orchestra.toml:2: `providers.mine.base_url` must be a URL" in told
+    assert "orchestra.toml:3: `providers.mine.kolor` is not known" in told
+    assert "orchestra.toml:4: `providers.mine.key_env` must be a list" in told
+    assert "orchestra.toml:5: `providers.mine.path` must begin with /" in told
+
+
+def test_a_setting_of_the_wrong_kind_does_not_hide_what_other_settings_forbid(tmp_path: Path) -> None:
+    told = refusal(tmp_path, '[portkey]\nopenai = 3\nopnai = "@x"\n[providers.vllm]\nbase_url = "http://10.0.0.7/v1"')
+
+    assert "orchestra.toml:2: `portkey.openai` must be a valid string" in told
+    assert "orchestra.toml:3: `portkey.opnai` names a provider that does not exist; did you mean `openai`?" in told
+    assert "orchestra.toml:5: `providers.vllm.base_url` must be https" in told
+
+
+def test_a_providers_own_model_must_exist_unless_the_server_is_local(tmp_path: Path) -> None:
+    remote = '[providers.mine]\nbase_url = "https://x.test"\nmodels = { default = "no-such-model" }'
+
+    assert "`providers.mine.models.default` names no model that mine serves here" in refusal(tmp_path, remote)
+    assert configured(tmp_path, f"{remote}\nlocal = true")
+
+
+def test_a_step_of_a_route_in_another_form_is_shown_the_right_one(tmp_path: Path) -> None:
+    told = refusal(tmp_path, 'tasks.coding.route = ["nope/nada"]')
+
+    assert '`tasks.coding.route[0]` must be a table; write { model = "gpt-6-luna", provider = "openai" }' in told
+
+
+def test_a_strategy_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    assert "`strategy`" in refusal(tmp_path, 'strategy = "cheapest"')
+
+
+# --- through Portkey -----------------------------------------------------------------------------------------
+
+
+def test_a_row_that_names_its_own_way_through_portkey_goes_there(tmp_path: Path) -> None:
+    row = '[providers.openai]\nportkey = "@x"\n'
+
+    by_row = configured(tmp_path, row, PORTKEY_API_KEY=CANARY)
+    by_both = configured(tmp_path, row, ORCHESTRA_PORTKEY="openai=@y").catalog.providers["openai"]
+
+    assert by_row.catalog.providers["openai"].base_url == "https://api.portkey.ai/v1"
+    assert by_row.catalog.providers["openai"].portkey == "@x"
+    assert by_row.keys.variable("openai") == "PORTKEY_API_KEY"
+    assert (by_both.base_url, by_both.portkey) == ("https://api.portkey.ai/v1", "@y")
+
+
+def test_a_way_through_portkey_that_leads_nowhere_is_told_beside_the_rest(tmp_path: Path) -> None:
+    told = refusal(tmp_path, "max_retries = 99", ORCHESTRA_PORTKEY="openai,opnrouter=@x")
+
+    assert "orchestra.toml:1: `max_retries`" in told
+    assert "environment: `ORCHESTRA_PORTKEY` names no way to openai; write openai=@your-slug" in told
+    assert "`ORCHESTRA_PORTKEY` names a provider that does not exist; did you mean `openrouter`?" in told
+
+
+def test_the_readmes_placeholder_is_not_a_key(tmp_path: Path) -> None:
+    keys = configured(tmp_path, GOOGLE_API_KEY="your-key-here", GEMINI_API_KEY="real", XAI_API_KEY="your-key-here").keys
+
+    assert (list(keys), keys.variable("gemini")) == (["gemini"], "GEMINI_API_KEY")
+    assert (keys.placeholder("xai"), keys.placeholder("gemini")) == ("XAI_API_KEY", "")
 
 
 # --- addresses -----------------------------------------------------------------------------------------------

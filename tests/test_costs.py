@@ -11,8 +11,9 @@ from clocks import FakeClock
 from ledgers import NOW_MS, TODAY, a_hold, ended
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.costs import BudgetState, cost_report
-from orchestra_router.store.base import Period
+from orchestra_router.store.base import Period, RequestRecord
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.types import Scope
 
 MILLI = 1_000_000
 """A thousandth of a dollar."""
@@ -151,6 +152,34 @@ async def test_uncertain_money_and_money_in_flight_are_explained(store: SqliteSt
         "2 attempts ended without a known outcome; counted at their worst case, $0.012.",
         "Calls in flight hold $0.005, which is not in the spend yet.",
     )
+
+
+async def test_only_requests_that_looked_in_the_cache_count_as_look_ups(store: SqliteStore) -> None:
+    for number, cache in enumerate(("HIT", "MISS", "DISABLED", "REFRESH")):
+        await store.record(
+            RequestRecord(
+                request_id=f"r{number}",
+                trace_id="t",
+                scope=Scope(),
+                period=TODAY,
+                task="coding",
+                outcome="ok",
+                cache=cache,
+                provider="openrouter",
+                model="gpt-6-luna",
+                cost_nusd=0,
+                saved_nusd=0,
+                attempts=0,
+                created_ms=NOW_MS,
+                latency_ms=1,
+                redactions={},
+                metadata={},
+            )
+        )
+
+    report = await cost_report(store, Settings(), now_ms=NOW_MS)
+
+    assert (report.cache.requests, report.cache.hits, report.cache.misses) == (2, 1, 1)
 
 
 async def test_a_report_of_nothing_is_a_report(store: SqliteStore) -> None:

@@ -10,6 +10,7 @@ async def test_the_second_waits_for_the_first_and_is_told_that_it_did() -> None:
     flights = Flights()
     inside, leave = anyio.Event(), anyio.Event()
     waited: list[bool] = []
+    before: list[bool] = []
 
     async def first() -> None:
         async with flights.turn("q"):
@@ -25,7 +26,7 @@ async def test_the_second_waits_for_the_first_and_is_told_that_it_did() -> None:
         await inside.wait()
         group.start_soon(second)
         await anyio.wait_all_tasks_blocked()
-        before = list(waited)
+        before += waited
         leave.set()
 
     assert before == []

@@ -17,11 +17,13 @@ import anyio
 from mcp import MCPError
 from mcp.server import CacheHint, MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.stdio import stdio_server
 from mcp.types import INVALID_PARAMS
 
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.errors import ConfigError
 from orchestra_router.observe import configure_logging
+from orchestra_router.stdin import claimed_stdin
 from orchestra_tools import complete, cost_report, provider_status, route_task
 from orchestra_tools.service import Service, serving
 
@@ -40,6 +42,9 @@ INSTRUCTIONS = (
     " asked at what price. Answers cost real money within the user's budgets; `cost_report` says how much,"
     " `provider_status` what works. When `complete` answers status running, collect the answer with its request_id."
 )
+SIMULATED_ANSWER_WITHIN_S = 5
+SIMULATED_SLOW_S = 10
+"""A slow answer has to be collected, and nobody should have to wait a minute to see that."""
 SIMULATED = "Simulated: no provider was asked, nothing was paid, and the answer is made up."
 EXIT_GRACE_S = 3
 """How long running calls may take to settle their money when the process is told to end."""
@@ -67,13 +72,19 @@ def build_server(
         NAME,
         title="Orchestra",
         version=version("orchestra-router"),
-        instructions=f"{SIMULATED} {INSTRUCTIONS}" if simulated else INSTRUCTIONS,
+        instructions=_simulated_instructions() if simulated else INSTRUCTIONS,
         tools=list(TOOLS),
         lifespan=lifespan,
         cache_hints={"tools/list": CacheHint(ttl_ms=TOOLS_CACHE_MS, scope="public")},
         middleware=(_known_tools, _open_after_listing),
         log_level="WARNING",
     )
+
+
+def _simulated_instructions() -> str:
+    from orchestra_router.simulation.troubles import PHRASES  # noqa: PLC0415 - most who serve need no simulation
+
+    return f"{SIMULATED} {INSTRUCTIONS} A prompt may ask for a failure, to see what becomes of it: {PHRASES}."
 
 
 async def _known_tools(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -110,7 +121,7 @@ def serve_simulated() -> None:
 
 async def _serve_simulated() -> None:
     from orchestra_router.config import load  # noqa: PLC0415 - most who serve need no simulation
-    from orchestra_router.simulation import simulated_config, simulated_world  # noqa: PLC0415 - as above
+    from orchestra_router.simulation import Troubles, simulated_config, simulated_world  # noqa: PLC0415 - as above
 
     folder = TemporaryDirectory(prefix="orchestra-simulated-")
 
@@ -120,9 +131,9 @@ async def _serve_simulated() -> None:
             with folder:
                 yield
 
-    async with simulated_world() as world:
-        home = Path(folder.name)
-        (home / "orchestra.toml").write_text(simulated_config(world), encoding="utf-8")
+    async with simulated_world(troubles=Troubles(slow_s=SIMULATED_SLOW_S)) as world:
+        settings = f"answer_within_s = {SIMULATED_ANSWER_WITHIN_S}\n"
+        (Path(folder.name) / "orchestra.toml").write_text(settings + simulated_config(world), encoding="utf-8")
         config = load({"ORCHESTRA_HOME": folder.name, **world.keys})
         await _serve_stdio(build_server(config, simulated=True, around=around))
 
@@ -144,7 +155,11 @@ async def _serve_stdio(server: MCPServer[Service]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError):  # Windows: an interrupt cancels this task by itself
                 loop.add_signal_handler(number, stop)
-        await server.run_stdio_async()
+        # What `run_stdio_async` does, which in the SDK (2.3) takes no streams.
+        with claimed_stdin() as stdin:
+            async with stdio_server(stdin=anyio.wrap_file(stdin)) as (incoming, outgoing):
+                lowlevel = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                await lowlevel.run(incoming, outgoing, lowlevel.create_initialization_options())
 
 
 @asynccontextmanager

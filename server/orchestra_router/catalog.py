@@ -24,9 +24,19 @@ class Task(Row):
     route: tuple[RouteStep, ...] = ()
     """Asked in this order, before the hierarchy."""
     keywords: tuple[str, ...] = ()
-    """Regular expressions, matched anywhere and without regard to case; each one that matches is a point."""
+    """Regular expressions, matched anywhere and without regard to case. Two that match point to the task."""
+    strong: tuple[str, ...] = ()
+    """The same, but one that matches is enough."""
     web_search: bool = False
     """The task implies a search."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWords:
+    """Patterns that point to a task: one that is strong, or two that are weak."""
+
+    strong: tuple[re.Pattern[str], ...]
+    weak: tuple[re.Pattern[str], ...]
 
 
 class OldModel(Row):
@@ -64,7 +74,7 @@ class Catalog:
     hierarchy: Sequence[str]
     """Providers in the order they are asked once a task's own route is used up."""
     weights: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Provider -> its share of the load under the `weighted` strategy."""
+    """Provider -> its share of the load, for a strategy that spreads it."""
     version: str = ""
     """A short hash of everything above: another catalog has another version."""
 
@@ -176,10 +186,12 @@ class Catalog:
     # --- the rest --------------------------------------------------------------------------------------------
 
     @cached_property
-    def keywords(self) -> Mapping[str, Sequence[re.Pattern[str]]]:
-        """Task -> its keywords, ready to match. Compiled when first asked for."""
-        flags = re.IGNORECASE | re.MULTILINE
-        return {name: tuple(re.compile(word, flags) for word in task.keywords) for name, task in self.tasks.items()}
+    def keywords(self) -> Mapping[str, TaskWords]:
+        """Task -> its words, ready to match. Compiled when first asked for."""
+        return {
+            name: TaskWords(strong=_compiled(task.strong), weak=_compiled(task.keywords))
+            for name, task in self.tasks.items()
+        }
 
     @property
     def checked(self) -> dt.date | None:
@@ -190,7 +202,11 @@ class Catalog:
         return max((row.checked for row in rows if row.checked is not None), default=None)
 
 
+def _compiled(expressions: Sequence[str]) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(expression, re.IGNORECASE | re.MULTILINE) for expression in expressions)
+
+
 def _replaced(old: OldModel, model: Model) -> str:
-    since = f" (ended {old.since})" if old.since is not None else ""
-    note = f"; {old.note}" if old.note else ""
-    return f"{old.name} is a name of the past{since}; {model.name} stands in for it{note}."
+    facts = ", ".join(filter(None, (f"ended {old.since}" if old.since is not None else "", old.note)))
+    about = f" ({facts})" if facts else ""
+    return f"{old.name} is a name of the past{about}; {model.name} is used in its place."

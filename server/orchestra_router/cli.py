@@ -28,16 +28,23 @@ Json = dict[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for a failure that was explained, 2 for wrong arguments."""
-    asked = _parser().parse_args(arguments)
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - a caller may have closed it
+        print("orchestra: there is no standard output to write to", file=sys.stderr)
+        return 1
     try:
-        code: int = asked.run(asked)
-        sys.stdout.flush()
+        try:
+            asked = _parser().parse_args(arguments)
+            code: int = asked.run(asked)
+        finally:
+            sys.stdout.flush()
     except RouterError as error:
         print(f"orchestra: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # Whoever read our output has had enough; without this Python complains when it closes stdout.
+    except OSError as error:
+        # Whatever is still in the buffer goes nowhere; Python complains otherwise when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # then whoever read our output has had enough
+            print(f"orchestra: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -51,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"orchestra {version('orchestra-router')}")
     parser.set_defaults(run=_serve, simulate=False)
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="command")
 
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
@@ -68,20 +75,21 @@ def _parser() -> argparse.ArgumentParser:
     reporting("demo", _demo, "Show everything on this machine: no key, no network, no cost.")
     reporting("doctor", _doctor, "Say what is configured, what is missing, and what would be called.")
     report = reporting("report", _report, "Say what was spent.")
-    report.add_argument("--period", choices=("day", "week", "month", "all"), default="day")
+    report.add_argument("--period", choices=("day", "week", "month", "all"), default="day", help="of the calendar")
     report.add_argument("--group-by", choices=get_args(GroupBy))
     reporting("models", _models, "List every model of the catalog: price, context, state.")
     probe = reporting("probe", _probe, "Ask every configured provider, for free, whether it can be used.")
     probe.add_argument("provider", nargs="?", help="only this one")
-    config = commands.add_parser("config", help="Look at the configuration.")
-    checks = config.add_subparsers(required=True, metavar="check")
-    checks.add_parser("check", help="Say whether it can be used.").set_defaults(run=_config_check)
+    config = command("config", _config_check, "Say whether the configuration can be used, and if not, why.")
+    config.add_argument("check", nargs="?", choices=("check",), help="the same")
     return parser
 
 
 def _serve(asked: argparse.Namespace) -> int:
     from orchestra_router import app
 
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - a caller may have closed it
+        raise RouterError("There is no standard input to read a client's requests from.")
     if sys.stdin.isatty():
         print("Waiting for an MCP client on stdin; Ctrl-C ends it. More: orchestra --help", file=sys.stderr)
     if asked.simulate:
@@ -133,7 +141,7 @@ def _report(asked: argparse.Namespace) -> int:
             f" ${budget['left_usd']:.4f} left"
         )
     cache = report["cache"]
-    print(f"cache: {cache['hits']} of {cache['requests']} requests, ${cache['saved_usd']:.4f} saved")
+    print(f"cache: {cache['hits']} of {cache['requests']} look-ups were hits, ${cache['saved_usd']:.4f} saved")
     for note in report["notes"]:
         print(note)
     return 0
@@ -149,25 +157,33 @@ def _spend(row: Json) -> tuple[str, ...]:
 
 
 def _models(asked: argparse.Namespace) -> int:
-    models = _with_router(_every_model)
+    models, age = _with_router(_every_model)
     if asked.json:
         print(json.dumps(models, indent=2))
         return 0
     columns = ("provider", "model", "id", "in $/Mtok", "out $/Mtok", "context", "state")
     lines = [
-        (m["provider"], m["model"], m["id"], f"{m['input']:.2f}", f"{m['output']:.2f}", f"{m['context']:,}", m["state"])
+        (
+            *(m["provider"], m["model"], m["id"]),
+            *(f"{m['input']:.2f}{'*' if m['peak'] else ''}", f"{m['output']:.2f}{'*' if m['peak'] else ''}"),
+            *(f"{m['context']:,}", m["state"]),
+        )
         for m in models
     ]
     print(_table(columns, lines))
+    if any(m["peak"] for m in models):
+        print("* at its peak hours; the rest of the day is cheaper")
+    print(f"prices: {age}")
     return 0
 
 
-async def _every_model(router: "Router") -> list[Json]:
-    """Each model at each provider; prices are dollars per million tokens, now."""
+async def _every_model(router: "Router") -> tuple[list[Json], str]:
+    """Each model at each provider, and the age of the prices, which are dollars per million tokens, now."""
     from orchestra_router.clock import SystemClock
+    from orchestra_router.doctor import price_age
     from orchestra_router.pricing import Pricing
 
-    pricing = Pricing.of(router.config.settings)
+    pricing = Pricing.of(router.config.settings, checked=router.config.catalog.checked)
     now_ms = SystemClock().now_ms()
 
     def rate(deployment: "Deployment", **tokens: int) -> float:
@@ -177,13 +193,14 @@ async def _every_model(router: "Router") -> list[Json]:
         )
 
     catalog = router.config.catalog
-    return [
+    rows = [
         {
             "provider": provider.name,
             "model": model.name,
             "id": model.id,
             "input": rate(deployment, input_tokens=1000),
             "output": rate(deployment, output_tokens=1000),
+            "peak": "peak" in deployment.offer.source,
             "context": deployment.context_tokens,
             "state": model.state if provider.state == "ready" else provider.state,
         }
@@ -191,6 +208,7 @@ async def _every_model(router: "Router") -> list[Json]:
         for model in provider.models
         if (deployment := catalog.deployment(model.name, provider.name))
     ]
+    return rows, price_age(pricing.age(now_ms=now_ms))
 
 
 def _probe(asked: argparse.Namespace) -> int:

@@ -31,6 +31,8 @@ PREFIX = "ORCHESTRA_"
 PORTKEY = "portkey"
 """The name of Portkey's own key in `Keys`; Portkey is a way to providers, not one of them."""
 ENVIRONMENT = "environment"
+PLACEHOLDER = "your-key-here"
+"""What stands for a key in the README's configuration; as good as none."""
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 CATALOG_SECTIONS = ("providers", "models", "tasks", "old_models", "hierarchy", "weights")
 MAX_SHOWN = 50
@@ -70,8 +72,8 @@ class Settings(BaseModel):
     max_prompt_bytes: int = Field(
         default=4_000_000, gt=0, le=64_000_000, description="Largest prompt that is accepted, in bytes of UTF-8."
     )
-    strategy: Literal["task", "weighted", "cheapest", "fastest", "escalate"] = Field(
-        default="task", description="How deployments are ordered: by the task's own route, or as the name says."
+    strategy: Literal["task"] = Field(
+        default="task", description="How deployments are ordered: by the task's own route, then by the hierarchy."
     )
     cooldown_s: float = Field(
         default=30,
@@ -143,11 +145,7 @@ class Settings(BaseModel):
     @field_validator("portkey", mode="before")
     @classmethod
     def _paired(cls, value: object) -> object:
-        """The environment has no tables: "openai=@my-slug,anthropic=my-virtual-key"."""
-        if not isinstance(value, str):
-            return value
-        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
-        return {name.strip(): way.strip() for name, _, way in pairs}
+        return _pairs(value) if isinstance(value, str) else value
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -168,12 +166,19 @@ class Settings(BaseModel):
 class Keys:
     """Provider -> its key, from the environment. Shows the providers' names, never a value."""
 
-    __slots__ = ("_secrets", "_variables")
+    __slots__ = ("_placeholders", "_secrets", "_variables")
 
-    def __init__(self, secrets: Mapping[str, str], variables: Mapping[str, str] | None = None) -> None:
-        """`variables` says which variable each provider's key came from."""
+    def __init__(
+        self,
+        secrets: Mapping[str, str],
+        variables: Mapping[str, str] | None = None,
+        *,
+        placeholders: Mapping[str, str] | None = None,
+    ) -> None:
+        """`variables` says which variable each provider's key came from, `placeholders` which one still lacks it."""
         self._secrets = dict(secrets)
         self._variables = dict(variables or {})
+        self._placeholders = dict(placeholders or {})
 
     def get(self, provider: str) -> str:
         """The key; "" where there is none."""
@@ -182,6 +187,10 @@ class Keys:
     def variable(self, provider: str) -> str:
         """The variable the key came from; "" where there is none."""
         return self._variables.get(provider, "")
+
+    def placeholder(self, provider: str) -> str:
+        """The variable that holds the README's placeholder in place of the key; "" where none does."""
+        return "" if provider in self else self._placeholders.get(provider, "")
 
     def fingerprint(self, provider: str) -> str:
         """Eight hex digits that change with the key and do not give it away; "" where there is none."""
@@ -229,12 +238,12 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     checker = Checker(file)
     settings = _settings(environ, file, checker, home=home.expanduser())
     catalog = _catalog(file, checker)
-    if settings is not None and settings.portkey:
-        catalog = _through_portkey(catalog, settings, problems)
+    _check_ways(environ, file, catalog, checker)
+    catalog = _through_portkey(catalog, settings)
     keys = _keys(environ, catalog, problems)
     problems += checker.problems
     problems += _unknown_variables(environ, catalog, checker)
-    if problems or settings is None:
+    if problems:
         raise ConfigError(_explained(problems))
     return Config(settings, catalog, keys, file.path if file.path.exists() else None)
 
@@ -263,7 +272,7 @@ def _as_toml(value: object) -> str:
 # --- the parts -----------------------------------------------------------------------------------------------
 
 
-def _settings(environ: Mapping[str, str], file: TomlFile, checker: Checker, *, home: Path) -> Settings | None:
+def _settings(environ: Mapping[str, str], file: TomlFile, checker: Checker, *, home: Path) -> Settings:
     names = set(Settings.model_fields)
     checker.known_names(file.values, names | set(CATALOG_SECTIONS))
     values: dict[str, Any] = {name: value for name, value in file.values.items() if name in names}
@@ -272,36 +281,47 @@ def _settings(environ: Mapping[str, str], file: TomlFile, checker: Checker, *, h
     variables = {name: f"{PREFIX}{name.upper()}" for name in names - {"home"}}
     overrides = {name: value for name, variable in variables.items() if (value := _value(environ, variable))}
     settings = checker.settings(Settings, values, overrides, variables=variables, home=home)
-    if settings is not None:
-        checker.allows_insecure_http = settings.allow_insecure_http
-        if what := url_problem(settings.portkey_base_url, insecure_allowed=settings.allow_insecure_http):
-            name = "portkey_base_url"
-            checker.setting(name, what, variable=variables[name] if name in overrides else "")
+    checker.allows_insecure_http = settings.allow_insecure_http
+    if what := url_problem(settings.portkey_base_url, insecure_allowed=settings.allow_insecure_http):
+        name = "portkey_base_url"
+        checker.setting(name, what, variable=variables[name] if name in overrides else "")
     return settings
 
 
 def _catalog(file: TomlFile, checker: Checker) -> Catalog:
     built_in = tomllib.loads(BUILT_IN.read_text(encoding="utf-8"), parse_float=Decimal)
     own = {name: value for name, value in file.values.items() if name in CATALOG_SECTIONS}
-    return checker.catalog(_merged(built_in, _with_own_prices(own)))
+    return checker.catalog(_merged(built_in, _with_own_prices(own, built_in)))
 
 
-def _through_portkey(catalog: Catalog, settings: Settings, problems: list[Problem]) -> Catalog:
-    """`catalog` with the providers that `settings.portkey` names reached through Portkey."""
+def _check_ways(environ: Mapping[str, str], file: TomlFile, catalog: Catalog, checker: Checker) -> None:
+    """Check what `portkey` says, also where another setting cannot be used."""
+    variable = f"{PREFIX}{PORTKEY.upper()}"
+    if value := _value(environ, variable):
+        checker.ways(_pairs(value), catalog, variable=variable)
+    else:
+        checker.ways(file.values.get(PORTKEY), catalog, variable="")
+
+
+def _through_portkey(catalog: Catalog, settings: Settings) -> Catalog:
+    """`catalog` with the providers reached through Portkey whose row, or `settings.portkey`, names a way."""
+    ways = {row.name: row.portkey for row in catalog.providers.values()} | settings.portkey
+    ways = {name: way for name, way in ways.items() if way and name in catalog.providers}
+    if not ways:
+        return catalog
     from orchestra_router.providers.portkey import through  # noqa: PLC0415 - most have no Portkey
 
+    base_url = settings.portkey_base_url.rstrip("/")
     providers = dict(catalog.providers)
-    for name, way in settings.portkey.items():
-        if name not in providers:
-            problems.append(
-                Problem(ENVIRONMENT, 0, f"`portkey` names no provider that is known; known are {', '.join(providers)}")
-            )
-        elif not way:
-            problems.append(Problem(ENVIRONMENT, 0, f"`portkey` names no way to {name}; write {name}=@your-slug"))
-        else:
-            row = providers[name].model_copy(update={"portkey": way})
-            providers[name] = through(row, base_url=settings.portkey_base_url.rstrip("/"))
+    for name, way in ways.items():
+        providers[name] = through(providers[name].model_copy(update={"portkey": way}), base_url=base_url)
     return replace(catalog, providers=providers)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """`text` ("openai=@my-slug,anthropic=my-virtual-key") as the table that an environment cannot hold."""
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    return {name.strip(): way.strip() for name, _, way in pairs}
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -316,14 +336,23 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _with_own_prices(own: Mapping[str, Any]) -> dict[str, Any]:
-    """`own` with every offer marked whose prices stand in it."""
+def _with_own_prices(own: Mapping[str, Any], built_in: Mapping[str, Any]) -> dict[str, Any]:
+    """`own` with every offer marked whose prices stand in it.
+
+    An offer with another id than the built-in one is another model: what the built-in one costs says nothing of it.
+    """
     marks: dict[str, Any] = {}
     for model, row in tables(own.get("models")):
         for provider, offer in tables(row.get("at")):
             if "prices" in offer:
                 marks.setdefault(model, {"at": {}})["at"][provider] = {"own_prices": True}
+            elif "id" in offer and offer["id"] != _offer_id(built_in, model, provider):
+                marks.setdefault(model, {"at": {}})["at"][provider] = {"prices": []}
     return _merged(own, {"models": marks}) if marks else dict(own)
+
+
+def _offer_id(catalog: Mapping[str, Any], model: str, provider: str) -> object:
+    return catalog["models"].get(model, {}).get("at", {}).get(provider, {}).get("id")
 
 
 # --- the environment -----------------------------------------------------------------------------------------
@@ -338,6 +367,7 @@ def _value(environ: Mapping[str, str], variable: str) -> str:
 def _keys(environ: Mapping[str, str], catalog: Catalog, problems: list[Problem]) -> Keys:
     secrets: dict[str, str] = {}
     variables: dict[str, str] = {}
+    placeholders: dict[str, str] = {}
     wanted = {p.name: p.key_env for p in catalog.providers.values() if p.enabled} | {PORTKEY: ("PORTKEY_API_KEY",)}
     for name, choices in wanted.items():
         for variable in choices:
@@ -346,10 +376,12 @@ def _keys(environ: Mapping[str, str], catalog: Catalog, problems: list[Problem])
             except ValueError as error:
                 problems.append(Problem(ENVIRONMENT, 0, str(error)))
                 break
-            if secret:
+            if secret == PLACEHOLDER:
+                placeholders.setdefault(name, source)
+            elif secret:
                 secrets[name], variables[name] = secret, source
                 break
-    return Keys(secrets, variables)
+    return Keys(secrets, variables, placeholders=placeholders)
 
 
 def _key(environ: Mapping[str, str], variable: str) -> tuple[str, str]:

@@ -45,8 +45,7 @@ class Checker:
 
     def __init__(self, file: TomlFile) -> None:
         self._file = file
-        self.allows_insecure_http = True
-        """Until the settings say otherwise: where they cannot be read, nothing is made of it."""
+        self.allows_insecure_http = False
         self.problems: list[Problem] = list(file.problems)
 
     def add(self, location: Location, what: str) -> None:
@@ -67,17 +66,21 @@ class Checker:
         *,
         variables: Mapping[str, str],
         home: Path,
-    ) -> S | None:
-        """The settings of the file's `values` and the environment's `overrides`; None if they cannot be used."""
+    ) -> S:
+        """The settings of the file's `values` and the environment's `overrides`, without those that cannot be used."""
+        given = {**values, **overrides, "home": home}
         try:
-            settings = kind.model_validate({**values, **overrides, "home": home})
+            return kind.model_validate(given)
         except ValidationError as error:
             for detail in _details(error):
                 name = str(detail["loc"][0])
                 what = f"{_words(detail)}. {kind.model_fields[name].description}"
-                self.setting(name, what, variable=variables[name] if name in overrides else "")
-            return None
-        return settings
+                if name in overrides:
+                    self.setting(name, what, variable=variables[name])
+                else:
+                    self.add(detail["loc"], what)
+                given.pop(name, None)
+        return kind.model_validate(given)
 
     def setting(self, name: str, what: str, *, variable: str) -> None:
         """`what` is wrong with a setting, which `variable` set, or (empty) the file."""
@@ -85,6 +88,22 @@ class Checker:
             self.problems.append(Problem("environment", 0, f"`{variable}` {what}"))
         else:
             self.add((name,), what)
+
+    def ways(self, ways: object, catalog: Catalog, *, variable: str) -> None:
+        """`ways` is the table of ways through Portkey, from `variable` or (empty) the file."""
+        for name, way in _table(ways).items():
+            shown = self.shown(name)
+            if name not in catalog.providers:
+                what = f"names a provider that does not exist{self.meant(name, catalog.providers)}"
+            elif way == "":
+                example = f"{name}=@your-slug" if variable else f'{name} = "@your-slug"'
+                what = f"names no way to {name}; write {example}"
+            else:
+                continue
+            if variable:
+                self.setting("portkey", what, variable=variable)
+            else:
+                self.problems.append(self._file.problem(("portkey", name), f"`{_dotted(('portkey', shown))}` {what}"))
 
     # --- the catalog -----------------------------------------------------------------------------------------
 
@@ -99,8 +118,9 @@ class Checker:
             weights=order.weights,
             version=_version(raw),
         )
-        for provider in catalog.providers.values():
-            self._check_provider(provider)
+        for name, row in tables(raw["providers"]):
+            if (provider := catalog.providers.get(name) or _usable(name, row)) is not None:
+                self._check_provider(provider)
         for task in catalog.tasks.values():
             self._check_keywords(task)
         if all(isinstance(raw[section], dict) for section in (*_ROWS, "weights")):
@@ -136,7 +156,7 @@ class Checker:
             fields = {field for kind in _ROWS[str(location[0])] for field in kind.model_fields}
             self._unknown(location, fields - {"name", "own_prices"})
         elif detail["type"] != "missing" or self._file.is_whole:
-            self.add(location, _words(detail))
+            self.add(location, f"{_words(detail)}{_form(location, detail)}")
 
     def _check_provider(self, provider: Provider) -> None:
         at = ("providers", provider.name)
@@ -154,13 +174,14 @@ class Checker:
                 self.add((*at, "headers", header), "carries a key, and keys do not belong in a file; use `key_env`")
 
     def _check_keywords(self, task: Task) -> None:
-        if ("tasks", task.name, "keywords") not in self._file.lines:
-            return  # built in, and tested
-        for keyword in task.keywords:
-            try:
-                re.compile(keyword)
-            except re.error as error:
-                self.add(("tasks", task.name, "keywords"), f"holds no regular expression: {error.msg}")
+        for field, expressions in (("keywords", task.keywords), ("strong", task.strong)):
+            if ("tasks", task.name, field) not in self._file.lines:
+                continue  # built in, and tested
+            for expression in expressions:
+                try:
+                    re.compile(expression)
+                except re.error as error:
+                    self.add(("tasks", task.name, field), f"holds no regular expression: {error.msg}")
 
     # --- names of rows in other rows -------------------------------------------------------------------------
 
@@ -180,10 +201,10 @@ class Checker:
                 self.add(("old_models", name, "replacement"), what)
 
     def _is_served(self, catalog: Catalog, model: str, provider: str, raw: Mapping[str, Any]) -> bool:
-        """Also for a row that has a problem of its own, and where no models are listed, so that any id will do."""
+        """Also for a row that has a problem of its own, and on a local server, which has what its user put there."""
         if model in raw["models"] and model not in catalog.models:
             return True
-        return catalog.find(model, provider) is not None or not catalog.deployments_at(provider)
+        return catalog.find(model, provider) is not None or catalog.providers[provider].local
 
     # --- words -----------------------------------------------------------------------------------------------
 
@@ -208,6 +229,19 @@ class Checker:
         return f"; did you mean `{close[0]}`?" if close else ""
 
 
+def _usable(name: str, row: Mapping[str, Any]) -> Provider | None:
+    """A provider's row without the fields that have a problem already, so that the others are looked at too."""
+    try:
+        return Provider.model_validate({**row, "name": name})
+    except ValidationError as error:
+        wrong = {detail["loc"][0] for detail in _details(error) if detail["loc"]}
+    kept = {field: value for field, value in row.items() if field not in wrong}
+    try:
+        return Provider.model_validate({"base_url": "https://missing.invalid", **kept, "name": name})
+    except ValidationError:
+        return None
+
+
 def tables(value: Any) -> list[tuple[str, dict[str, Any]]]:
     """The tables in `value` with their names; none where it is no table itself."""
     return [(name, row) for name, row in _table(value).items() if isinstance(row, dict)]
@@ -226,7 +260,7 @@ def _provider_names(raw: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
     named: list[tuple[Location, Any]] = [(("weights", name), name) for name in raw["weights"]]
     named += [(("hierarchy",), name) for name in _list(raw["hierarchy"])]
     for model, row in tables(raw["models"]):
-        named += [(("models", model, "at", name), name) for name, _ in tables(row.get("at"))]
+        named += [(("models", model, "at", name), name) for name in _table(row.get("at"))]
     named += [((*location, "provider"), step.get("provider")) for location, step in _steps(raw)]
     named += [(("old_models", name, "provider"), old.get("provider")) for name, old in tables(raw["old_models"])]
     return ((location, name) for location, name in named if isinstance(name, str))
@@ -275,6 +309,19 @@ def _words(detail: ErrorDetails) -> str:
             return "is not known"
         case _:
             return detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+
+
+_FORMS: Mapping[str, str] = {
+    "route": '{ model = "gpt-6-luna", provider = "openai" }',
+    "prices": "{ input = 0.5, output = 1.5 }",
+    "at": '{ id = "the-providers-name-for-it", prices = [{ input = 0.5, output = 1.5 }] }',
+}
+
+
+def _form(location: Location, detail: ErrorDetails) -> str:
+    """How to write the table that is wanted in a list or table of tables, as the rest of a sentence."""
+    form = _FORMS.get(str(location[-2])) if len(location) > 1 else None
+    return f"; write {form}" if form and detail["type"] == "model_type" else ""
 
 
 def _dotted(location: Location) -> str:

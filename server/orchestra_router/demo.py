@@ -26,6 +26,7 @@ from orchestra_router.types import usd
 
 CODING_PROMPT = "Write a typed Python function that adds two numbers."
 CHAT_PROMPT = "What is the capital of France?"
+SHOWN_CHARACTERS = 107
 SSN = "536-90-4399"
 SSN_PROMPT = f"My social security number is {SSN}. Repeat the sentence back to me."
 
@@ -94,6 +95,11 @@ async def fall_back(stage: Stage, scene: Scene) -> None:
     openrouter.script(Reply(status=429, headers={"retry-after": "1"}), Reply(status=500))
     answer = await stage.call("complete", prompt=CHAT_PROMPT, task="general_chat", max_retries=1)
     _tell(scene, CHAT_PROMPT, answer)
+    if uncertain := sum(a["cost_usd"] for a in answer.data.get("attempts", []) if a["outcome"] != "ok"):
+        told = answer.data.get("cost_usd", 0) - uncertain
+        scene.say(
+            f"  of it ${told:.9f} for the answer, ${uncertain:.9f} set aside for the 500, which may have cost that"
+        )
     trail = answer.data.get("attempts", [])
     for attempt in trail:
         waited = f" after waiting {attempt['waited_ms']} ms" if attempt.get("waited_ms") else ""
@@ -106,6 +112,7 @@ async def fall_back(stage: Stage, scene: Scene) -> None:
 
 async def meet_a_retired_model(stage: Stage, scene: Scene) -> None:
     stage.world["xai"].retire("grok-4.3")
+    scene.say("the simulated xAI stops serving grok-4.3 (the real one may well serve it)")
     refused = await stage.call("complete", prompt=CHAT_PROMPT, provider="xai", model="grok-4.3")
     scene.say(f'complete(provider="xai", model="grok-4.3") -> {refused.text}')
     status = await stage.call("provider_status", provider="xai")
@@ -113,7 +120,7 @@ async def meet_a_retired_model(stage: Stage, scene: Scene) -> None:
     replacement = models.get("grok-4.3", {}).get("replacement", "")
     scene.say(f"provider_status: grok-4.3 is {models.get('grok-4.3', {}).get('state')}, replacement {replacement}")
     answer = await stage.call("complete", prompt=CHAT_PROMPT, provider="xai", model=replacement)
-    _tell(scene, f"the same of {replacement}", answer)
+    _tell(scene, f"{CHAT_PROMPT} (asked of {replacement})", answer)
     old = await stage.call("complete", prompt="Say hello.", model="grok-beta")
     scene.say(f'complete(model="grok-beta") -> {old.data.get("model")}; {" ".join(old.data.get("notes", []))}')
     scene.check(
@@ -140,7 +147,7 @@ async def answer_from_cache(stage: Stage, scene: Scene) -> None:
 async def keep_a_number_private(stage: Stage, scene: Scene) -> None:
     answer = await stage.call("complete", prompt=SSN_PROMPT, task="general_chat", cache="off")
     upstream = b"".join(request.raw for provider in stage.world.providers.values() for request in provider.received)
-    _tell(scene, SSN_PROMPT, answer)
+    _tell(scene, SSN_PROMPT, answer, around=SSN)
     scene.say(f"  the upstream saw: {'the number' if SSN.encode() in upstream else '[SSN_1] in its place'}")
     scene.check("no provider ever saw the number", SSN.encode() not in upstream and b"[SSN_1]" in upstream)
     scene.check("the answer has it back", SSN in answer.data.get("text", ""))
@@ -188,17 +195,22 @@ def run(*, as_json: bool) -> int:
     """Play every scene; 0 if all that was claimed was seen, else 1.
 
     Raises:
-        BrokenPipeError: whoever read along has left.
+        OSError: nothing more can be printed; a BrokenPipeError if whoever read along has left.
     """
     code = 1
-    left: BaseException | None = None
+    failed: OSError | None = None
     try:
         code = asyncio.run(_run(as_json=as_json))
-    except* BrokenPipeError as group:
-        left = group
-    if left is not None:
-        raise BrokenPipeError from left
+    except* OSError as group:
+        failed = _first(group)
+    if failed is not None:
+        raise failed
     return code
+
+
+def _first(group: BaseExceptionGroup[OSError]) -> OSError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _run(*, as_json: bool) -> int:
@@ -243,22 +255,27 @@ async def _stage(world: SimulatedWorld, home: Path) -> AsyncGenerator[Stage]:
         yield Stage(world, connected, client)
 
 
-def _tell(scene: Scene, asked: str, answer: Answered) -> None:
+def _tell(scene: Scene, asked: str, answer: Answered, *, around: str = "") -> None:
+    """What was asked and answered; of a long answer the part `around` some words, else the beginning."""
     scene.say(f"> {asked}")
     if not answer.ok:
         scene.say(f"  {answer.text}")
         return
     data = answer.data
-    scene.say(f"  {_first_line(data.get('text', ''))}")
+    scene.say(f"  {_short(data.get('text', ''), around)}")
     scene.say(
         f"  {data.get('model')} at {data.get('provider')} ({data.get('reason')}), cache {data.get('cache')},"
         f" ${data.get('cost_usd', 0):.9f}"
     )
 
 
-def _first_line(text: str) -> str:
+def _short(text: str, around: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= 110 else f"{line[:107]}..."
+    if len(line) <= SHOWN_CHARACTERS:
+        return line
+    start = max(0, line.find(around) - SHOWN_CHARACTERS // 2) if around else 0
+    end = start + SHOWN_CHARACTERS
+    return f"{'...' if start else ''}{line[start:end]}{'...' if end < len(line) else ''}"
 
 
 def _show(number: int, scene: Scene) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import anyio
 
+from orchestra_router.clock import SystemClock
 from orchestra_router.config import Config, load
 from orchestra_router.errors import ConfigError, RouterError, StoreError
-from orchestra_router.policy.status import ProviderStatus
+from orchestra_router.policy.health import HealthView
+from orchestra_router.policy.status import ProviderStatus, provider_status
+from orchestra_router.pricing import PriceAge, Pricing
 from orchestra_router.router import Router, open_router
 from orchestra_router.types import CompletionRequest, Message, Text
 
@@ -37,6 +40,7 @@ async def examine(environ: Mapping[str, str]) -> Json:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
     }
+    now_ms = SystemClock().now_ms()
     try:
         config = load(environ)
     except ConfigError as error:
@@ -48,12 +52,30 @@ async def examine(environ: Mapping[str, str]) -> Json:
         "config_file_exists": config.file is not None,
         "budget_day_usd": float(settings.budget_day_usd),
         "budget_month_usd": float(settings.budget_month_usd),
+        "prices": price_age(Pricing.of(settings, checked=config.catalog.checked).age(now_ms=now_ms)),
     }
     try:
         async with open_router(config) as router:
             return findings | await _examine_router(router)
     except StoreError as error:
-        return findings | {"problems": [str(error)]}
+        return findings | {"providers": _without_database(config, now_ms), "problems": [str(error)]}
+
+
+def price_age(age: PriceAge) -> str:
+    """Where the prices are from, and how old they are."""
+    released = f" of {age.genai_prices_date}" if age.genai_prices_date is not None else ""
+    checked = f", catalog checked {age.catalog_checked}" if age.catalog_checked is not None else ""
+    return f"genai-prices {age.genai_prices_version}{released}{checked}"
+
+
+def _without_database(config: Config, now_ms: int) -> list[Json]:
+    """The providers by their keys alone. Local servers have none, and were not asked."""
+    healthy = HealthView({}, now_ms, "")
+    return [
+        _provider(provider_status(provider, config, healthy), config)
+        for provider in config.catalog.providers.values()
+        if not provider.local
+    ]
 
 
 async def _examine_router(router: Router) -> Json:
@@ -105,6 +127,7 @@ def as_text(findings: Json) -> str:
         there = "" if findings["config_file_exists"] else " (none there; not needed)"
         lines += [
             f"configuration  {findings['config_file']}{there}",
+            f"prices         {findings['prices']}",
             f"budgets        ${findings['budget_day_usd']:,.2f} a day, ${findings['budget_month_usd']:,.2f} a month",
         ]
     if database := findings.get("database"):

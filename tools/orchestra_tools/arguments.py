@@ -340,5 +340,7 @@ class ProviderStatusArguments(ArgModelBase):
 class CostReportArguments(ArgModelBase):
     model_config = STRICT
 
-    period: Annotated[Literal["day", "week", "month", "all"], Field(description="How far back, until now.")] = "day"
+    period: Annotated[Literal["day", "week", "month", "all"], Field(description="The calendar period that is now.")] = (
+        "day"
+    )
     group_by: Annotated[GroupBy | None, Field(description="One row for each of these.")] = None

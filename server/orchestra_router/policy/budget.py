@@ -4,6 +4,7 @@ The store holds money against the limits made here (`Store.hold`); nothing here 
 """
 
 import datetime as dt
+import math
 from decimal import Decimal
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,6 +12,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from orchestra_router.errors import BudgetExceeded, ConfigError
 from orchestra_router.store.base import Denied, Limit, Period
 from orchestra_router.types import NUSD_PER_USD, Scope, nusd
+
+IN_FLIGHT_S = 5.0
+"""When to ask again where only calls in flight are in the way: most are answered by then."""
 
 Dollars = Decimal | float | None
 
@@ -99,7 +103,8 @@ def alert_nusd(settings: BudgetSettings) -> int | None:
 def exceeded(denied: Denied, *, needed_nusd: int, now_ms: int, timezone: str) -> BudgetExceeded:
     """The error for a hold of `needed_nusd` that `denied` could not pay: which budget, how full, until when.
 
-    `retry_after_s` is the time to its reset; None when even the whole budget could not pay.
+    `retry_after_s` is the time to its reset, in whole seconds, or a few where only calls in flight are in the way; None
+    when even the whole budget could not pay.
     """
     limit = denied.limit
     kind = "monthly" if _is_month(limit.period) else "daily"
@@ -113,8 +118,12 @@ def exceeded(denied: Denied, *, needed_nusd: int, now_ms: int, timezone: str) ->
         retry_after_s = None
         facts.append("Waiting does not help, for the call may cost more than the whole budget.")
         ways = "Choose a cheaper model or a smaller max_tokens, or raise the budget in orchestra.toml."
+    elif denied.spent_nusd + needed_nusd <= limit.limit_nusd:
+        retry_after_s = IN_FLIGHT_S
+        facts.append("What they do not need is free again when they are done.")
+        ways = "Try again then, or choose a cheaper model or a smaller max_tokens."
     else:
-        retry_after_s = max(0.0, reset.timestamp() - now_ms / 1000)
+        retry_after_s = float(max(0, math.ceil(reset.timestamp() - now_ms / 1000)))
         facts.append(f"It resets at {reset:%Y-%m-%d %H:%M} {timezone}.")
         ways = "Until then, choose a cheaper model or a smaller max_tokens, or raise the budget in orchestra.toml."
     return BudgetExceeded(" ".join([*facts, ways]), retry_after_s=retry_after_s)

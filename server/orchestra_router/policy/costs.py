@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.budget import BudgetSettings, dollars, limits, period_at
@@ -38,6 +38,7 @@ class CostReport:
     """Dearest first; days in their order. Empty without `group_by`."""
     budgets: tuple[BudgetState, ...]
     cache: CacheReport
+    """`requests` are those that looked in the cache."""
     alerts: tuple[Mapping[str, object], ...]
     notes: tuple[str, ...]
     """What the figures alone do not say."""
@@ -79,10 +80,15 @@ async def cost_report(
         total=total,
         rows=tuple(sorted(rows, key=lambda row: row.group)) if group_by == "day" else rows,
         budgets=tuple([await _state(store, limit) for limit in limits(scope or Scope(), now, settings)]),
-        cache=await store.cache_report(first_day=first, last_day=last),
+        cache=_looked_up(await store.cache_report(first_day=first, last_day=last)),
         alerts=await store.alerts(first_day=first, last_day=last),
         notes=_notes(total),
     )
+
+
+def _looked_up(cache: CacheReport) -> CacheReport:
+    """A request that was refused, or told to leave the cache alone, says nothing about it."""
+    return replace(cache, requests=cache.hits + cache.misses)
 
 
 async def _state(store: Store, limit: Limit) -> BudgetState:

@@ -15,7 +15,8 @@ RETIRING_DAYS = 60
 """A model that ends within this many days is worth a warning."""
 
 ProviderState = Literal["ready", "no_key", "cooling", "disabled", "unreachable"]
-ModelState = Literal["ok", "cooling", "retired", "retiring"]
+ModelState = Literal["ok", "unavailable", "cooling", "retired", "retiring"]
+"""Unavailable: its provider is, whose state says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,21 +64,23 @@ async def status_report(
     """Every provider of the catalog, or `only` one, with what happened there on `day`."""
     rows = {row.group: row for row in await store.report(first_day=day, last_day=day, group_by="provider")}
     providers = tuple(
-        _provider(provider, config, view, probes.get(name), local.get(name), rows.get(name))
+        provider_status(provider, config, view, probe=probes.get(name), local=local.get(name), today=rows.get(name))
         for name, provider in config.catalog.providers.items()
         if only in (None, name)
     )
     return StatusReport(providers, pricing.notes(now_ms=view.now_ms))
 
 
-def _provider(
+def provider_status(
     provider: Provider,
     config: Config,
     view: HealthView,
-    probe: Probe | None,
-    local: Sequence[str] | None,
-    today: ReportRow | None,
+    *,
+    probe: Probe | None = None,
+    local: Sequence[str] | None = None,
+    today: ReportRow | None = None,
 ) -> ProviderStatus:
+    """One provider, by what a `probe` found, the models a `local` server lists, and what happened `today`."""
     state, detail, fix = _state(provider, config, view, probe, local)
     listed = {model.id: model for model in probe.models} if probe is not None else {}
     fingerprint = config.keys.fingerprint(provider.name)
@@ -94,7 +97,14 @@ def _provider(
         detail=detail,
         fix=fix,
         models=tuple(
-            _model(deployment, view.block(deployment, fingerprint=fingerprint), listed, config, today_ms)
+            _model(
+                deployment,
+                view.block(deployment, fingerprint=fingerprint),
+                listed,
+                config,
+                today_ms,
+                usual="ok" if state == "ready" else "unavailable",
+            )
             for deployment in deployments
         ),
         attempts=today.attempts if today is not None else 0,
@@ -113,7 +123,7 @@ def _state(
     if provider.local and local is None:
         return "unreachable", f"no server answers at {provider.base_url}", "start it, then ask again"
     if provider.key_env and name not in config.keys:
-        return "no_key", f"{provider.key_env[0]} is not set", f"set {provider.key_env[0]} in this server's environment"
+        return _without_key(provider, config)
     if probe is not None and probe.error:
         return "unreachable", probe.message, _FIXES.get(probe.error, "try again later")
     # A deployment that cannot exist stands for the provider and its key alone.
@@ -122,6 +132,13 @@ def _state(
     if block is not None:
         return "cooling", block.reason, _FIXES.get(block.cause, "nothing: it is asked again when the time is up")
     return "ready", "", ""
+
+
+def _without_key(provider: Provider, config: Config) -> tuple[ProviderState, str, str]:
+    if variable := config.keys.placeholder(provider.name):
+        return "no_key", f"{variable} holds no key", f"replace the placeholder in {variable} by your key"
+    variables = " or ".join(provider.key_env)
+    return "no_key", f"{variables} is not set", f"set {variables} in this server's environment"
 
 
 _FIXES: Mapping[str, str] = {
@@ -137,12 +154,14 @@ def _model(
     listed: Mapping[str, ListedModel],
     config: Config,
     now_ms: int,
+    *,
+    usual: ModelState,
 ) -> ModelStatus:
     offer, model = deployment.offer, deployment.model
     seen = listed.get(offer.id)
     retires = (seen.retires if seen is not None else "") or (model.retires.isoformat() if model.retires else "")
     replacement = ""
-    state: ModelState = "ok"
+    state = usual
     detail = ""
     if (block is not None and block.cause == "model_gone") or (seen is not None and seen.retired):
         state, detail = "retired", "not served any more; taken out of rotation"

@@ -14,6 +14,7 @@ from orchestra_router.simulation.faults import (
     Truncate,
 )
 from orchestra_router.simulation.providers import Bill, Received, SimulatedProvider
+from orchestra_router.simulation.troubles import Troubles
 from orchestra_router.simulation.world import SimulatedWorld, simulated_config, simulated_world
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "SimulatedWorld",
     "Step",
     "StreamError",
+    "Troubles",
     "Truncate",
     "simulated_config",
     "simulated_world",

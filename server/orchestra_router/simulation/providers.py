@@ -29,6 +29,8 @@ from orchestra_router.simulation.http import ClientLeft, Exchange, HttpRequest
 from orchestra_router.simulation.listings import Listing
 from orchestra_router.simulation.models import Model
 from orchestra_router.simulation.prices import Rates, Tokens, charge
+from orchestra_router.simulation.schemas import UnusableSchema
+from orchestra_router.simulation.troubles import Troubles
 from orchestra_router.simulation.vendors import Vendor
 from orchestra_router.simulation.wire import Call, Event, Format
 
@@ -74,7 +76,8 @@ class Bill:
 class SimulatedProvider:
     """One vendor behind one socket. It answers as scripted, then as it would."""
 
-    def __init__(self, vendor: Vendor, *, key: str, clock: Clock) -> None:
+    def __init__(self, vendor: Vendor, *, key: str, clock: Clock, troubles: Troubles | None = None) -> None:
+        """`troubles`, shared by all providers, makes prompts come true that ask for a failure."""
         self.vendor = vendor
         self.name = vendor.name
         self.key = key
@@ -91,6 +94,7 @@ class SimulatedProvider:
         self.most_in_flight = 0
         """The most requests it ever answered at the same time."""
         self._clock = clock
+        self._troubles = troubles
         self._script: deque[Step] = deque()
         self._probe_script: deque[Step] = deque()
         self._retired: dict[str, str | None] = dict.fromkeys(vendor.retired)
@@ -160,6 +164,9 @@ class SimulatedProvider:
                 await self._list(request, exchange, headers)
             else:
                 await self._generate(request, exchange, headers, step, id_)
+        except UnusableSchema:
+            refused = Refused("bad_request", "Invalid JSON schema: it cannot be read, or a `$ref` in it leads nowhere.")
+            await self._refuse(exchange, headers, failures.refusal(self.name, refused), id_)
         except Refused as refused:
             await self._refuse(exchange, headers, failures.refusal(self.name, refused), id_)
 
@@ -231,13 +238,19 @@ class SimulatedProvider:
     # --- answers
 
     async def _generate(
-        self, request: HttpRequest, exchange: Exchange, headers: Mapping[str, str], step: Step, id_: str
+        self, request: HttpRequest, exchange: Exchange, headers: dict[str, str], step: Step, id_: str
     ) -> None:
         if counter := self.vendor.counters.get(request.path):
             await self._send(exchange, headers, Reply(body=counter(self._call(request))))
             return
         format_, call = self._route(request)
-        outcome = self._think(format_.read(call), step, id_)
+        ask = format_.read(call)
+        if self._troubles is not None:
+            step = self._troubles.next(self.name, ask.question) or step
+            if await self._misbehave(step, exchange, headers):
+                return
+            await self._troubles.wait(ask.question)
+        outcome = self._think(ask, step, id_)
         if outcome.ask.stream:
             await self._stream(exchange, headers, format_, outcome, step)
             return

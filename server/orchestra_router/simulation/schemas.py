@@ -18,14 +18,33 @@ _FORMATS = {
 }
 
 
+class UnusableSchema(Exception):
+    """A schema that nothing can be made from: no schema at all, or a reference that leads nowhere or in a circle."""
+
+
 def example(schema: Schema, text: str) -> Any:
-    """A value `schema` accepts; its strings say `text` where they may. Knows no `pattern`, `not` or `if`."""
-    return _value(schema, text, schema, 0)
+    """A value `schema` accepts; its strings say `text` where they may. Knows no `pattern`, `not` or `if`.
+
+    Raises:
+        UnusableSchema: it is not a schema that can be served.
+    """
+    try:
+        return _value(schema, text, schema, 0)
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration, ArithmeticError, RecursionError):
+        # A schema comes from outside, and any of its parts may be of any kind.
+        raise UnusableSchema from None
 
 
 def open_object(schema: Schema, *, all_required: bool) -> str:
-    """Where `schema` has an object that allows other properties (or, asked for, optional ones); "" if nowhere."""
-    return _open_object(schema, "", all_required=all_required)
+    """Where `schema` has an object that allows other properties (or, asked for, optional ones); "" if nowhere.
+
+    Raises:
+        UnusableSchema: as `example`.
+    """
+    try:
+        return _open_object(schema, "", all_required=all_required)
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        raise UnusableSchema from None
 
 
 def _open_object(schema: Schema, where: str, *, all_required: bool) -> str:
@@ -118,9 +137,11 @@ def _simplest(choices: Sequence[Schema], depth: int) -> Schema:
 
 
 def _resolve(reference: str, root: Schema) -> Schema:
+    if not reference.startswith("#"):
+        raise ValueError("another document")
     found: Any = root
-    for step in reference.removeprefix("#").split("/")[1:]:
-        found = found[step]
+    for step in reference[1:].split("/")[1:]:
+        found = found[step.replace("~1", "/").replace("~0", "~")]
     return found
 
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.simulation.http import HttpServer
 from orchestra_router.simulation.providers import SimulatedProvider
+from orchestra_router.simulation.troubles import Troubles
 from orchestra_router.simulation.vendors import VENDORS
 
 
@@ -31,17 +32,20 @@ class SimulatedWorld:
 
 
 @asynccontextmanager
-async def simulated_world(*, clock: Clock | None = None) -> AsyncGenerator[SimulatedWorld]:
+async def simulated_world(
+    *, clock: Clock | None = None, troubles: Troubles | None = None
+) -> AsyncGenerator[SimulatedWorld]:
     """Start the providers, each on its own free port of 127.0.0.1, and stop them at the end, answered or not.
 
-    `clock` decides prices (off-peak hours, dated changes) and which models have ended. Needs asyncio.
+    `clock` decides prices (off-peak hours, dated changes) and which models have ended. With `troubles`, prompts that
+    ask for a failure get one. Needs asyncio.
     """
     clock = clock or SystemClock()
     providers: dict[str, SimulatedProvider] = {}
     base_urls: dict[str, str] = {}
     async with AsyncExitStack() as stack:
         for vendor in VENDORS:
-            provider = SimulatedProvider(vendor, key=f"simulated-{vendor.name}-key", clock=clock)
+            provider = SimulatedProvider(vendor, key=f"simulated-{vendor.name}-key", clock=clock, troubles=troubles)
             server = await HttpServer.start(provider.handle)
             stack.push_async_callback(server.stop)
             providers[vendor.name] = provider
