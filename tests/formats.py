@@ -4,19 +4,8 @@ import json
 from typing import Any
 
 from mutated import WIRE, events_of
-from orchestra_router.types import (
-    CompletionRequest,
-    Deployment,
-    Message,
-    Model,
-    Offer,
-    Part,
-    Provider,
-    StreamEvent,
-    Text,
-    WireRequest,
-    WireResponse,
-)
+from orchestra_router.deployments import Deployment, Model, Offer, Provider
+from orchestra_router.types import CompletionRequest, Message, Part, StreamEvent, Text, WireRequest, WireResponse
 
 NOW_MS = 1_795_449_600_000  # 2026-11-23T16:00:00Z
 

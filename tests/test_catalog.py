@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from orchestra_router.catalog import Catalog
 from orchestra_router.config import load
+from orchestra_router.deployments import Deployment, Model, Offer, Row
 from orchestra_router.policy.tasks import classify
-from orchestra_router.types import Deployment, Model, Offer, Row
 from worlds import ask
 
 CATALOG: Catalog = load(MappingProxyType({"ORCHESTRA_HOME": "/nowhere"})).catalog

@@ -8,16 +8,10 @@ from hypothesis import strategies as st
 from formats import NOW_MS, body, events, load, response
 from mutated import WIRE, bodies, check_answer, check_error, events_of, read_stream, streams
 from orchestra_router import errors
+from orchestra_router.deployments import Provider
 from orchestra_router.errors import ContentRefused, InvalidAnswer, ProviderError, StreamBroken
 from orchestra_router.providers import gemini
-from orchestra_router.types import (
-    Citation,
-    ListedModel,
-    Provider,
-    StreamEvent,
-    Usage,
-    WireResponse,
-)
+from orchestra_router.types import Citation, ListedModel, StreamEvent, Usage, WireResponse
 
 GOOGLE = Provider(name="google", base_url="https://gemini.test", format="gemini", search_style="google", max_stop=5)
 

@@ -3,17 +3,10 @@ from hypothesis import given, settings
 
 from formats import ask, body, deployment, events, load, said, sent
 from mutated import WIRE, bodies, read_stream
+from orchestra_router.deployments import Provider
 from orchestra_router.errors import InvalidRequest, ProviderError
 from orchestra_router.providers import gemini
-from orchestra_router.types import (
-    Answer,
-    Image,
-    Message,
-    Provider,
-    Tool,
-    ToolCall,
-    ToolResult,
-)
+from orchestra_router.types import Answer, Image, Message, Tool, ToolCall, ToolResult
 
 GOOGLE = Provider(name="google", base_url="https://gemini.test", format="gemini", search_style="google", max_stop=5)
 FLASH = deployment(

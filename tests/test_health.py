@@ -3,10 +3,10 @@
 import pytest
 
 from orchestra_router import errors
+from orchestra_router.deployments import Deployment, Model, Offer, Provider
 from orchestra_router.errors import ProviderError
 from orchestra_router.policy.health import ACCOUNT_COOLING_S, HealthView, after_failure
 from orchestra_router.store.base import HealthRow
-from orchestra_router.types import Deployment, Model, Offer, Provider
 
 NOW = 1_000_000
 HERE = Deployment(Provider(name="xai", base_url="http://x"), Model(name="grok"), Offer(id="grok-4.3"))

@@ -16,12 +16,13 @@ import pytest
 
 from clocks import FakeClock
 from orchestra_router.config import Config, load
+from orchestra_router.deployments import Candidate
 from orchestra_router.errors import AccessDenied, InvalidRequest, RateLimited, StoreError
 from orchestra_router.policy.ledger import Ledger, Reservation
 from orchestra_router.pricing import Pricing, warm
 from orchestra_router.simulation import Reply
 from orchestra_router.store.db import SqliteStore
-from orchestra_router.types import Answer, Candidate, Usage
+from orchestra_router.types import Answer, Usage
 from worlds import World, ask, open_world
 
 WORST_NUSD = 20_000_000

@@ -9,17 +9,10 @@ from hypothesis import strategies as st
 from formats import NOW_MS, body, events, load, response
 from mutated import WIRE, bodies, check_answer, check_error, events_of, read_stream, streams
 from orchestra_router import errors
+from orchestra_router.deployments import Provider
 from orchestra_router.errors import InvalidAnswer, ProviderError, StreamBroken
 from orchestra_router.providers import messages
-from orchestra_router.types import (
-    Citation,
-    ListedModel,
-    Provider,
-    StreamEvent,
-    ToolCall,
-    Usage,
-    WireResponse,
-)
+from orchestra_router.types import Citation, ListedModel, StreamEvent, ToolCall, Usage, WireResponse
 
 ANTHROPIC = Provider(
     name="anthropic", base_url="https://api.anthropic.test", format="messages", search_style="anthropic"

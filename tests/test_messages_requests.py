@@ -3,17 +3,10 @@ from hypothesis import given, settings
 
 from formats import ask, body, deployment, events, load, said, sent
 from mutated import WIRE, bodies, read_stream
+from orchestra_router.deployments import Provider
 from orchestra_router.errors import InvalidRequest, ProviderError
 from orchestra_router.providers import messages
-from orchestra_router.types import (
-    Answer,
-    Image,
-    Message,
-    Provider,
-    Tool,
-    ToolCall,
-    ToolResult,
-)
+from orchestra_router.types import Answer, Image, Message, Tool, ToolCall, ToolResult
 
 ANTHROPIC = Provider(
     name="anthropic", base_url="https://api.anthropic.test", format="messages", search_style="anthropic"

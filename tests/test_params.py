@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestra_router.deployments import Deployment, Model, Offer, Provider
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.providers.params import fit
-from orchestra_router.types import CompletionRequest, Deployment, Image, Message, Model, Offer, Provider, Text, Tool
+from orchestra_router.types import CompletionRequest, Image, Message, Text, Tool
 
 TOOL = Tool("now", "The time.", {"type": "object", "properties": {}})
 

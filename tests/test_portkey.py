@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from clocks import FakeClock
 from formats import ask, deployment, sent
 from orchestra_router import errors
+from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import InvalidRequest, ProviderError
 from orchestra_router.providers import registry
 from orchestra_router.providers.portkey import GUARDRAIL_NOTE, KEY_ENV, holds_key, through, wrap
 from orchestra_router.simulation.http import Exchange, HttpRequest, HttpServer
 from orchestra_router.transport import StreamTimeouts, Transport
-from orchestra_router.types import Answer, CompletionRequest, Deployment, Provider, Scope, Tool, WireRequest
+from orchestra_router.types import Answer, CompletionRequest, Scope, Tool, WireRequest
 
 PORTKEY_KEY = "pk-canary-portkey"
 PROVIDER_KEY = "sk-canary-provider"

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from orchestra_router.catalog import Catalog
 from orchestra_router.config import load
+from orchestra_router.deployments import Deployment, Model, Offer, Price, Provider
 from orchestra_router.pricing import DEFAULT_SEARCH_USD, Cost, Pricing
-from orchestra_router.types import Deployment, Model, Offer, Price, Provider, Usage
+from orchestra_router.types import Usage
 
 CATALOG: Catalog = load({"ORCHESTRA_HOME": "/nowhere"}).catalog
 DEPLOYMENTS = [deployment for name in CATALOG.providers for deployment in CATALOG.deployments_at(name)]

@@ -4,10 +4,11 @@ import sys
 import pytest
 
 from formats import ask, deployment
+from orchestra_router.deployments import Provider
 from orchestra_router.providers import chat, gemini, messages, responses
 from orchestra_router.providers.base import Adapter
 from orchestra_router.providers.registry import adapter, format_for
-from orchestra_router.types import Format, Provider, Tool
+from orchestra_router.types import Format, Tool
 
 FORMATS: dict[Format, Adapter] = {"chat": chat, "responses": responses, "messages": messages, "gemini": gemini}
 LOOK_UP = Tool("look_up", "", {"type": "object"})

@@ -6,6 +6,7 @@ from hypothesis import given
 
 from mutated import WIRE, bodies, check_answer, check_error, events_of, read_stream, streams
 from orchestra_router import errors
+from orchestra_router.deployments import Deployment, Model, Offer, Provider
 from orchestra_router.errors import InvalidAnswer, InvalidRequest, ProviderError, StreamBroken
 from orchestra_router.providers import responses
 from orchestra_router.providers.base import Adapter
@@ -13,12 +14,8 @@ from orchestra_router.types import (
     Answer,
     Citation,
     CompletionRequest,
-    Deployment,
     Image,
     Message,
-    Model,
-    Offer,
-    Provider,
     StreamEvent,
     Text,
     Tool,

@@ -14,10 +14,11 @@ from mcp import Client, MCPError
 from hand_clock import HandClock
 from mcp_wire import PATIENCE_S
 from orchestra_router.config import Config, load
+from orchestra_router.deployments import Plan
 from orchestra_router.errors import ConfigError
 from orchestra_router.router import Router
 from orchestra_router.simulation import Hang, Reply, ServerError, SimulatedWorld, simulated_world
-from orchestra_router.types import CompletionRequest, Plan
+from orchestra_router.types import CompletionRequest
 from surface import Json, call, configured, connected, fail, succeed
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "tools.json"

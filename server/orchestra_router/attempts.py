@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import PORTKEY, Config
+from orchestra_router.deployments import Candidate, Plan
 from orchestra_router.errors import (
     AllAttemptsFailed,
     BadRequest,
@@ -31,7 +32,7 @@ from orchestra_router.policy.retry import Verdict, decide
 from orchestra_router.providers import registry
 from orchestra_router.providers.base import Adapter
 from orchestra_router.transport import StreamTimeouts, Transport
-from orchestra_router.types import Answer, Attempt, CacheStatus, Candidate, CompletionRequest, Plan, WireRequest
+from orchestra_router.types import Answer, Attempt, CacheStatus, CompletionRequest, WireRequest
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from orchestra_router.types import Deployment, Model, Offer, Provider, Row
+from orchestra_router.deployments import Deployment, Model, Offer, Provider, Row
 
 
 class RouteStep(Row):

@@ -19,8 +19,8 @@ from orchestra_router.types import usd
 
 if TYPE_CHECKING:
     from orchestra_router.config import Config
+    from orchestra_router.deployments import Deployment
     from orchestra_router.router import Router
-    from orchestra_router.types import Deployment
 
 T = TypeVar("T")
 Json = dict[str, Any]

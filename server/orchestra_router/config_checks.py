@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestra_router.catalog import Catalog, OldModel, RouteStep, Task
+from orchestra_router.deployments import Model, Offer, Price, Provider, Row
 from orchestra_router.toml_file import Problem, TomlFile
-from orchestra_router.types import Model, Offer, Price, Provider, Row
 
 R = TypeVar("R", bound=Row)
 S = TypeVar("S", bound=BaseModel)

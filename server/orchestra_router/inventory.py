@@ -7,12 +7,13 @@ import anyio
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import PORTKEY, Config
+from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import AuthFailed, BadRequest, ContextTooLong, ModelGone, PermissionRefused, ProviderError
 from orchestra_router.policy import estimate
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.providers import registry
 from orchestra_router.transport import Transport
-from orchestra_router.types import CompletionRequest, Deployment, ListedModel, Probe, Provider
+from orchestra_router.types import CompletionRequest, ListedModel, Probe
 
 LOCAL_TIMEOUT_S = 1.0
 LOCAL_FRESH_S = 60.0

@@ -24,7 +24,8 @@ from decimal import Decimal
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
-from orchestra_router.types import CostSource, Deployment, Price, Usage, nusd
+from orchestra_router.deployments import Deployment, Price
+from orchestra_router.types import CostSource, Usage, nusd
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceCalculation, TieredPrices

@@ -15,6 +15,7 @@ import anyio.to_thread
 from orchestra_router.attempts import Attempts, Call
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.config import Config
+from orchestra_router.deployments import Candidate, Plan
 from orchestra_router.errors import InvalidRequest, RouterError, StoreError
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt, logger
@@ -32,7 +33,7 @@ from orchestra_router.pricing import Pricing
 from orchestra_router.store.base import GroupBy, RequestRecord, Store
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.transport import Transport
-from orchestra_router.types import Answer, Candidate, Completion, CompletionRequest, Plan, Probe
+from orchestra_router.types import Answer, Completion, CompletionRequest, Probe
 
 LARGE_PROMPT_BYTES = 500_000
 """Scanning this much takes longer than other requests should wait."""

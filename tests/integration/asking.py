@@ -2,9 +2,10 @@
 
 import pytest
 
+from orchestra_router.deployments import Deployment
 from orchestra_router.providers import registry
 from orchestra_router.transport import StreamTimeouts, Transport
-from orchestra_router.types import Answer, CompletionRequest, Deployment, Tool
+from orchestra_router.types import Answer, CompletionRequest, Tool
 
 PATIENT_S = 20.0
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])

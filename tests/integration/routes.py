@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from asking import PATIENT_S, ask_of
 
+from orchestra_router.deployments import Deployment, Model, Offer, Provider
 from orchestra_router.providers.portkey import through
 from orchestra_router.simulation import SimulatedProvider, SimulatedWorld
 from orchestra_router.transport import Transport
-from orchestra_router.types import Answer, CompletionRequest, Deployment, Model, Offer, Provider
+from orchestra_router.types import Answer, CompletionRequest
 
 _CATALOG: dict[str, dict[str, Any]] = tomllib.loads((files("orchestra_router") / "catalog.toml").read_text())
 ROWS: dict[str, Any] = _CATALOG["providers"]

@@ -8,10 +8,11 @@ from servers import AIMOCK_KEY
 
 from formats import ask, deployment, said
 from orchestra_router import errors
+from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import ProviderError
 from orchestra_router.providers import registry
 from orchestra_router.transport import Transport
-from orchestra_router.types import Deployment, Provider, ToolCall, ToolResult
+from orchestra_router.types import ToolCall, ToolResult
 
 ROWS: dict[str, dict[str, Any]] = {
     "openai": {"base_url": "/v1", "max_tokens_field": "max_completion_tokens", "stream_usage": True},

@@ -8,10 +8,10 @@ from servers import AIMOCK_KEY
 
 from formats import ask, deployment
 from orchestra_router import errors
+from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import ProviderError
 from orchestra_router.providers.portkey import through
 from orchestra_router.transport import Transport
-from orchestra_router.types import Deployment, Provider
 
 ROWS: dict[str, dict[str, Any]] = {
     "openai": {"portkey": "openai", "portkey_host": "/v1", "stream_usage": True},

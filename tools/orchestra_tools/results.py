@@ -4,9 +4,10 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from orchestra_router.deployments import Candidate, Plan
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.store.base import ReportRow
-from orchestra_router.types import Attempt, Candidate, Completion, Plan, Usage, usd
+from orchestra_router.types import Attempt, Completion, Usage, usd
 
 if TYPE_CHECKING:  # they load the catalog and the prices
     from orchestra_router.policy.costs import CostReport

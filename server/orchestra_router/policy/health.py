@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import Config
+from orchestra_router.deployments import Deployment
 from orchestra_router.errors import (
     AuthFailed,
     InvalidAnswer,
@@ -21,7 +22,7 @@ from orchestra_router.errors import (
 )
 from orchestra_router.observe import logger
 from orchestra_router.store.base import HealthRow, Store
-from orchestra_router.types import Deployment, Probe
+from orchestra_router.types import Probe
 
 FAILURES_TO_COOL = 3
 """In a row, before something that may recover by itself is set aside."""

@@ -16,12 +16,13 @@ import anyio.to_thread
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import Settings
+from orchestra_router.deployments import Candidate
 from orchestra_router.errors import BudgetExceeded, ProviderError, RouterError, StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy import budget
 from orchestra_router.pricing import Cost, Pricing
 from orchestra_router.store.base import AttemptState, Hold, Settlement, Store
-from orchestra_router.types import Answer, Attempt, Candidate, CompletionRequest, CostSource, Usage
+from orchestra_router.types import Answer, Attempt, CompletionRequest, CostSource, Usage
 
 T = TypeVar("T")
 

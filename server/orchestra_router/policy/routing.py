@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestra_router.config import Catalog, Config
+from orchestra_router.deployments import Candidate, Deployment, Exclusion, Model, Offer, Plan, Provider
 from orchestra_router.errors import BudgetExceeded, InvalidRequest, NoRoute, ProviderError, RateLimited
 from orchestra_router.policy import estimate
 from orchestra_router.policy.estimate import Size
@@ -19,17 +20,7 @@ from orchestra_router.policy.health import Block, HealthView
 from orchestra_router.policy.tasks import DEFAULT_TASK
 from orchestra_router.pricing import Pricing
 from orchestra_router.providers.params import fit
-from orchestra_router.types import (
-    Candidate,
-    CompletionRequest,
-    Deployment,
-    Exclusion,
-    Model,
-    Offer,
-    Plan,
-    Provider,
-    usd,
-)
+from orchestra_router.types import CompletionRequest, usd
 
 
 @dataclass(frozen=True, slots=True)

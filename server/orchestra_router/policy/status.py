@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestra_router.config import Config
+from orchestra_router.deployments import Deployment, Model, Offer, Provider
 from orchestra_router.policy.health import Block, HealthView
 from orchestra_router.pricing import Pricing
 from orchestra_router.store.base import ReportRow, Store
-from orchestra_router.types import Deployment, ListedModel, Model, Offer, Probe, Provider
+from orchestra_router.types import ListedModel, Probe
 
 RETIRING_DAYS = 60
 """A model that ends within this many days is worth a warning."""

@@ -5,17 +5,9 @@ No socket, no clock, no environment. The module of each format satisfies `Adapte
 
 from typing import Protocol
 
+from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import ProviderError
-from orchestra_router.types import (
-    Answer,
-    CompletionRequest,
-    Deployment,
-    ListedModel,
-    Provider,
-    StreamEvent,
-    WireRequest,
-    WireResponse,
-)
+from orchestra_router.types import Answer, CompletionRequest, ListedModel, StreamEvent, WireRequest, WireResponse
 
 
 class StreamReader(Protocol):

@@ -6,6 +6,7 @@ Vendors differ in the fields of `Provider` and `Model` only; an answer is read b
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import InvalidAnswer, InvalidRequest, ProviderError, StreamBroken
 from orchestra_router.providers import openai_common
 from orchestra_router.providers.failures import error_in
@@ -40,11 +41,9 @@ from orchestra_router.types import (
     Answer,
     Citation,
     CompletionRequest,
-    Deployment,
     Finish,
     Image,
     Message,
-    Provider,
     StreamEvent,
     Text,
     Tool,

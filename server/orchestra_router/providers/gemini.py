@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import quote
 
+from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import ContentRefused, InvalidAnswer, InvalidRequest, ProviderError, StreamBroken
 from orchestra_router.providers import params, turns
 from orchestra_router.providers.failures import classify
@@ -25,14 +26,12 @@ from orchestra_router.types import (
     Answer,
     Citation,
     CompletionRequest,
-    Deployment,
     Effort,
     Finish,
     Image,
     ListedModel,
     Message,
     Part,
-    Provider,
     StreamEvent,
     Text,
     Tool,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from orchestra_router.deployments import Deployment, Model, Provider
 from orchestra_router.errors import InvalidAnswer, ProviderError, StreamBroken
 from orchestra_router.providers import params, turns
 from orchestra_router.providers.failures import classify
@@ -23,15 +24,12 @@ from orchestra_router.types import (
     Answer,
     Citation,
     CompletionRequest,
-    Deployment,
     Effort,
     Finish,
     Image,
     ListedModel,
     Message,
-    Model,
     Part,
-    Provider,
     StreamEvent,
     Text,
     Tool,

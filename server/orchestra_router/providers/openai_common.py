@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import cast
 
+from orchestra_router.deployments import Provider
 from orchestra_router.errors import InvalidAnswer, InvalidRequest, ProviderError
 from orchestra_router.providers.failures import classify, error_codes
 from orchestra_router.providers.wire import (
@@ -26,7 +27,6 @@ from orchestra_router.types import (
     Image,
     ListedModel,
     Message,
-    Provider,
     ToolCall,
     ToolResult,
     WireRequest,

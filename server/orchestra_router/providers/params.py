@@ -8,8 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import InvalidRequest
-from orchestra_router.types import CompletionRequest, Deployment, Effort, Image, Provider, ToolCall, ToolResult
+from orchestra_router.types import CompletionRequest, Effort, Image, ToolCall, ToolResult
 
 Optional = Literal["temperature", "top_p", "stop", "effort"]
 

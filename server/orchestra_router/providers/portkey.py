@@ -15,20 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
+from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import InvalidAnswer, PermissionRefused, ProviderError, ServerFailed
 from orchestra_router.providers.base import Adapter, StreamReader
 from orchestra_router.providers.failures import classify
 from orchestra_router.providers.wire import JsonObject, as_object, as_objects, as_text, encode, parse_object
-from orchestra_router.types import (
-    Answer,
-    CompletionRequest,
-    Deployment,
-    ListedModel,
-    Provider,
-    StreamEvent,
-    WireRequest,
-    WireResponse,
-)
+from orchestra_router.types import Answer, CompletionRequest, ListedModel, StreamEvent, WireRequest, WireResponse
 
 KEY_ENV = "PORTKEY_API_KEY"
 MAX_METADATA_CHARS = 128

@@ -3,9 +3,10 @@
 from importlib import import_module
 from typing import cast
 
+from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.providers.base import Adapter
 from orchestra_router.providers.portkey import ThroughPortkey
-from orchestra_router.types import CompletionRequest, Deployment, Format, Provider, WireRequest
+from orchestra_router.types import CompletionRequest, Format, WireRequest
 
 
 def build_request(

@@ -6,6 +6,7 @@ sampling, and refuses fields that it does not know.
 
 from collections.abc import Mapping, Sequence
 
+from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import InvalidAnswer, InvalidRequest, ProviderError, StreamBroken
 from orchestra_router.providers import openai_common
 from orchestra_router.providers.failures import error_in
@@ -36,11 +37,9 @@ from orchestra_router.providers.wire import (
 from orchestra_router.types import (
     Answer,
     CompletionRequest,
-    Deployment,
     Finish,
     Image,
     Message,
-    Provider,
     StreamEvent,
     Text,
     ToolCall,

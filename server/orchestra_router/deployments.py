@@ -1,0 +1,198 @@
+"""What can be asked: providers, models and their prices as rows of the catalog, deployments, and a plan over them.
+
+The rows are pydantic models, because people write them in `orchestra.toml` and deserve good errors.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestra_router.types import Effort, Format
+
+# --- The catalog -------------------------------------------------------------------------------------------
+
+
+class Row(BaseModel):
+    """A row of the catalog. Values stay out of errors: a mistyped line may hold a key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    source: str = ""
+    checked: dt.date | None = None
+
+
+Rate = Annotated[Decimal, Field(ge=0, le=100_000)]
+
+
+class Price(Row):
+    """US dollars per million tokens from `since` on. A change is a new row; an old one is never rewritten."""
+
+    since: dt.date = dt.date(2000, 1, 1)
+    input: Rate
+    output: Rate
+    cache_read: Rate | None = None
+    """None: cached input is charged as fresh input."""
+    cache_write: Rate | None = None
+    cache_write_1h: Rate | None = None
+    above_tokens: int | None = None
+    """Prompts longer than this pay the factors below on the whole request."""
+    above_input_factor: Rate = Decimal(1)
+    above_output_factor: Rate = Decimal(1)
+    search: Rate = Decimal(0)
+    """US dollars per 1,000 server-side searches."""
+
+
+class Offer(Row):
+    """A model at one provider: the provider's id for it, what it costs there, and where it differs."""
+
+    id: str
+    prices: tuple[Price, ...] = ()
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    images: bool | None = None
+    """Whether images are read here; None: as the model's row says."""
+    own_prices: bool = False
+    """`prices` stand in the user's own file: they are asked before any public price list."""
+
+
+class Model(Row):
+    """A model: its limits and what it accepts, wherever it is served. `name` is the table's key."""
+
+    name: str = ""
+    context_tokens: int = Field(default=128_000, gt=0)
+    max_output_tokens: int = Field(default=8_192, gt=0)
+    sampling: Literal["yes", "no", "effort_none"] = "yes"
+    """Takes temperature and top_p: always, never, or only with reasoning effort "none"."""
+    stop: bool = True
+    tools: bool = True
+    forced_tools: bool = True
+    json_schema: bool = True
+    images: bool = False
+    efforts: tuple[Effort, ...] = ()
+    """Reasoning efforts it accepts; empty: it has no such control."""
+    thinks: Literal["no", "default", "always"] = "no"
+    """Reasons before it answers: only if asked, unless told not to, or always."""
+    tools_need_responses: bool = False
+    """Function tools with reasoning are refused on chat completions (OpenAI, gpt-5.4 and later)."""
+    web_search: bool = False
+    strength: int = Field(default=2, ge=1, le=5)
+    """1 small and cheap ... 5 the strongest there is. A price list is not a quality ranking, so it is said here."""
+    retires: dt.date | None = None
+    at: dict[str, Offer] = Field(default_factory=dict[str, Offer])
+
+
+class Provider(Row):
+    """A company's API, or a local server. `name` is the table's key. Defaults are OpenAI's chat completions."""
+
+    name: str = ""
+    title: str = ""
+    format: Format = "chat"
+    base_url: str
+    """Up to and without the format's own path; from configuration only, never from a request."""
+    path: str = ""
+    """Replaces the format's own path ("/chat/completions", "/responses", "/v1/messages", ...)."""
+    key_env: tuple[str, ...] = ()
+    """Variables that may hold the key, the first one set wins. Empty: no key is needed."""
+    local: bool = False
+    """A server on this machine: free, no key."""
+    enabled: bool = True
+    headers: dict[str, str] = Field(default_factory=dict[str, str])
+    """Sent with every call; never a key."""
+    api_version: str = ""
+    responses: bool = False
+    """Also serves /responses, for what chat completions cannot do there."""
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
+    effort_style: Literal["reasoning_effort", "reasoning", "thinking", "none"] = "none"
+    """How chat completions take a reasoning effort: OpenAI's field, OpenRouter's, DeepSeek's, or not at all."""
+    schema_style: Literal["json_schema", "json_object", "none"] = "json_schema"
+    search_style: Literal["openrouter", "responses", "anthropic", "google", "perplexity", "none"] = "none"
+    reports_cost: bool = False
+    """The `cost` in its usage is its bill. Elsewhere such a field is not believed: anybody can write one."""
+    stream_usage: bool = False
+    """Sends usage in a stream only when asked (stream_options.include_usage)."""
+    returns_reasoning: bool = False
+    """Wants `reasoning_content` back on assistant turns (DeepSeek while thinking)."""
+    tools_are_strict: bool = False
+    """Takes a function's schema strictly unless told not to (OpenAI on Responses)."""
+    wrong_key_status: int = 401
+    """How it answers a wrong key; some say 400, which elsewhere means a bad request."""
+    max_stop: int = 4
+    max_temperature: float = 2.0
+    models_path: str = "/models"
+    """Lists the models (free), below `base_url`."""
+    probe_path: str = ""
+    """A free call that also checks the key; empty: `models_path`."""
+    prices_id: str = ""
+    """This provider's id in genai-prices; empty: the same name."""
+    lacks: tuple[Literal["temperature", "top_p", "stop", "effort", "tools"], ...] = ()
+    """What gets lost on the way to this provider, whatever the model takes."""
+    streams: bool = True
+    """Streams arrive whole. Otherwise a streamed answer is asked for in one piece."""
+    models: dict[str, str] = Field(default_factory=dict[str, str])
+    """Task -> model to use here when the route falls back to this provider; "default" serves the rest."""
+    portkey: str = Field(default="", repr=False)
+    """How Portkey reaches this provider: "@slug" (Model Catalog), a virtual key, or Portkey's own name for it
+    ("openai", "x-ai"), which goes with this machine's own provider key. Empty: not through Portkey."""
+    portkey_host: str = ""
+    """The address that Portkey calls in place of its own, in the form its provider wants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A model at a provider: what an attempt calls."""
+
+    provider: Provider
+    model: Model
+    offer: Offer
+
+    @property
+    def key(self) -> str:
+        """The provider's name, then its own id for the model: "openrouter/openai/gpt-6-luna"."""
+        return f"{self.provider.name}/{self.offer.id}"
+
+    @property
+    def context_tokens(self) -> int:
+        return self.offer.context_tokens or self.model.context_tokens
+
+    @property
+    def max_output_tokens(self) -> int:
+        return self.offer.max_output_tokens or self.model.max_output_tokens
+
+
+# --- The plan ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A deployment on the route, and why it stands where it stands."""
+
+    deployment: Deployment
+    reason: str
+    worst_nusd: int
+    """The most one attempt can cost: what is held before it is sent."""
+    expected_nusd: int
+    """At the prompt's likely length and a typical answer."""
+    health: str = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A deployment that is not on the route, and why."""
+
+    deployment: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Deployments in the order they will be asked. The same inputs give the same plan."""
+
+    task: str
+    task_reason: str
+    strategy: str
+    route: tuple[Candidate, ...]
+    excluded: tuple[Exclusion, ...] = ()
+    notes: tuple[str, ...] = ()
