@@ -12,6 +12,8 @@ from orchestra_router.types import Answer, StreamEvent
 WITH_AND_WITHOUT_NULLS = pytest.mark.parametrize("nulls", [True, False], ids=["nulls", "no nulls"])
 """Servers send what they leave out as null, or not at all."""
 counts = st.integers(min_value=0, max_value=100_000)
+some = st.integers(min_value=1, max_value=100_000)
+"""Of fresh input and of visible output there is some in every answer; without it the usage is not believed."""
 texts = st.text(min_size=1).filter(lambda text: text.strip() and text.encode(errors="ignore").decode() == text)
 ARGUMENTS = '{"city":"Zürich"}'
 

@@ -3,7 +3,7 @@
 from typing import Any, get_args
 
 import pytest
-from documents import ARGUMENTS, WITH_AND_WITHOUT_NULLS, counts, sent, streamed, texts
+from documents import ARGUMENTS, WITH_AND_WITHOUT_NULLS, counts, sent, some, streamed, texts
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types import CompletionUsage, ErrorObject, Model
@@ -57,7 +57,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None) -> ChatCompletionChu
     )
 
 
-@given(text=texts, fresh=counts, cached=counts, written=counts, visible=counts, reasoning=counts)
+@given(text=texts, fresh=some, cached=counts, written=counts, visible=some, reasoning=counts)
 def test_a_chat_answer_is_read_with_its_usage(
     text: str, fresh: int, cached: int, written: int, visible: int, reasoning: int
 ) -> None:
@@ -169,7 +169,7 @@ CALLED = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "g
 THOUGHT: dict[str, Any] = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}]}
 
 
-@given(text=texts, fresh=counts, cached=counts, visible=counts, reasoning=counts)
+@given(text=texts, fresh=some, cached=counts, visible=some, reasoning=counts)
 def test_a_response_is_read_with_its_usage_and_sources(
     text: str, fresh: int, cached: int, visible: int, reasoning: int
 ) -> None:

@@ -28,7 +28,7 @@ from anthropic.types import Usage as ClaudeUsage
 from anthropic.types.raw_message_delta_event import Delta
 from anthropic.types.shared import ErrorObject as ClaudeErrorObject
 from anthropic.types.shared import ErrorResponse
-from documents import ARGUMENTS, WITH_AND_WITHOUT_NULLS, counts, sent, streamed, texts
+from documents import ARGUMENTS, WITH_AND_WITHOUT_NULLS, counts, sent, some, streamed, texts
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -51,7 +51,7 @@ def claude(content: list[Any], stop: StopReason | None, usage: ClaudeUsage | Non
     )
 
 
-@given(text=texts, fresh=counts, read=counts, five_minutes=counts, hour=counts, visible=counts, thinking=counts)
+@given(text=texts, fresh=some, read=counts, five_minutes=counts, hour=counts, visible=some, thinking=counts)
 def test_a_message_is_read_with_its_usage(
     text: str, fresh: int, read: int, five_minutes: int, hour: int, visible: int, thinking: int
 ) -> None:
