@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from orchestra_router.config import Config
-from orchestra_router.errors import ConfigError
+from orchestra_router.errors import ConfigError, InvalidRequest
 from orchestra_router.simulation import Says, SimulatedWorld, simulated_world
 from orchestra_tools.arguments import CompleteArguments
 from orchestra_tools.explain import explain
@@ -211,3 +211,16 @@ async def test_a_tool_call_comes_back_and_its_result_goes_out_again(config: Conf
     assert first["finish"] == "tool_calls"
     assert (wanted["name"], json.loads(wanted["arguments"])) == ("add", {"a": 1, "b": 2})
     assert second["text"] == "It is 3."
+
+
+@pytest.mark.parametrize("argument", ["max_tokens", "max_retries", "temperature", "max_cost_usd"])
+def test_true_is_not_taken_for_one(argument: str) -> None:
+    with pytest.raises(ValidationError):
+        CompleteArguments.model_validate({"prompt": "Hello", argument: True})
+
+
+def test_an_empty_message_is_refused_before_anybody_is_paid_to_read_it() -> None:
+    arguments = CompleteArguments.model_validate({"messages": [{"role": "user", "content": " "}]})
+
+    with pytest.raises(InvalidRequest, match=r"messages\[0\]. is empty"):
+        arguments.request(max_tokens=10)

@@ -259,6 +259,14 @@ class RoutingArguments(SoundArguments, ArgModelBase):
         Field(max_length=16, description="Labels to record, e.g. {app: docs}."),
     ] = None
 
+    @field_validator("max_retries", "max_tokens", "temperature", "max_cost_usd", mode="before")
+    @classmethod
+    def _no_switch(cls, value: object) -> object:
+        """True and false would count as 1 and 0, which nobody means."""
+        if isinstance(value, bool):
+            raise PydanticCustomError("orchestra", "is a number, not true or false")
+        return value
+
     def request(self, *, max_tokens: int) -> CompletionRequest:
         """The request these arguments stand for; with `max_tokens` where they name none.
 
@@ -318,7 +326,10 @@ def _messages(arguments: list[MessageArgument]) -> tuple[Message, ...]:
             content = (ToolResult(argument.tool_call_id, name, text),)
         calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in argument.tool_calls)
         called.update({call.id: call.name for call in calls})
-        messages.append(Message(argument.role, (*content, *calls), argument.provider_state))
+        parts = (*content, *calls)
+        if not any(not isinstance(part, Text) or part.text.strip() for part in parts):
+            raise InvalidRequest(f"`messages[{number}]` is empty. Give it `content`, or leave it out.")
+        messages.append(Message(argument.role, parts, argument.provider_state))
     return tuple(messages)
 
 

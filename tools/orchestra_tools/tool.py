@@ -95,7 +95,9 @@ def strict_tool(
 
 def success(data: Json) -> CallToolResult:
     """`data` twice: some clients show the model the text only, others the structured content only."""
-    data = without_blanks(data)
+    # An answer without a text is told from a text that went missing.
+    text = {"text": data["text"]} if "text" in data else {}
+    data = text | without_blanks(data)
     return CallToolResult(content=[_text(_dump(data))], structured_content=data)
 
 

@@ -79,7 +79,7 @@ def plan(request: CompletionRequest, around: Surroundings, *, task_reason: str) 
         blocked = [pair for pair in blocked if pair[0].deployment != probe.deployment]
     excluded += [Exclusion(candidate.deployment.key, block.reason) for candidate, block in blocked]
     if not candidates:
-        raise _no_route(request, excluded, [block for _, block in blocked], around)
+        raise _no_route(request, excluded, [block for _, block in blocked], around, notes)
     return Plan(
         task=task,
         task_reason=task_reason,
@@ -149,8 +149,8 @@ def _pinned_model(text: str, provider: Provider | None, around: Surroundings, no
             yield Wanted(deployment, reason)
     elif provider is not None:
         elsewhere = catalog.find(text, today=around.today)
-        hint = f"; {', '.join(d.provider.name for d in elsewhere.deployments)} would know it" if elsewhere else ""
-        notes.append(f"The catalog has no {text} at {provider.name}{hint}; it was passed on as it is.")
+        hint = f" ({' and '.join(d.provider.name for d in elsewhere.deployments)} would know it)" if elsewhere else ""
+        notes.append(f"The catalog has no {text} at {provider.name}{hint}, so the id is passed on as it is.")
         yield Wanted(Deployment(provider, Model(name=text), Offer(id=text)), "model id passed through")
 
 
@@ -309,7 +309,11 @@ def after(error: ProviderError, route: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _no_route(
-    request: CompletionRequest, excluded: Sequence[Exclusion], blocks: Sequence[Block], around: Surroundings
+    request: CompletionRequest,
+    excluded: Sequence[Exclusion],
+    blocks: Sequence[Block],
+    around: Surroundings,
+    notes: Sequence[str],
 ) -> NoRoute:
     config = around.config
     due = [block.until_ms for block in blocks if block.until_ms is not None]
@@ -326,7 +330,8 @@ def _no_route(
         where = f", or start a local server ({local.title or local.name} at {local.base_url})" if local else ""
         return NoRoute(f"No provider is configured. Set one of {variables} in this server's environment{where}.")
     replacement = next((block.replacement for block in blocks if block.replacement), "")
-    advice = f" Use {replacement} instead." if replacement else ""
-    return NoRoute(
-        f"Nothing can serve this request. {reasons or 'No deployment matches it'}.{advice}", retry_after_s=retry_after_s
-    )
+    advice = [f"Use {replacement} instead."] if replacement else []
+    # That somebody was passed over stands among the reasons already.
+    told = [note for note in notes if "passed over" not in note]
+    sentences = ["Nothing can serve this request.", f"{reasons or 'No deployment matches it'}.", *told, *advice]
+    return NoRoute(" ".join(sentences), retry_after_s=retry_after_s)
