@@ -10,9 +10,10 @@ from clocks import FakeClock
 from orchestra_router import errors
 from orchestra_router.config import load
 from orchestra_router.errors import RouterError
+from orchestra_router.policy.guardrails import Guardrails, given_rules
 from orchestra_router.router import open_router
 from orchestra_router.simulation import Cut, Drop, Hang, Raw, Reply, ServerError, simulated_world
-from orchestra_router.types import CompletionRequest, Image, Message, Text, Tool
+from orchestra_router.types import Answer, Citation, CompletionRequest, Image, Message, Text, Tool
 from worlds import World, ask, open_world
 
 CODING = "Write a Python function that parses a date and fix the bug in it."
@@ -620,9 +621,10 @@ async def test_the_same_inputs_give_the_same_plan(tmp_path: Path) -> None:
 async def test_when_everything_is_cooling_the_least_bad_gets_one_probe(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world:
         xai = world.providers["xai"]
-        xai.script(*[ServerError(500)] * 3)
-        with pytest.raises(errors.AllAttemptsFailed):
-            await world.router.complete(ask(provider="xai", model="grok-4.7"))
+        for number in range(3):
+            xai.script(*[ServerError(500)] * 3)
+            with pytest.raises(errors.AllAttemptsFailed):
+                await world.router.complete(ask(f"Question {number}?", provider="xai", model="grok-4.7"))
 
         completion = await world.router.complete(ask(provider="xai", model="grok-4.7"))
 
@@ -746,6 +748,40 @@ async def test_a_bad_request_blames_nobody_when_the_list_is_out_of_order_too(tmp
         completion = await world.router.complete(ask("Again.", provider="together"))
 
     assert completion.provider == "together"
+
+
+async def test_one_prompt_that_a_model_stumbles_over_takes_it_from_nobody_else(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(*[ServerError(500)] * 3)
+        await world.router.complete(ask(CODING))
+
+        completion = await world.router.complete(ask(CODING + " Again."))
+
+    assert completion.provider == "deepseek"
+
+
+async def test_the_daily_quota_of_one_model_leaves_the_providers_others_in_service(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["openrouter"].script(Reply(429, headers={"retry-after": "80000"}))
+        with pytest.raises(errors.AllAttemptsFailed):
+            await world.router.complete(ask(provider="openrouter", model="gpt-6-luna"))
+
+        completion = await world.router.complete(ask(provider="openrouter", model="claude-sonnet-5-5"))
+
+    assert completion.provider == "openrouter"
+
+
+async def test_a_number_in_a_citation_or_an_image_is_not_passed_on(tmp_path: Path) -> None:
+    picture = Message("user", (Text("What is this?"), Image(data="536-90-4399", media_type="image/png")))
+    async with open_world(tmp_path) as world:
+        with pytest.raises(errors.GuardrailBlocked):
+            await world.router.complete(CompletionRequest(messages=(picture,)))
+
+    checked = Guardrails(given_rules(ssn="redact", credit_card="redact")).check_answer(
+        Answer(text="See there.", citations=(Citation("https://example.com/536-90-4399", "Of 536-90-4399"),))
+    )
+    assert world.calls == []
+    assert "536-90-4399" not in repr(checked)
 
 
 async def test_a_wait_of_years_is_not_believed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from clocks import FakeClock
@@ -116,7 +117,7 @@ async def test_no_answer_in_time_is_a_timeout() -> None:
         (429, errors.RateLimited),
         (500, errors.ServerFailed),
         (529, errors.ServerFailed),
-        (302, errors.InvalidAnswer),
+        (302, errors.PermissionRefused),
     ],
 )
 async def test_the_status_decides_even_when_the_body_says_nothing(status: int, expected: type[ProviderError]) -> None:
@@ -251,6 +252,30 @@ async def test_a_stream_that_takes_longer_than_its_first_word_might_is_not_cut_w
     answer, _ = await ask_streaming(handle, timeouts=StreamTimeouts(first_s=0.2, idle_s=5, total_s=10))
 
     assert answer.text == "hel" * 8 + "lo"
+
+
+async def test_others_are_served_while_a_small_stream_unpacks_to_a_huge_one() -> None:
+    packed = gzip.compress(b"data:\n" * 3_000_000)
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async def handle(exchange: Exchange) -> None:
+        await exchange.start(200, {**EVENTS, "content-encoding": "gzip"})
+        await exchange.send(packed)
+        await exchange.end()
+        group.start_soon(another)
+
+    async with anyio.create_task_group() as group:
+        with pytest.raises(errors.InvalidAnswer):
+            await ask_streaming(handle)
+        group.cancel_scope.cancel()
+
+    assert turns > 100
 
 
 async def test_what_fails_inside_an_answer_is_marked_for_it_may_have_been_billed() -> None:

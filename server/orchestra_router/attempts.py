@@ -99,6 +99,9 @@ class Attempts:
                 failures.append(error)
                 rest = routing.after(error, route)
                 verdict = self._verdict(error, call, tries=tries, has_next=bool(rest))
+                if verdict.step != "again":
+                    # Once for all tries: one prompt that a model stumbles over is no proof against it.
+                    await self._health.failed(route[0].deployment, error)
             except InvalidRequest as refusal:
                 # This deployment cannot be told it; another may.
                 rest = route[1:]
@@ -140,7 +143,6 @@ class Attempts:
             error.deployment = deployment.key
             if isinstance(error, ModelGone):
                 error.replacement = self._config.catalog.replacement(deployment)
-            await self._health.failed(deployment, error)
             raise
         await self._health.succeeded(deployment, began_ms=began_ms)
         call.note(*notes)

@@ -78,7 +78,7 @@ class Inventory:
         probe = await self._look(provider, timeout_s=SECOND_LOOK_TIMEOUT_S)
         if probe.status in {401, provider.wrong_key_status}:
             # A list is asked for with nothing but the key, so the key is what was refused.
-            return AuthFailed(status=error.status)
+            return AuthFailed(status=error.status, retry_after_s=INFERRED_S)
         listed = {model.id for model in probe.models}
         if deployment.offer.id in listed:
             return PermissionRefused(status=error.status) if isinstance(error, ModelGone) else error

@@ -180,7 +180,7 @@ class Router:
             call.note(*plan.notes)
             candidate, answer = await self._attempts.first_success(plan, call, guarded)
             # Outside the reservation: an answer we refuse to hand over was still paid for.
-            written = _signed(candidate, self._guardrails.check_answer(answer))
+            written = _signed(candidate, await self._checked(answer))
             await self._cache.keep(key, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
         return self._completion(written, call, guarded)
 
@@ -201,6 +201,11 @@ class Router:
             return self._guardrails.check_prompt(request)
         # Others are served meanwhile.
         return await anyio.to_thread.run_sync(self._guardrails.check_prompt, request)
+
+    async def _checked(self, answer: Answer) -> Answer:
+        if len(answer.text) < LARGE_PROMPT_BYTES:
+            return self._guardrails.check_answer(answer)
+        return await anyio.to_thread.run_sync(self._guardrails.check_answer, answer)
 
     async def _plan(self, request: CompletionRequest, task_reason: str) -> Plan:
         around = routing.Surroundings(

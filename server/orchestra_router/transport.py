@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from orchestra_router.clock import Clock
 from orchestra_router.errors import (
     ConnectFailed,
     InvalidAnswer,
+    PermissionRefused,
     ProviderError,
     ReadTimeout,
     ServerFailed,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 MAX_BODY_BYTES = 32 * 2**20
 """A longer answer is no answer: the longest real ones (a million tokens) stay below 10 MB."""
+SLICE_BYTES = 65_536
+LARGE_BODY_BYTES = 500_000
+"""Reading this much takes longer than other requests should wait."""
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-generation-id")
 
 OnText = Callable[[str], Awaitable[None]]
@@ -64,7 +69,7 @@ class Transport:
         response = await self.send(wire, timeout_s=timeout_s)
         self._raise_for_status(adapter, response)
         with _from_answer():
-            return _with_request_id(adapter.parse_response(response.body), response)
+            return _with_request_id(await _parsed(adapter, response.body), response)
 
     async def ask_streaming(
         self, adapter: Adapter, wire: WireRequest, *, timeouts: StreamTimeouts, on_text: OnText
@@ -123,7 +128,7 @@ class Transport:
                     self._raise_for_status(adapter, whole)
                     # A server that ignores `stream` answers in one piece.
                     with _from_answer():
-                        return _with_request_id(adapter.parse_response(whole.body), whole)
+                        return _with_request_id(await _parsed(adapter, whole.body), whole)
                 with _from_answer():
                     answer = await _read_stream(adapter.stream_reader(), response, timeouts.idle_s, patience, deliver)
                     return _with_request_id(answer, _head(response))
@@ -158,8 +163,8 @@ class Transport:
         if response.status >= 400:
             raise adapter.parse_error(response, now_ms=self._clock.now_ms())
         if response.status >= 300:
-            # We follow no redirects: a key must not travel to wherever an answer points.
-            raise InvalidAnswer(status=response.status)
+            # We follow no redirects: a key must not travel to wherever an answer points. Nothing was done for it.
+            raise PermissionRefused(status=response.status)
 
 
 @contextmanager
@@ -212,6 +217,12 @@ async def _read_whole(response: httpx.Response) -> WireResponse:
     return replace(_head(response), body=bytes(body))
 
 
+async def _parsed(adapter: Adapter, body: bytes) -> Answer:
+    if len(body) < LARGE_BODY_BYTES:
+        return adapter.parse_response(body)
+    return await anyio.to_thread.run_sync(adapter.parse_response, body)
+
+
 async def _read_stream(
     reader: StreamReader, response: httpx.Response, idle_s: float, patience: anyio.CancelScope, deliver: OnText
 ) -> Answer:
@@ -241,11 +252,14 @@ async def _feed(
         received += len(chunk)
         if received > MAX_BODY_BYTES:
             raise InvalidAnswer(status=response.status_code, provider_code="body_too_large")
-        for event in events.feed(chunk):
-            begun = True
-            await _hand_on(event, reader, deliver)
-            if reader.done:
-                return
+        # A compressed chunk can be megabytes of events: others are served between two slices of it.
+        for start in range(0, len(chunk), SLICE_BYTES):
+            for event in events.feed(chunk[start : start + SLICE_BYTES]):
+                begun = True
+                await _hand_on(event, reader, deliver)
+                if reader.done:
+                    return
+            await anyio.lowlevel.checkpoint()
         if begun:
             patience.deadline = anyio.current_time() + idle_s
     for event in events.end():

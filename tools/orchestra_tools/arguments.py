@@ -6,6 +6,7 @@ or an object belongs, and one string where a list of strings belongs. A `prompt`
 """
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -67,6 +68,8 @@ def _sound(value: object) -> object:
     for _ in range(MAX_DEPTH + 1):
         if any(isinstance(item, str) and not _encodable(item) for item in level):
             raise PydanticCustomError("orchestra", HALF_A_CHARACTER)
+        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
+            raise PydanticCustomError("orchestra", "holds NaN or Infinity, which JSON has not")
         level = [inner for item in level for inner in _inside(item)]
         if not level:
             return value

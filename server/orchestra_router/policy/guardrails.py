@@ -18,7 +18,18 @@ from itertools import groupby
 from typing import Any, Literal
 
 from orchestra_router.errors import GuardrailBlocked, InvalidRequest
-from orchestra_router.types import Answer, CompletionRequest, Image, Message, Part, Text, Tool, ToolCall, ToolResult
+from orchestra_router.types import (
+    Answer,
+    Citation,
+    CompletionRequest,
+    Image,
+    Message,
+    Part,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 
 Action = Literal["redact", "block", "flag", "off"]
 
@@ -121,6 +132,7 @@ class Guardrails:
             answer,
             text=scan.text(answer.text),
             tool_calls=tuple(replace(call, arguments=scan.json(call.arguments)) for call in answer.tool_calls),
+            citations=tuple(Citation(scan.text(cited.url), scan.text(cited.title)) for cited in answer.citations),
         )
 
     def check_growing(self, text: str) -> str:
@@ -268,6 +280,7 @@ def _checked_part(part: Part, scan: _Scan) -> Part:
         case Image():
             scan.opaque(part.url, "An image's address")
             scan.opaque(part.media_type, "An image's media type")
+            scan.opaque(part.data, "An image")
             return part
 
 

@@ -29,6 +29,10 @@ FAILURES_TO_COOL = 3
 LONGEST_COOLING_S = 600.0
 ACCOUNT_COOLING_S = 3_600.0
 """Credit changes at the vendor, with no sign here, so it is asked again now and then."""
+WINDOW_MS = 1_200_000
+"""Failures further apart than this are not in a row."""
+LONG_LIMIT_S = 600.0
+"""A rate limit that lasts longer is a quota, and those are kept for each model."""
 LONGEST_WAIT_S = 86_400.0
 """A longer wait than a day's quota takes is not believed."""
 
@@ -156,7 +160,8 @@ def after_failure(
     # A whole answer that says nothing is about its prompt; the next prompt may fare better.
     if target is None or (isinstance(error, InvalidAnswer) and error.usage is not None):
         return None
-    failures = (before.failures if before is not None else 0) + 1
+    recent = before is not None and now_ms - before.since_ms <= WINDOW_MS
+    failures = (before.failures if before is not None and recent else 0) + 1
     seconds = _cooling_s(error, failures, cooldown_s)
     return HealthRow(
         target=target,
@@ -171,6 +176,8 @@ def after_failure(
 
 def blamed(error: ProviderError, deployment: Deployment, *, fingerprint: str) -> str | None:
     provider, key, model = targets(deployment, fingerprint=fingerprint)
+    if isinstance(error, RateLimited) and (error.retry_after_s or 0) > LONG_LIMIT_S:
+        return model
     return {"provider": provider, "key": key, "deployment": model, "nothing": None}[error.cools]
 
 

@@ -69,7 +69,7 @@ class EventReader:
         text = value.removeprefix(b" ").decode(errors="replace")
         if name == b"data":
             self._data.append(text)
-            self._data_bytes += len(value)
+            self._data_bytes += len(value) + 1  # and the line's end, so that empty lines count too
         elif name == b"event":
             self._event = text
         return []
