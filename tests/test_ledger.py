@@ -17,7 +17,7 @@ import pytest
 from clocks import FakeClock
 from orchestra_router.config import Config, load
 from orchestra_router.deployments import Candidate
-from orchestra_router.errors import AccessDenied, InvalidRequest, RateLimited, StoreError
+from orchestra_router.errors import DeadlineExceeded, InvalidRequest, RateLimited, StoreError
 from orchestra_router.policy.ledger import Ledger, Reservation
 from orchestra_router.pricing import Pricing, warm
 from orchestra_router.simulation import Reply
@@ -191,7 +191,11 @@ async def test_an_honest_overrun_is_booked_as_it_is(books: Books) -> None:
 @pytest.mark.parametrize(("sent", "state", "cost_nusd"), [(False, "released", 0), (True, "uncertain", WORST_NUSD)])
 @pytest.mark.parametrize(
     ("error", "outcome"),
-    [(KeyError("ours"), "internal"), (AccessDenied("no"), "access_denied"), (InvalidRequest("no"), "invalid_request")],
+    [
+        (KeyError("ours"), "internal"),
+        (DeadlineExceeded("no"), "deadline_exceeded"),
+        (InvalidRequest("no"), "invalid_request"),
+    ],
 )
 async def test_what_else_goes_wrong_is_written_by_its_name(
     books: Books, error: Exception, outcome: str, *, sent: bool, state: str, cost_nusd: int

@@ -3,7 +3,6 @@
     RouterError                   what a caller may see; `code` is closed, the words are ours
     ├── InvalidRequest            the caller's arguments cannot be served as they are
     ├── ConfigError               orchestra.toml or the environment cannot be used
-    ├── AccessDenied              this caller may not do this
     ├── GuardrailBlocked          the prompt or the answer was refused
     ├── BudgetExceeded            a budget, or the request's own cost cap, cannot pay for the worst case
     ├── NoRoute                   nothing that is configured can serve the request
@@ -61,10 +60,6 @@ class InvalidRequest(RouterError):
 
 class ConfigError(RouterError):
     code = "config"
-
-
-class AccessDenied(RouterError):
-    code = "access_denied"
 
 
 class GuardrailBlocked(RouterError):
