@@ -15,7 +15,9 @@ Format = Literal["chat", "responses", "messages", "gemini"]
 """The four wire formats: chat completions, OpenAI Responses, Anthropic messages, Gemini generateContent."""
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "continue", "error", "other"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-CacheMode = Literal["on", "refresh", "off"]
+CacheMode = Literal["use", "refresh", "off", "only"]
+"""Use: look, then keep. Refresh: keep without looking. Off: neither. Only: look, and never pay."""
+Strategy = Literal["task", "weighted", "cheapest", "fastest", "escalate"]
 CacheStatus = Literal["HIT", "SEMANTIC HIT", "MISS", "SEMANTIC MISS", "REFRESH", "DISABLED"]
 CostSource = Literal["provider", "genai-prices", "table", "free", "estimate", "unpriced", "none"]
 """Where a cost came from. `estimate`: the outcome is unknown, so the worst case counts. `none`: nothing was sent."""
@@ -129,7 +131,15 @@ class CompletionRequest:
     web_search: bool = False
     strict_params: bool = False
     """Refuse a deployment that cannot take a parameter the caller set, instead of leaving it out."""
-    cache: CacheMode = "on"
+    strategy: Strategy | None = None
+    """How deployments are ordered; None: as the settings say."""
+    accept: str | None = None
+    """A regular expression that a good answer matches somewhere."""
+    cache: CacheMode = "use"
+    cache_ttl_s: float | None = None
+    """Seconds the answer may be served again; None: as the settings say."""
+    wrong_cache_entry: str = ""
+    """The id of a cache entry that was served and did not answer the question."""
     max_cost_nusd: int | None = None
     """The most all attempts together may cost."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])

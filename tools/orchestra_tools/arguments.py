@@ -8,6 +8,7 @@ or an object belongs, and one string where a list of strings belongs. A `prompt`
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self, cast
 
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
@@ -25,6 +26,7 @@ from orchestra_router.types import (
     Message,
     Part,
     Role,
+    Strategy,
     Text,
     Tool,
     ToolCall,
@@ -37,6 +39,8 @@ STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 MAX_TOKENS = 1_000_000
 MAX_RETRIES = 10
 MAX_COST_USD = 10_000
+MAX_PATTERN = 1_000
+MAX_TTL_S = 31_536_000
 MAX_DEPTH = 100
 """Of lists and objects in each other: more than a schema needs, less than any reader of JSON gives up at."""
 
@@ -159,6 +163,13 @@ class ToolCallArgument(SoundArguments):
         return text
 
 
+MESSAGE = (
+    "{role: system | user | assistant | tool, content: text or a list of {type: text, text} and {type: image, url |"
+    " data, media_type}, tool_calls: [{id, name, arguments}], tool_call_id, provider_state}"
+)
+"""How a client reads of it: a schema of its own would be longer, and some clients drop nested ones."""
+
+
 class MessageArgument(SoundArguments):
     model_config = STRICT
 
@@ -166,25 +177,10 @@ class MessageArgument(SoundArguments):
     content: Annotated[
         list[PartArgument],
         BeforeValidator(_as_parts),
-        Field(
-            json_schema_extra={
-                "anyOf": [
-                    {"type": "string"},
-                    {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "description": "{type: text, text} or {type: image, url | data, media_type}",
-                        },
-                    },
-                ]
-            }
-        ),
     ] = []
     tool_calls: Annotated[
         list[ToolCallArgument],
         BeforeValidator(lambda value: [] if value is None else value),
-        Field(json_schema_extra={"items": {"type": "object", "description": "{id, name, arguments}"}}),
     ] = []
     tool_call_id: str = ""
     provider_state: str = ""
@@ -210,17 +206,30 @@ class ToolArgument(SoundArguments):
     parameters: Annotated[dict[str, Any], JsonText] = {"type": "object", "properties": {}}
 
 
+def _no_switch(value: object) -> object:
+    """True and false would count as 1 and 0, which nobody means."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("orchestra", "is a number, not true or false")
+    return value
+
+
+Number = BeforeValidator(_no_switch)
 Id = Annotated[str, Field(max_length=MAX_ID_CHARS), AfterValidator(_id)]
 
 
 class RoutingArguments(SoundArguments, ArgModelBase):
-    """What `complete` and `route_task` share."""
+    """What a route depends on."""
 
     model_config = STRICT
 
     prompt: Annotated[str | None, Field(description="What to ask (or use messages).")] = None
     messages: Annotated[
-        list[MessageArgument] | None, JsonText, Field(description="A conversation, instead of prompt.")
+        list[MessageArgument] | None,
+        JsonText,
+        Field(
+            description="A conversation, instead of prompt.",
+            json_schema_extra={"items": {"type": "object", "description": MESSAGE}},
+        ),
     ] = None
     system: Annotated[str | None, Field(description="System instructions.")] = None
     task: Annotated[Id | None, Field(description="Kind of work, e.g. coding, web_search; guessed when absent.")] = None
@@ -229,10 +238,12 @@ class RoutingArguments(SoundArguments, ArgModelBase):
     fallback_providers: Annotated[
         list[Id] | None, Strings, Field(max_length=20, description="Asked next, in order; [] for none.")
     ] = None
-    max_retries: Annotated[int | None, Field(ge=0, le=MAX_RETRIES, description="Further tries per provider.")] = None
-    temperature: Annotated[float | None, Field(ge=0, le=2, description="Randomness; above 0 is not cached.")] = None
+    strategy: Annotated[Strategy | None, Field(description="How to choose among models.")] = None
+    temperature: Annotated[
+        float | None, Number, Field(ge=0, le=2, description="Randomness; above 0 is not cached.")
+    ] = None
     max_tokens: Annotated[
-        int | None, Field(ge=1, le=MAX_TOKENS, description="Cap on the answer, thinking included.")
+        int | None, Number, Field(ge=1, le=MAX_TOKENS, description="Cap on the answer, thinking included.")
     ] = None
     response_schema: Annotated[
         dict[str, Any] | None, JsonText, Field(description="JSON Schema the answer must match.")
@@ -247,13 +258,9 @@ class RoutingArguments(SoundArguments, ArgModelBase):
         ),
     ] = None
     effort: Annotated[Effort | None, Field(description="How hard to think.")] = None
-    stop: Annotated[list[str] | None, Strings, Field(max_length=16, description="End the answer at any of these.")] = (
-        None
-    )
     web_search: Annotated[bool, Field(description="Let the model search the web.")] = False
-    cache: Annotated[CacheMode, Field(description="refresh replaces a cached answer.")] = "on"
     max_cost_usd: Annotated[
-        float | None, Field(ge=0, le=MAX_COST_USD, description="Cap on all attempts together, e.g. 0.05.")
+        float | None, Number, Field(ge=0, le=MAX_COST_USD, description="Cap on all attempts together, e.g. 0.05.")
     ] = None
     strict_params: Annotated[bool, Field(description="Skip models that would ignore an argument.")] = False
     metadata: Annotated[
@@ -261,14 +268,6 @@ class RoutingArguments(SoundArguments, ArgModelBase):
         JsonText,
         Field(max_length=16, description="Labels to record, e.g. {app: docs}."),
     ] = None
-
-    @field_validator("max_retries", "max_tokens", "temperature", "max_cost_usd", mode="before")
-    @classmethod
-    def _no_switch(cls, value: object) -> object:
-        """True and false would count as 1 and 0, which nobody means."""
-        if isinstance(value, bool):
-            raise PydanticCustomError("orchestra", "is a number, not true or false")
-        return value
 
     def request(self, *, max_tokens: int) -> CompletionRequest:
         """The request these arguments stand for; with `max_tokens` where they name none.
@@ -282,16 +281,14 @@ class RoutingArguments(SoundArguments, ArgModelBase):
             provider=self.provider,
             model=self.model,
             fallback_providers=None if self.fallback_providers is None else tuple(self.fallback_providers),
-            max_retries=self.max_retries,
+            strategy=self.strategy,
             max_tokens=max_tokens if self.max_tokens is None else self.max_tokens,
             temperature=self.temperature,
-            stop=tuple(self.stop or ()),
             response_schema=self.response_schema,
             tools=tuple(Tool(tool.name, tool.description, tool.parameters) for tool in self.tools or ()),
             effort=self.effort,
             web_search=self.web_search,
             strict_params=self.strict_params,
-            cache=self.cache,
             max_cost_nusd=None if self.max_cost_usd is None else nusd(self.max_cost_usd),
             metadata=self.metadata or {},
         )
@@ -337,7 +334,30 @@ def _messages(arguments: list[MessageArgument]) -> tuple[Message, ...]:
 
 
 class CompleteArguments(RoutingArguments):
+    max_retries: Annotated[
+        int | None, Number, Field(ge=0, le=MAX_RETRIES, description="Further tries per provider.")
+    ] = None
+    stop: Annotated[list[str] | None, Strings, Field(max_length=16, description="End the answer at any of these.")] = (
+        None
+    )
+    accept: Annotated[str | None, Field(max_length=MAX_PATTERN, description="Regex that a good answer matches.")] = None
+    cache: Annotated[CacheMode, Field(description="refresh replaces a cached answer, only never pays.")] = "use"
+    cache_ttl_s: Annotated[float | None, Number, Field(ge=1, le=MAX_TTL_S, description="Keep the answer so long.")] = (
+        None
+    )
+    wrong_cache_entry: Annotated[Id | None, Field(description="A cache_entry that did not fit; asks anew.")] = None
     request_id: Annotated[Id | None, Field(description="Collects a running call's answer; give only this.")] = None
+
+    def request(self, *, max_tokens: int) -> CompletionRequest:
+        return replace(
+            super().request(max_tokens=max_tokens),
+            max_retries=self.max_retries,
+            stop=tuple(self.stop or ()),
+            accept=self.accept,
+            cache=self.cache,
+            cache_ttl_s=self.cache_ttl_s,
+            wrong_cache_entry=self.wrong_cache_entry or "",
+        )
 
 
 class RouteTaskArguments(RoutingArguments):

@@ -23,7 +23,7 @@ def _schema() -> Schema:
     for name, argument in schema["properties"].items():
         if name in CompleteArguments.model_fields:
             argument["description"] = "See complete."
-            for detail in ("minimum", "maximum", "additionalProperties"):
+            for detail in ("additionalProperties", "enum"):
                 argument.pop(detail, None)
     for name in ("messages", "tools"):
         schema["properties"][name]["items"] = {"type": "object"}

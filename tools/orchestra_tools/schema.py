@@ -6,7 +6,9 @@ from pydantic import BaseModel
 
 Schema = dict[str, Any]
 
-UNSAID = frozenset({"title", "maxLength", "minLength", "maxItems", "minItems", "pattern", "propertyNames"})
+UNSAID = frozenset(
+    {"title", "maxLength", "minLength", "maxItems", "minItems", "minimum", "maximum", "pattern", "propertyNames"}
+)
 """Left out: a name said twice, and limits that only a mistake would reach, which are explained when one does."""
 
 
@@ -43,4 +45,4 @@ def _compact(schema: Schema, definitions: dict[str, Schema]) -> Schema:
 
 
 def _says_nothing(key: str, value: object) -> bool:
-    return (key == "default" and value in (None, [], "")) or (key == "additionalProperties" and value is True)
+    return (key == "default" and value in (None, [], "", False)) or (key == "additionalProperties" and value is True)
