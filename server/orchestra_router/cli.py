@@ -4,12 +4,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import anyio
-
+from orchestra_router.commands import cache, route
+from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.store.base import GroupBy
 from orchestra_router.types import usd
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from orchestra_router.deployments import Deployment
     from orchestra_router.router import Router
 
-T = TypeVar("T")
 Json = dict[str, Any]
 
 
@@ -58,30 +57,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"orchestra {version('orchestra-router')}")
     parser.set_defaults(run=_serve, simulate=False)
-    commands = parser.add_subparsers(title="commands", metavar="command")
-
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(run=run)
-        return added
-
-    def reporting(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        added = command(name, run, text)
-        added.add_argument("--json", action="store_true", help="for programs")
-        return added
-
-    serve = command("serve", _serve, "Serve MCP over stdio.")
+    commands = Commands(parser, required=False)
+    serve = commands.command("serve", _serve, "Serve MCP over stdio.")
     serve.add_argument("--simulate", action="store_true", help="with simulated providers: no key, no cost")
-    reporting("demo", _demo, "Show everything on this machine: no key, no network, no cost.")
-    reporting("doctor", _doctor, "Say what is configured, what is missing, and what would be called.")
-    report = reporting("report", _report, "Say what was spent.")
+    commands.reporting("demo", _demo, "Show everything on this machine: no key, no network, no cost.")
+    commands.reporting("doctor", _doctor, "Say what is configured, what is missing, and what would be called.")
+    report = commands.reporting("report", _report, "Say what was spent.")
     report.add_argument("--period", choices=("day", "week", "month", "all"), default="day", help="of the calendar")
     report.add_argument("--group-by", choices=get_args(GroupBy))
-    reporting("models", _models, "List every model of the catalog: price, context, state.")
-    probe = reporting("probe", _probe, "Ask every configured provider, for free, whether it can be used.")
+    commands.reporting("models", _models, "List every model of the catalog: price, context, state.")
+    probe = commands.reporting("probe", _probe, "Ask every configured provider, for free, whether it can be used.")
     probe.add_argument("provider", nargs="?", help="only this one")
-    config = command("config", _config_check, "Say whether the configuration can be used, and if not, why.")
+    config = commands.command("config", _config_check, "Say whether the configuration can be used, and if not, why.")
     config.add_argument("check", nargs="?", choices=("check",), help="the same")
+    cache.add_to(commands)
+    route.add_to(commands)
     return parser
 
 
@@ -96,7 +86,7 @@ def _serve(asked: argparse.Namespace) -> int:
         app.serve_simulated()
         return 0
     try:
-        config: Config | ConfigError = _load()
+        config: Config | ConfigError = load_config()
     except ConfigError as error:
         # A client shows its user nothing of a server that does not start; the tools can explain.
         config = error
@@ -117,7 +107,7 @@ def _doctor(asked: argparse.Namespace) -> int:
 
 
 def _config_check(_: argparse.Namespace) -> int:
-    config = _load()
+    config = load_config()
     print(f"The configuration can be used; {len(config.keys)} provider keys are set.")
     return 0
 
@@ -128,20 +118,20 @@ def _report(asked: argparse.Namespace) -> int:
     async def ask(router: "Router") -> Json:
         return costs(await router.cost_report(period=asked.period, group_by=asked.group_by), notice="")
 
-    report = _with_router(ask)
+    report = with_router(ask)
     if asked.json:
         print(json.dumps(without_blanks(report), indent=2))
         return 0
     days = f"{report['first_day']} to {report['last_day']}" if report["first_day"] else "since the beginning"
     print(f"{report['period']}, {days} ({report['timezone']})")
-    print(_table(("", "requests", "attempts", "failed", "spent"), [_spend(row) for row in _rows(report)]))
+    print(table(("", "requests", "attempts", "failed", "spent"), [_spend(row) for row in _rows(report)]))
     for budget in report["budgets"]:
         print(
             f"budget {budget['period']}: ${budget['spent_usd']:.4f} of ${budget['limit_usd']:.2f} spent,"
             f" ${budget['left_usd']:.4f} left"
         )
-    cache = report["cache"]
-    print(f"cache: {cache['hits']} of {cache['requests']} look-ups were hits, ${cache['saved_usd']:.4f} saved")
+    kept = report["cache"]
+    print(f"cache: {kept['hits']} of {kept['requests']} look-ups were hits, ${kept['saved_usd']:.4f} saved")
     for note in report["notes"]:
         print(note)
     return 0
@@ -157,7 +147,7 @@ def _spend(row: Json) -> tuple[str, ...]:
 
 
 def _models(asked: argparse.Namespace) -> int:
-    models, age = _with_router(_every_model)
+    models, age = with_router(_every_model)
     if asked.json:
         print(json.dumps(models, indent=2))
         return 0
@@ -170,7 +160,7 @@ def _models(asked: argparse.Namespace) -> int:
         )
         for m in models
     ]
-    print(_table(columns, lines))
+    print(table(columns, lines))
     if any(m["peak"] for m in models):
         print("* at its peak hours; the rest of the day is cheaper")
     print(f"prices: {age}")
@@ -217,36 +207,12 @@ def _probe(asked: argparse.Namespace) -> int:
     async def ask(router: "Router") -> Json:
         return status(await router.provider_status(asked.provider, probe=True), notice="")
 
-    report = without_blanks(_with_router(ask))
+    report = without_blanks(with_router(ask))
     if asked.json:
         print(json.dumps(report, indent=2))
     else:
         columns = ("provider", "state", "detail", "fix")
         lines = [(p["name"], p["state"], p.get("detail", ""), p.get("fix", "")) for p in report["providers"]]
-        print(_table(columns, lines))
+        print(table(columns, lines))
     ready = any(provider["state"] == "ready" for provider in report["providers"])
     return 0 if ready else 1
-
-
-def _load() -> "Config":
-    from orchestra_router.config import load
-
-    return load(os.environ)
-
-
-def _with_router(work: Callable[["Router"], Awaitable[T]]) -> T:
-    from orchestra_router.router import open_router
-
-    async def run() -> T:
-        async with open_router(_load()) as router:
-            return await work(router)
-
-    return anyio.run(run)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, *rows]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )

@@ -1,0 +1,72 @@
+"""What the commands share: how one is added, the router they ask, and the tables they print."""
+
+import argparse
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+
+if TYPE_CHECKING:
+    from orchestra_router.config import Config
+    from orchestra_router.router import Router
+
+# Each command imports what it needs when it runs: a client waits for `serve`, and needs little of the rest.
+# ruff: noqa: PLC0415 - see above
+
+T = TypeVar("T")
+Run = Callable[[argparse.Namespace], int]
+"""Does what was asked for and prints what came of it; returns the exit code."""
+
+
+class Commands:
+    """The commands of `orchestra`, or those of one group (`orchestra cache ...`)."""
+
+    def __init__(self, parser: argparse.ArgumentParser, *, required: bool) -> None:
+        """Where one is not `required`, the parser's own defaults say what runs without any."""
+        self._added = parser.add_subparsers(title="commands", metavar="command", required=required)
+
+    def command(self, name: str, run: Run, text: str) -> argparse.ArgumentParser:
+        added = self._added.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    def reporting(self, name: str, run: Run, text: str) -> argparse.ArgumentParser:
+        """A command whose findings a program may want too."""
+        added = self.command(name, run, text)
+        added.add_argument("--json", action="store_true", help="for programs")
+        return added
+
+    def group(self, name: str, text: str) -> "Commands":
+        return Commands(self._added.add_parser(name, help=text, description=text), required=True)
+
+
+def load_config() -> "Config":
+    """Raises: ConfigError."""
+    from orchestra_router.config import load
+
+    return load(os.environ)
+
+
+def with_router(work: Callable[["Router"], Awaitable[T]]) -> T:
+    """What `work` makes of a router over the user's own configuration, opened for it and closed again.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        StoreError: the database cannot be used.
+    """
+    from orchestra_router.router import open_router
+
+    async def run() -> T:
+        async with open_router(load_config()) as router:
+            return await work(router)
+
+    return anyio.run(run)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, *rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
