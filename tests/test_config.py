@@ -387,7 +387,7 @@ def test_a_step_of_a_route_in_another_form_is_shown_the_right_one(tmp_path: Path
 
 
 def test_a_strategy_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    assert "`strategy`" in refusal(tmp_path, 'strategy = "cheapest"')
+    assert "`strategy`" in refusal(tmp_path, 'strategy = "nicest"')
 
 
 # --- through Portkey -----------------------------------------------------------------------------------------

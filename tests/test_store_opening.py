@@ -16,10 +16,12 @@ import pytest
 from clocks import FakeClock
 from ledgers import NOW_MS, TODAY, a_hold, child, ended
 from orchestra_router.errors import StoreError
+from orchestra_router.store import ledger
 from orchestra_router.store.base import Spent
 from orchestra_router.store.connection import Connection
 from orchestra_router.store.db import SqliteStore, opening
-from orchestra_router.store.migrations import MIGRATIONS
+from orchestra_router.store.migrations import APPLICATION_ID, MIGRATIONS
+from orchestra_router.store.owner import this_process
 
 NOBODY = 65534
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
@@ -166,11 +168,13 @@ def test_a_newer_versions_database_is_refused_and_left_alone(path: Path) -> None
 
 
 async def test_a_file_of_an_earlier_step_is_brought_up_to_date_with_its_money(path: Path) -> None:
-    async with opened(path) as store:
-        await store.hold(a_hold("a1", 100), [])
-    with closing(sqlite3.connect(path)) as db:  # as it was before the last step
-        db.execute("DROP TABLE requests")
-        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) - 1}")
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:  # as the first step left it
+        for statement in MIGRATIONS[0].statements:
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute("PRAGMA user_version = 1")
+        ledger.hold(db, a_hold("a1", 100), [], owner=this_process())
 
     async with opened(path) as store:
         assert await store.spent("global", TODAY.day) == Spent(0, 100)

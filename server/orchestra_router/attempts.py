@@ -31,6 +31,7 @@ from orchestra_router.policy.progress import Growth, OnProgress
 from orchestra_router.policy.retry import Verdict, decide
 from orchestra_router.providers import registry
 from orchestra_router.providers.base import Adapter
+from orchestra_router.store.base import CheapStep
 from orchestra_router.transport import StreamTimeouts, Transport
 from orchestra_router.types import Answer, Attempt, CacheStatus, CompletionRequest, WireRequest
 
@@ -50,6 +51,8 @@ class Call:
     found: dict[str, int] = field(default_factory=dict[str, int])
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     notes: list[str] = field(default_factory=list[str])
+    cheap_step: CheapStep | None = None
+    """How an escalation's cheap step fared, once it has answered."""
 
     @property
     def cost_nusd(self) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pydantic import Field
+
 from orchestra_router.deployments import Deployment, Model, Offer, Provider, Row
 
 
@@ -29,6 +31,10 @@ class Task(Row):
     """The same, but one that matches is enough."""
     web_search: bool = False
     """The task implies a search."""
+    good_enough: int = Field(default=2, ge=1, le=5)
+    """Least strength of a model that does this work alone, when the cheapest or the fastest is wanted."""
+    worth_a_try: int = Field(default=2, ge=1, le=5)
+    """Least strength of a model that is tried first when a stronger one takes over what it cannot do."""
 
 
 @dataclass(frozen=True, slots=True)

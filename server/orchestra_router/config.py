@@ -24,6 +24,7 @@ from orchestra_router.catalog import Catalog, Found, OldModel, RouteStep, Task
 from orchestra_router.config_checks import Checker, tables, url_problem
 from orchestra_router.errors import ConfigError
 from orchestra_router.toml_file import Problem, TomlFile
+from orchestra_router.types import Strategy
 
 __all__ = ["Catalog", "Config", "Found", "Keys", "OldModel", "RouteStep", "Settings", "Task", "load", "settings_table"]
 
@@ -72,8 +73,8 @@ class Settings(BaseModel):
     max_prompt_bytes: int = Field(
         default=4_000_000, gt=0, le=64_000_000, description="Largest prompt that is accepted, in bytes of UTF-8."
     )
-    strategy: Literal["task"] = Field(
-        default="task", description="How deployments are ordered: by the task's own route, then by the hierarchy."
+    strategy: Strategy = Field(
+        default="task", description="How deployments are ordered where the request names no strategy."
     )
     cooldown_s: float = Field(
         default=30,

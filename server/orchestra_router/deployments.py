@@ -164,6 +164,11 @@ class Deployment:
 
 # --- The plan ----------------------------------------------------------------------------------------------
 
+Turn = tuple[tuple[str, int], ...]
+"""Who takes turns, and in which shares."""
+Step = Literal["", "cheap", "strong"]
+"""In an escalation: the cheap model that is tried, and the stronger one that takes over when its answer will not do."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -176,6 +181,11 @@ class Candidate:
     expected_nusd: int
     """At the prompt's likely length and a typical answer."""
     health: str = "ok"
+    step: Step = ""
+    expected_ms: int | None = None
+    """Half of this installation's answers from it came within this time; None: too few were seen."""
+    slow_ms: int | None = None
+    """The same for 95 in 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,3 +206,11 @@ class Plan:
     route: tuple[Candidate, ...]
     excluded: tuple[Exclusion, ...] = ()
     notes: tuple[str, ...] = ()
+    prompt_kind: str = ""
+    """The prompt's length and script, which escalations are counted by: "short", "long, not Latin"."""
+    rule: str = ""
+    """The user's own rule that matched."""
+    without_search: bool = False
+    """The task wants the web searched, and nobody can: the route is for the same request without a search."""
+    turn: Turn | None = None
+    """Whose turn this plan takes, where a strategy goes by turns."""

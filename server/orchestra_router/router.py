@@ -26,9 +26,11 @@ from orchestra_router.policy.costs import CostReport, cost_report
 from orchestra_router.policy.flights import Flights
 from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
+from orchestra_router.policy.learning import Learning
 from orchestra_router.policy.ledger import Ledger
 from orchestra_router.policy.progress import OnProgress
 from orchestra_router.policy.status import StatusReport, status_report
+from orchestra_router.policy.strategies import Turns
 from orchestra_router.pricing import Pricing
 from orchestra_router.store.base import GroupBy, RequestRecord, Store
 from orchestra_router.store.db import SqliteStore
@@ -60,6 +62,8 @@ class Router:
         )
         self._flights = Flights()
         self._health = Health(store, config, clock)
+        self._learning = Learning(store, settings, clock)
+        self._turns = Turns()
         self._ledger = Ledger(store, self._pricing, settings, clock)
         self._attempts = Attempts(
             config,
@@ -110,7 +114,7 @@ class Router:
         guarded = await self._guarded(self._access.admit(request))
         routing.check_names(guarded.request, self.config.catalog)
         request, task_reason = tasks.with_task(guarded.request, self.config.catalog)
-        return await self._plan(request, task_reason)
+        return await self._plan(request, task_reason, search_is_implied=not guarded.request.web_search)
 
     async def provider_status(self, provider: str | None = None, *, probe: bool = False) -> StatusReport:
         """What can be called now. `probe` asks each configured provider's free list first.
@@ -176,8 +180,12 @@ class Router:
                 return self._from_cache(hit, call, guarded)
             call.cache = "DISABLED" if key is None else "REFRESH" if call.request.cache == "refresh" else "MISS"
 
-            plan = await self._plan(call.request, task_reason)
+            plan = await self._plan(call.request, task_reason, search_is_implied=not guarded.request.web_search)
+            self._turns.take(plan.turn)
             call.note(*plan.notes)
+            if plan.without_search:
+                # Good enough for now, and not to be served once somebody can search.
+                call.request, key = replace(call.request, web_search=False), None
             candidate, answer = await self._attempts.first_success(plan, call, guarded)
             # Outside the reservation: an answer we refuse to hand over was still paid for.
             written = _signed(candidate, await self._checked(answer))
@@ -207,14 +215,16 @@ class Router:
             return self._guardrails.check_answer(answer)
         return await anyio.to_thread.run_sync(self._guardrails.check_answer, answer)
 
-    async def _plan(self, request: CompletionRequest, task_reason: str) -> Plan:
+    async def _plan(self, request: CompletionRequest, task_reason: str, *, search_is_implied: bool) -> Plan:
         around = routing.Surroundings(
             config=self.config,
             pricing=self._pricing,
             health=await self._health.view(),
             local=await self._inventory.local(),
+            learned=await self._learning.view(),
+            turns=self._turns.given,
         )
-        return routing.plan(request, around, task_reason=task_reason)
+        return routing.plan(request, around, task_reason=task_reason, search_is_implied=search_is_implied)
 
     async def _record(self, call: Call, outcome: str, completion: Completion | None) -> None:
         """Failing open: the money is in the ledger already, and an answer that was paid for is not thrown away."""
@@ -236,6 +246,7 @@ class Router:
             latency_ms=self._elapsed_ms(call),
             redactions=call.found,
             metadata=request.metadata,
+            cheap_step=call.cheap_step,
         )
         try:
             await self.store.record(record)

@@ -1,26 +1,35 @@
-"""Which deployments are asked, in which order, and why: a pure function of the request, the catalog and health.
+"""Which deployments are asked, in which order, and why: a pure function of the request, the catalog, health and what
+was learned.
 
     what the caller pinned -> the task's own route -> the hierarchy, each by its model for the task
 
-Every deployment that could have been asked and is not gets its reason in the plan.
+The strategy (strategies.py) then orders what can be used. Every deployment that could have been asked and is not gets its reason in the plan.
 """
 
 import datetime as dt
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from orchestra_router.config import Catalog, Config
-from orchestra_router.deployments import Candidate, Deployment, Exclusion, Model, Offer, Plan, Provider
+from orchestra_router.deployments import Candidate, Deployment, Exclusion, Model, Offer, Plan, Provider, Turn
 from orchestra_router.errors import BudgetExceeded, InvalidRequest, NoRoute, ProviderError, RateLimited
-from orchestra_router.policy import estimate
+from orchestra_router.policy import estimate, strategies
 from orchestra_router.policy.estimate import Size
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.policy.health import Block, HealthView
+from orchestra_router.policy.learning import Learned
 from orchestra_router.policy.tasks import DEFAULT_TASK
 from orchestra_router.pricing import Pricing
 from orchestra_router.providers.params import fit
-from orchestra_router.types import CompletionRequest, usd
+from orchestra_router.types import CompletionRequest, Strategy, usd
+
+COMPARE_ALL: frozenset[Strategy] = frozenset({"cheapest", "escalate"})
+"""Strategies that compare all models a provider is asked for, whatever the task."""
+SHORT_TOKENS, LONG_TOKENS = 200, 2_000
+READ_CHARACTERS = 400
+"""Of a prompt's beginning, to tell its script."""
+LAST_LATIN = "\u024f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,54 +49,120 @@ class Surroundings:
     health: HealthView
     local: Mapping[str, Sequence[str]]
     """Local server -> the models it lists; a server that does not answer is missing."""
+    learned: Learned = field(default_factory=Learned)
+    turns: Mapping[Turn, int] = field(default_factory=dict[Turn, int])
+    """How many turns were given to each set of providers, for strategies that go by turns."""
 
     @property
     def today(self) -> dt.date:
         return dt.datetime.fromtimestamp(self.health.now_ms / 1000, dt.UTC).date()
 
 
-def plan(request: CompletionRequest, around: Surroundings, *, task_reason: str) -> Plan:
+def plan(
+    request: CompletionRequest, around: Surroundings, *, task_reason: str, search_is_implied: bool = False
+) -> Plan:
     """The route for `request`, whose task is known, and why it is that task.
+
+    `search_is_implied` says that the task, not the caller, wants the web searched: then an answer without is better
+    than none.
 
     Raises:
         InvalidRequest: it names a provider, task or model that nobody knows.
         BudgetExceeded: its own cost cap is below the cheapest candidate's worst case.
         NoRoute: nothing that is configured can serve it; the message says what to set or start.
     """
+    found = _survey(request, around)
+    without_search = not found.candidates and search_is_implied
+    if without_search:
+        offline = _survey(replace(request, web_search=False), around)
+        without_search = bool(offline.candidates)
+        if without_search:
+            offline.excluded += [item for item in found.excluded if item not in offline.excluded]
+            offline.notes.append(
+                f"Nobody could search the web, so this is from the model's memory. {_to_search(around)}"
+            )
+            found = offline
+    if not found.candidates:
+        raise _no_route(request, found, around)
     task = request.task or DEFAULT_TASK
-    size = estimate.measure(request)
-    notes: list[str] = []
-    candidates: list[Candidate] = []
-    excluded: list[Exclusion] = []
+    strategy = request.strategy or around.config.settings.strategy
+    if _order_is_named(request) and strategy != "task":
+        if request.strategy is not None:
+            found.notes.append(f"The strategy {strategy} was not used: the caller named what is asked, in which order.")
+        strategy = "task"
+    kind = _prompt_kind(request, found.size)
+    candidates = _affordable(found.candidates, found.excluded, request)
+    ordered = strategies.Ordered(candidates)
+    if request.fallback_providers is None:
+        standing = strategies.Around(
+            task=around.config.catalog.tasks[task],
+            prompt_kind=kind,
+            learned=around.learned,
+            weights=around.config.catalog.weights,
+            turns=around.turns,
+        )
+        ordered = strategies.ordered(strategy, candidates, standing)
+    return Plan(
+        task=task,
+        task_reason=task_reason,
+        strategy=strategy,
+        route=ordered.route,
+        excluded=tuple(found.excluded),
+        notes=(*found.notes, *ordered.notes),
+        prompt_kind=kind,
+        turn=ordered.turn,
+        without_search=without_search,
+    )
+
+
+@dataclass(slots=True)
+class _Found:
+    """What can be asked, in the order of `task`, and what cannot."""
+
+    size: Size
+    candidates: list[Candidate] = field(default_factory=list[Candidate])
+    excluded: list[Exclusion] = field(default_factory=list[Exclusion])
+    blocks: list[Block] = field(default_factory=list[Block])
+    notes: list[str] = field(default_factory=list[str])
+
+
+def _survey(request: CompletionRequest, around: Surroundings) -> _Found:
+    task = request.task or DEFAULT_TASK
+    found = _Found(estimate.measure(request))
     blocked: list[tuple[Candidate, Block]] = []
-    for wanted in _once(_wanted(request, task, around, notes)):
-        if (obstacle := _obstacle(wanted.deployment, request, size, around)) is not None:
-            excluded.append(Exclusion(wanted.deployment.key, obstacle))
+    for wanted in _once(_wanted(request, task, around, found.notes)):
+        if (obstacle := _obstacle(wanted.deployment, request, found.size, around)) is not None:
+            found.excluded.append(Exclusion(wanted.deployment.key, obstacle))
             continue
-        candidate = _candidate(wanted, request, size, around)
+        candidate = _candidate(wanted, request, found.size, around)
         block = around.health.block(
             wanted.deployment, fingerprint=around.config.keys.fingerprint(wanted.deployment.provider.name)
         )
         if block is not None:
             blocked.append((candidate, block))
-            if not candidates:
-                notes.append(f"{wanted.deployment.key} was passed over: {block.reason}.")
+            if not found.candidates:
+                found.notes.append(f"{wanted.deployment.key} was passed over: {block.reason}.")
         else:
-            candidates.append(candidate)
-    if not candidates and (probe := _least_bad(blocked)) is not None:
-        candidates.append(probe)
+            found.candidates.append(candidate)
+    if not found.candidates and (probe := _least_bad(blocked)) is not None:
+        found.candidates.append(probe)
         blocked = [pair for pair in blocked if pair[0].deployment != probe.deployment]
-    excluded += [Exclusion(candidate.deployment.key, block.reason) for candidate, block in blocked]
-    if not candidates:
-        raise _no_route(request, excluded, [block for _, block in blocked], around, notes)
-    return Plan(
-        task=task,
-        task_reason=task_reason,
-        strategy=around.config.settings.strategy,
-        route=_affordable(candidates, excluded, request),
-        excluded=tuple(excluded),
-        notes=tuple(notes),
-    )
+    found.excluded += [Exclusion(candidate.deployment.key, block.reason) for candidate, block in blocked]
+    found.blocks = [block for _, block in blocked]
+    return found
+
+
+def _order_is_named(request: CompletionRequest) -> bool:
+    return request.model is not None or request.fallback_providers is not None
+
+
+def _prompt_kind(request: CompletionRequest, size: Size) -> str:
+    """The prompt's length, and whether its script is Latin: what makes prompts of one task easier or harder."""
+    length = "short" if size.likely_input < SHORT_TOKENS else "medium" if size.likely_input < LONG_TOKENS else "long"
+    asked = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
+    beginning = asked[:READ_CHARACTERS]
+    foreign = sum(character > LAST_LATIN for character in beginning)
+    return f"{length}, not Latin" if 2 * foreign > len(beginning) else length
 
 
 # --- what is asked for ---------------------------------------------------------------------------------------
@@ -111,9 +186,19 @@ def _wanted(request: CompletionRequest, task: str, around: Surroundings, notes: 
             yield Wanted(same.deployments[0], "named as fallback")
         else:
             yield from _models_for_task(provider, task, around, "named as fallback; its model for the task")
-    if request.model is None and first is None and request.fallback_providers is None:
-        for name in catalog.hierarchy:
-            yield from _models_for_task(catalog.providers[name], task, around, "next in the hierarchy")
+    if request.model is None and request.fallback_providers is None:
+        yield from _all_the_rest(first, request.strategy or around.config.settings.strategy, task, around)
+
+
+def _all_the_rest(first: Provider | None, strategy: Strategy, task: str, around: Surroundings) -> Iterator[Wanted]:
+    """Down the hierarchy, unless only `first` may be asked; then what only some strategies look at."""
+    catalog = around.config.catalog
+    asked = [catalog.providers[name] for name in catalog.hierarchy] if first is None else [first]
+    for provider in asked if first is None else ():
+        yield from _models_for_task(provider, task, around, "next in the hierarchy")
+    for provider in asked if strategy in COMPARE_ALL else ():
+        for name in dict.fromkeys(provider.models.values()):
+            yield Wanted(catalog.deployment(name, provider.name), "not the task's own")
 
 
 def check_names(request: CompletionRequest, catalog: Catalog) -> None:
@@ -241,6 +326,8 @@ def _unpriced(deployment: Deployment, around: Surroundings) -> str | None:
 
 def _candidate(wanted: Wanted, request: CompletionRequest, size: Size, around: Surroundings) -> Candidate:
     deployment = wanted.deployment
+    typical = around.learned.typical(deployment, request.task or DEFAULT_TASK)
+    likely_output = size.likely_output if typical.mean_output_tokens is None else typical.mean_output_tokens
     return Candidate(
         deployment=deployment,
         reason=wanted.reason,
@@ -254,10 +341,12 @@ def _candidate(wanted: Wanted, request: CompletionRequest, size: Size, around: S
         expected_nusd=around.pricing.expected_nusd(
             deployment,
             input_tokens=size.likely_input,
-            output_tokens=size.likely_output,
+            output_tokens=min(likely_output, request.max_tokens, deployment.max_output_tokens),
             searches=1 if request.web_search else 0,
             at_ms=around.health.now_ms,
         ),
+        expected_ms=typical.median_ms,
+        slow_ms=typical.slow_ms,
     )
 
 
@@ -308,17 +397,11 @@ def after(error: ProviderError, route: Sequence[Candidate]) -> list[Candidate]:
 # --- when nothing can ----------------------------------------------------------------------------------------
 
 
-def _no_route(
-    request: CompletionRequest,
-    excluded: Sequence[Exclusion],
-    blocks: Sequence[Block],
-    around: Surroundings,
-    notes: Sequence[str],
-) -> NoRoute:
+def _no_route(request: CompletionRequest, found: _Found, around: Surroundings) -> NoRoute:
     config = around.config
-    due = [block.until_ms for block in blocks if block.until_ms is not None]
+    due = [block.until_ms for block in found.blocks if block.until_ms is not None]
     retry_after_s = max(0.0, (min(due) - around.health.now_ms) / 1000) if due else None
-    reasons = "; ".join(f"{item.deployment}: {item.reason}" for item in excluded)
+    reasons = "; ".join(f"{item.deployment}: {item.reason}" for item in found.excluded)
     usable = [p for p in config.catalog.providers.values() if p.key_env and p.name in config.keys]
     if not usable and not around.local and request.provider is None and request.model is None:
         variables = ", ".join(
@@ -329,9 +412,22 @@ def _no_route(
         local = next((p for p in config.catalog.providers.values() if p.local and p.enabled), None)
         where = f", or start a local server ({local.title or local.name} at {local.base_url})" if local else ""
         return NoRoute(f"No provider is configured. Set one of {variables} in this server's environment{where}.")
-    replacement = next((block.replacement for block in blocks if block.replacement), "")
+    replacement = next((block.replacement for block in found.blocks if block.replacement), "")
     advice = [f"Use {replacement} instead."] if replacement else []
+    if request.web_search and request.model is None and request.provider is None and not found.blocks:
+        advice.append(_to_search(around))
     # That somebody was passed over stands among the reasons already.
-    told = [note for note in notes if "passed over" not in note]
+    told = [note for note in found.notes if "passed over" not in note]
     sentences = ["Nothing can serve this request.", f"{reasons or 'No deployment matches it'}.", *told, *advice]
-    return NoRoute(" ".join(sentences), retry_after_s=retry_after_s)
+    return NoRoute(" ".join(sentence for sentence in sentences if sentence), retry_after_s=retry_after_s)
+
+
+def _to_search(around: Surroundings) -> str:
+    """How to get somebody who searches the web; "" where everybody who can has a key."""
+    providers = (around.config.catalog.providers[name] for name in around.config.catalog.hierarchy)
+    missing = [
+        provider.key_env[0]
+        for provider in providers
+        if provider.search_style != "none" and provider.key_env and provider.name not in around.config.keys
+    ]
+    return f"To have the web searched, set one of {', '.join(missing)}." if missing else ""

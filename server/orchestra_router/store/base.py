@@ -111,6 +111,16 @@ class CacheEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheapStep:
+    """An escalation's cheap step that answered, and whether its answer was good enough."""
+
+    prompt_kind: str
+    provider: str
+    model: str
+    escalated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
     """One request, whatever became of it. Holds no prompt and no answer."""
 
@@ -132,6 +142,41 @@ class RequestRecord:
     redactions: Mapping[str, int] = field(default_factory=dict[str, int])
     """How many of each kind the guard replaced: {"ssn": 1}."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    cheap_step: CheapStep | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenRow:
+    """The attempts of one task at one deployment that took about equally long; those that failed are one row."""
+
+    task: str
+    provider: str
+    model: str
+    answered: int
+    """1 if these did answer, 0 if they failed."""
+    attempts: int
+    latency_ms: int
+    """Of all of them together, as are the cost and the tokens."""
+    cost_nusd: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EscalationRow:
+    """How often a cheap step's answer was good enough, for one kind of prompt."""
+
+    task: str
+    prompt_kind: str
+    provider: str
+    model: str
+    tried: int
+    escalated: int
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedRows:
+    seen: tuple[SeenRow, ...] = ()
+    escalations: tuple[EscalationRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +272,15 @@ class Store(Protocol):
     async def set_aside(self, row: HealthRow) -> None: ...
 
     async def restore(self, target: str) -> None: ...
+
+    # what was learned
+    async def learned(self, *, first_day: str) -> LearnedRows:
+        """What was seen from the calendar day `first_day` on."""
+        ...
+
+    async def forget_learned(self, *, task: str | None = None) -> int:
+        """Forget what was learned, of one task or (None) of all. Returns how many attempts were behind it."""
+        ...
 
     # records and reports
     async def record(self, record: RequestRecord) -> None: ...

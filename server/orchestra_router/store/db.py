@@ -9,7 +9,7 @@ import anyio
 
 from orchestra_router.clock import Clock
 from orchestra_router.errors import StoreError
-from orchestra_router.store import cache, health, ledger, opening, reports
+from orchestra_router.store import cache, health, learned, ledger, opening, reports
 from orchestra_router.store.base import (
     CacheEntry,
     CacheReport,
@@ -17,6 +17,7 @@ from orchestra_router.store.base import (
     GroupBy,
     HealthRow,
     Hold,
+    LearnedRows,
     Limit,
     ReportRow,
     RequestRecord,
@@ -122,10 +123,22 @@ class SqliteStore:
     async def restore(self, target: str) -> None:
         await self._write(lambda db: health.restore(db, target))
 
+    # --- what was learned ------------------------------------------------------------------------------------
+
+    async def learned(self, *, first_day: str) -> LearnedRows:
+        return await self._read(lambda db: learned.learned(db, first_day=first_day))
+
+    async def forget_learned(self, *, task: str | None = None) -> int:
+        return await self._write(lambda db: learned.forget(db, task=task))
+
     # --- records and reports ---------------------------------------------------------------------------------
 
     async def record(self, record: RequestRecord) -> None:
-        await self._write(lambda db: reports.record(db, record))
+        def work(db: sqlite3.Connection) -> None:
+            reports.record(db, record)
+            learned.count_escalation(db, record)
+
+        await self._write(work)
 
     async def attempts_of(self, request_or_trace_id: str) -> tuple[Mapping[str, object], ...]:
         return await self._read(lambda db: reports.attempts_of(db, request_or_trace_id))

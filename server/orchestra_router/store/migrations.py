@@ -213,6 +213,79 @@ MIGRATIONS: tuple[Step, ...] = (
             "CREATE INDEX requests_by_trace ON requests (trace_id)",
         ),
     ),
+    Step(
+        "learned",
+        (
+            # One row for the answers of a day that took about equally long (`from_ms`, steps of a factor of about 1.4),
+            # so that medians can be read; -1 holds the failures.
+            """
+            CREATE TABLE learned (
+                day TEXT NOT NULL,
+                task TEXT NOT NULL,
+                provider TEXT NOT NULL,
+                model TEXT NOT NULL,
+                from_ms INTEGER NOT NULL CHECK (from_ms >= -1),
+                attempts INTEGER NOT NULL CHECK (attempts >= 0),
+                latency_ms INTEGER NOT NULL CHECK (latency_ms >= 0),
+                cost_nusd INTEGER NOT NULL CHECK (cost_nusd >= 0),
+                output_tokens INTEGER NOT NULL CHECK (output_tokens >= 0),
+                PRIMARY KEY (day, task, provider, model, from_ms)
+            ) STRICT, WITHOUT ROWID
+            """,
+            # Only what says something about the model: not a bad request, a refused key or a caller who left.
+            """
+            CREATE TRIGGER attempts_learned AFTER UPDATE OF state ON attempts
+            WHEN OLD.state = 'held' AND NEW.task <> '' AND NEW.outcome IN (
+                'ok', 'connect_failed', 'rate_limited', 'server_failed', 'timeout', 'invalid_answer', 'stream_broken'
+            ) BEGIN
+                INSERT INTO learned (
+                    day, task, provider, model, from_ms, attempts, latency_ms, cost_nusd, output_tokens
+                )
+                VALUES (
+                    NEW.day, NEW.task, NEW.provider, NEW.model,
+                    CASE
+                        WHEN NEW.outcome <> 'ok' THEN -1
+                        WHEN NEW.latency_ms < 100 THEN 0 WHEN NEW.latency_ms < 140 THEN 100
+                        WHEN NEW.latency_ms < 200 THEN 140 WHEN NEW.latency_ms < 280 THEN 200
+                        WHEN NEW.latency_ms < 400 THEN 280 WHEN NEW.latency_ms < 560 THEN 400
+                        WHEN NEW.latency_ms < 800 THEN 560 WHEN NEW.latency_ms < 1100 THEN 800
+                        WHEN NEW.latency_ms < 1600 THEN 1100 WHEN NEW.latency_ms < 2200 THEN 1600
+                        WHEN NEW.latency_ms < 3200 THEN 2200 WHEN NEW.latency_ms < 4500 THEN 3200
+                        WHEN NEW.latency_ms < 6400 THEN 4500 WHEN NEW.latency_ms < 9000 THEN 6400
+                        WHEN NEW.latency_ms < 12800 THEN 9000 WHEN NEW.latency_ms < 18000 THEN 12800
+                        WHEN NEW.latency_ms < 25600 THEN 18000 WHEN NEW.latency_ms < 36000 THEN 25600
+                        WHEN NEW.latency_ms < 51200 THEN 36000 WHEN NEW.latency_ms < 72000 THEN 51200
+                        ELSE 72000
+                    END,
+                    1, NEW.latency_ms, NEW.cost_nusd, coalesce(NEW.output, 0) + coalesce(NEW.reasoning, 0)
+                )
+                ON CONFLICT (day, task, provider, model, from_ms) DO UPDATE SET
+                    attempts = attempts + 1,
+                    latency_ms = latency_ms + excluded.latency_ms,
+                    cost_nusd = cost_nusd + excluded.cost_nusd,
+                    output_tokens = output_tokens + excluded.output_tokens;
+                DELETE FROM learned WHERE day < date(NEW.day, '-60 days');
+            END
+            """,
+            """
+            CREATE TABLE escalations (
+                day TEXT NOT NULL,
+                task TEXT NOT NULL,
+                prompt_kind TEXT NOT NULL,
+                provider TEXT NOT NULL,
+                model TEXT NOT NULL,
+                tried INTEGER NOT NULL CHECK (tried >= 0),
+                escalated INTEGER NOT NULL CHECK (escalated BETWEEN 0 AND tried),
+                PRIMARY KEY (day, task, prompt_kind, provider, model)
+            ) STRICT, WITHOUT ROWID
+            """,
+            """
+            CREATE TRIGGER escalations_age AFTER INSERT ON escalations BEGIN
+                DELETE FROM escalations WHERE day < date(NEW.day, '-60 days');
+            END
+            """,
+        ),
+    ),
 )
 
 
