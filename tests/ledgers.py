@@ -2,16 +2,16 @@
 
 import sqlite3
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from orchestra_router.store.base import AttemptState, Hold, Limit, Period, Settlement
+from orchestra_router.store.base import AttemptState, Hold, Limit, Period, RequestRecord, Settlement
 from orchestra_router.store.migrations import migrate
-from orchestra_router.types import CostSource, Scope, Usage
+from orchestra_router.types import CacheStatus, CostSource, Scope, Usage
 
 TODAY = Period("2026-11-23", "2026-11")
 DAY = Limit("global", TODAY.day, 1_000)
@@ -68,6 +68,35 @@ def ended(
         usage=usage,
         latency_ms=latency_ms,
         finished_ms=NOW_MS + 1,
+    )
+
+
+def a_record(
+    request_id: str = "r1",
+    cache: CacheStatus = "MISS",
+    *,
+    saved_nusd: int = 0,
+    scope: Scope | None = None,
+    created_ms: int = NOW_MS,
+    metadata: Mapping[str, str] | None = None,
+) -> RequestRecord:
+    return RequestRecord(
+        request_id=request_id,
+        trace_id="t1",
+        scope=scope or Scope(),
+        period=TODAY,
+        task="coding",
+        outcome="ok",
+        cache=cache,
+        provider="openrouter",
+        model="gpt-6-luna",
+        cost_nusd=0,
+        saved_nusd=saved_nusd,
+        attempts=0,
+        created_ms=created_ms,
+        latency_ms=12,
+        redactions={"ssn": 1},
+        metadata={"app": "demo"} if metadata is None else metadata,
     )
 
 

@@ -1,5 +1,6 @@
 """The `orchestra` command as a person or a script runs it: arguments in, text and an exit code out."""
 
+import csv
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 from mcp_wire import PATIENCE_S, command, environment
 from orchestra_router.config import load
 from orchestra_router.simulation import SimulatedWorld, simulated_world
+from orchestra_tools.costs import dollars
 from surface import environ
 
 PROJECT = Path(__file__).parents[1]
@@ -191,8 +193,36 @@ async def test_a_report_says_what_was_spent(env: dict[str, str], world: Simulate
     report = json.loads(for_programs.stdout)
     assert report["total"]["spent_nusd"] == world.billed_nusd > 0
     assert report["rows"][0]["group"] == "openrouter"
-    assert f"${world.billed_nusd / 1e9:.6f}" in for_people.stdout
+    assert dollars(world.billed_nusd) in for_people.stdout
     assert "openrouter" in for_people.stdout
+
+
+async def test_a_report_can_be_about_any_days_and_any_label_of_the_requests(env: dict[str, str]) -> None:
+    await spend_something(env)
+
+    this_year = await orchestra(env, "report", "--from", "2026-01-01", "--group-by", "metadata:app", "--json")
+    long_ago = await orchestra(env, "report", "--to", "2025-12-31", "--group-by", "day", "--json")
+    refused = await orchestra(env, "report", "--group-by", "colour")
+
+    assert [row["group"] for row in json.loads(this_year.stdout)["rows"]] == ["(none)"]
+    assert json.loads(long_ago.stdout)["total"]["spent_nusd"] == 0
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "`group_by` is one of provider, model" in refused.stderr
+
+
+async def test_a_report_can_be_opened_as_a_spreadsheet(env: dict[str, str], world: SimulatedWorld) -> None:
+    await spend_something(env)
+    file = Path(env["ORCHESTRA_HOME"]) / "spent.csv"
+
+    done = await orchestra(env, "report", "--group-by", "provider", "--csv", str(file))
+    printed = await orchestra(env, "report", "--group-by", "provider", "--csv", "-")
+    nowhere = await orchestra(env, "report", "--csv", str(file / "no" / "folder.csv"))
+
+    (line,) = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    assert (line["provider"], int(line["spent_nusd"])) == ("openrouter", world.billed_nusd)
+    assert printed.stdout.splitlines() == file.read_text(encoding="utf-8").splitlines()
+    assert (done.returncode, nowhere.returncode) == (0, 1)
+    assert nowhere.stderr.startswith("orchestra: ")
 
 
 async def test_every_model_is_listed_with_its_price_and_state(env: dict[str, str]) -> None:

@@ -1,17 +1,17 @@
 """The cost report over a real store."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, TODAY, a_hold, ended
+from ledgers import NOW_MS, TODAY, a_hold, a_record, ended
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.costs import BudgetState, cost_report
-from orchestra_router.store.base import Period, RequestRecord
+from orchestra_router.store.base import Period
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.types import Scope
 
@@ -43,7 +43,7 @@ async def spend(store: SqliteStore, day: str, cost_nusd: int, *, provider: str =
 @pytest.mark.parametrize(
     ("period", "first_day", "last_day", "spent"),
     [
-        ("day", "2026-11-23", "2026-11-23", 16),  # a Monday
+        ("today", "2026-11-23", "2026-11-23", 16),  # a Monday
         ("week", "2026-11-23", "2026-11-29", 16),
         ("month", "2026-11-01", "2026-11-30", 28),
         ("all", "0001-01-01", "9999-12-31", 31),
@@ -92,12 +92,12 @@ async def test_a_caller_may_name_the_days(store: SqliteStore) -> None:
 
 @pytest.mark.parametrize(
     ("period", "first_day", "last_day"),
-    [("fortnight", None, None), ("day", "23.11.2026", None), ("day", "2026-11-23", "2026-11-22")],
+    [("fortnight", None, None), ("today", "23.11.2026", None), ("today", "2026-11-23", "2026-11-22")],
 )
 async def test_a_period_that_makes_no_sense_is_refused_with_what_would(
     store: SqliteStore, period: str, first_day: str | None, last_day: str | None
 ) -> None:
-    with pytest.raises(InvalidRequest, match=r"one of day, week|such as 2026-11-23|Exchange them"):
+    with pytest.raises(InvalidRequest, match=r"one of today, yesterday|such as 2026-11-23|Exchange them"):
         await cost_report(store, Settings(), period=period, first_day=first_day, last_day=last_day, now_ms=NOW_MS)
 
 
@@ -156,26 +156,7 @@ async def test_uncertain_money_and_money_in_flight_are_explained(store: SqliteSt
 
 async def test_only_requests_that_looked_in_the_cache_count_as_look_ups(store: SqliteStore) -> None:
     for number, cache in enumerate(("HIT", "MISS", "DISABLED", "REFRESH")):
-        await store.record(
-            RequestRecord(
-                request_id=f"r{number}",
-                trace_id="t",
-                scope=Scope(),
-                period=TODAY,
-                task="coding",
-                outcome="ok",
-                cache=cache,
-                provider="openrouter",
-                model="gpt-6-luna",
-                cost_nusd=0,
-                saved_nusd=0,
-                attempts=0,
-                created_ms=NOW_MS,
-                latency_ms=1,
-                redactions={},
-                metadata={},
-            )
-        )
+        await store.record(replace(a_record(f"r{number}"), cache=cache))
 
     report = await cost_report(store, Settings(), now_ms=NOW_MS)
 
@@ -195,3 +176,127 @@ async def test_alerts_of_the_period_are_in_the_report(store: SqliteStore) -> Non
     report = await cost_report(store, Settings(), now_ms=NOW_MS)
 
     assert [alert["threshold_nusd"] for alert in report.alerts] == [100]
+
+
+# --- periods -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("period", "days"),
+    [
+        ("yesterday", ("2026-11-22", "2026-11-22")),
+        ("7_days", ("2026-11-17", "2026-11-23")),
+        ("last_month", ("2026-10-01", "2026-10-31")),
+    ],
+)
+async def test_a_period_may_lie_before_today(store: SqliteStore, period: str, days: tuple[str, str]) -> None:
+    report = await cost_report(store, Settings(), period=period, now_ms=NOW_MS)
+
+    assert (report.first_day, report.last_day) == days
+
+
+# --- groups that are read from the records -------------------------------------------------------------------------
+
+
+async def at(store: SqliteStore, attempt_id: str, hours: float, *, session: str = "", app: str = "") -> None:
+    """An attempt of 10 nano-dollars, `hours` after the time of the tests, with its request's record."""
+    created_ms = NOW_MS + round(hours * 3_600_000)
+    scope = Scope(session=session)
+    hold = a_hold(attempt_id, request_id=attempt_id, scope=scope)
+    await store.hold(replace(hold, created_ms=created_ms), [])
+    await store.settle(ended(attempt_id, 10))
+    if app:
+        await store.record(a_record(attempt_id, scope=scope, created_ms=created_ms, metadata={"app": app}))
+
+
+async def test_hours_are_those_of_the_clock_on_the_wall(store: SqliteStore) -> None:
+    for attempt_id, hours in (("a1", 0), ("a2", 0.4), ("a3", 0.6)):
+        await at(store, attempt_id, hours)
+
+    utc = await cost_report(store, Settings(), group_by="hour", period="all", now_ms=NOW_MS)
+    india = await cost_report(store, Settings("Asia/Kolkata"), group_by="hour", period="all", now_ms=NOW_MS)
+
+    assert [(row.group, row.spent_nusd) for row in utc.rows] == [("2026-11-23 16:00", 30)]
+    assert [(row.group, row.spent_nusd) for row in india.rows] == [("2026-11-23 21:00", 20), ("2026-11-23 22:00", 10)]
+
+
+async def test_sessions_are_told_apart(store: SqliteStore) -> None:
+    await at(store, "a1", 0, session="s1")
+    await at(store, "a2", 0, session="s2")
+    await at(store, "a3", 0, session="s1")
+
+    report = await cost_report(store, Settings(), group_by="session", now_ms=NOW_MS)
+
+    assert [(row.group, row.spent_nusd, row.requests) for row in report.rows] == [("s1", 20, 2), ("s2", 10, 1)]
+
+
+async def test_a_field_of_the_metadata_makes_groups_that_add_up_to_the_total(store: SqliteStore) -> None:
+    await at(store, "a1", 0, app="docs")
+    await at(store, "a2", 0, app="$.app'; DROP TABLE requests")
+    await at(store, "not recorded yet", 0)
+
+    report = await cost_report(store, Settings(), group_by="metadata:app", now_ms=NOW_MS)
+    other = await cost_report(store, Settings(), group_by='metadata:"] no such', now_ms=NOW_MS)
+
+    assert {row.group: row.spent_nusd for row in report.rows} == {
+        "docs": 10,
+        "$.app'; DROP TABLE requests": 10,
+        "(not known)": 10,
+    }
+    assert "$0.00000001 has no metadata:app here" in report.notes[0]
+    assert [(row.group, row.spent_nusd) for row in other.rows] == [("", 20), ("(not known)", 10)]
+    assert sum(row.spent_nusd for row in report.rows) == report.total.spent_nusd == 30
+
+
+@pytest.mark.parametrize("group_by", ["colour", "metadata", "metadata:", ""])
+async def test_an_unknown_group_is_refused_with_those_there_are(store: SqliteStore, group_by: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"one of provider, model, .*, session, or metadata: and the name of"):
+        await cost_report(store, Settings(), group_by=group_by, now_ms=NOW_MS)
+
+
+async def test_what_the_cache_saved_is_in_the_row_of_whoever_wrote_the_answer(store: SqliteStore) -> None:
+    await store.record(replace(a_record("r1"), cache="HIT", saved_nusd=70, provider="xai"))
+    await spend(store, TODAY.day, 5, provider="openrouter")
+
+    report = await cost_report(store, Settings(), group_by="provider", now_ms=NOW_MS)
+
+    assert [(row.group, row.spent_nusd, row.hits, row.saved_nusd) for row in report.rows] == [
+        ("openrouter", 5, 0, 0),
+        ("xai", 0, 1, 70),
+    ]
+
+
+# --- what will come ------------------------------------------------------------------------------------------------
+
+
+async def test_the_month_is_projected_from_whole_days(store: SqliteStore) -> None:
+    for day in range(13, 23):  # ten whole days
+        await spend(store, f"2026-11-{day}", 240 * MILLI)
+    await spend(store, TODAY.day, 1 * MILLI)
+
+    projection = (await cost_report(store, Settings(), now_ms=NOW_MS)).projection
+
+    assert projection is not None
+    # Eight hours of the 23rd and seven days are left, at 0.24 dollars a day.
+    assert projection.projected_nusd == (2_401 + 80 + 7 * 240) * MILLI
+    assert projection.method == (
+        "spent so far, and $0.24 a day (the mean of the last 10 whole days) for the rest of the month"
+    )
+
+
+async def test_the_first_of_a_month_is_projected_from_the_month_before(store: SqliteStore) -> None:
+    for day in range(1, 31):
+        await spend(store, f"2026-11-{day:02}", 100 * MILLI)
+    midnight = NOW_MS + (7 * 24 + 8) * 3_600_000
+
+    projection = (await cost_report(store, Settings(), now_ms=midnight)).projection
+
+    assert projection is not None
+    assert (projection.month, projection.days) == ("2026-12", 28)
+    assert projection.projected_nusd == 31 * 100 * MILLI
+
+
+async def test_the_first_day_of_all_has_no_projection(store: SqliteStore) -> None:
+    await spend(store, TODAY.day, 100 * MILLI)
+
+    assert (await cost_report(store, Settings(), now_ms=NOW_MS)).projection is None

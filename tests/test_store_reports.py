@@ -1,15 +1,20 @@
 """Where the money went: every total is the sum of attempts."""
 
+import sqlite3
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, TODAY, a_hold, ended
-from orchestra_router.store.base import CacheReport, GroupBy, Period, ReportRow, RequestRecord
+from ledgers import NOW_MS, TODAY, a_hold, a_record, ended
+from orchestra_router.store import ledger, migrations, reports
+from orchestra_router.store.base import CacheReport, GroupBy, Period, ReportRow
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.migrations import MIGRATIONS, migrate
+from orchestra_router.store.owner import this_process
 from orchestra_router.types import CacheStatus, Scope, Usage
 
 YESTERDAY = Period("2026-11-22", "2026-11")
@@ -20,27 +25,6 @@ async def store(tmp_path: Path) -> AsyncGenerator[SqliteStore]:
     store = await SqliteStore.open(tmp_path / "orchestra.db", clock=FakeClock())
     yield store
     await store.close()
-
-
-def a_record(request_id: str, cache: CacheStatus = "MISS", *, saved_nusd: int = 0) -> RequestRecord:
-    return RequestRecord(
-        request_id=request_id,
-        trace_id="t1",
-        scope=Scope(),
-        period=TODAY,
-        task="coding",
-        outcome="ok",
-        cache=cache,
-        provider="openrouter",
-        model="gpt-6-luna",
-        cost_nusd=0,
-        saved_nusd=saved_nusd,
-        attempts=0,
-        created_ms=NOW_MS,
-        latency_ms=12,
-        redactions={"ssn": 1},
-        metadata={"app": "demo"},
-    )
 
 
 async def fill(store: SqliteStore) -> None:
@@ -73,10 +57,13 @@ async def test_the_total_of_a_day_counts_attempts_requests_money_and_tokens(stor
             uncertain_nusd=100,
             uncertain=1,
             held_nusd=40,
-            input_tokens=17,
-            cached_tokens=5,
-            output_tokens=50,
-            mean_latency_ms=300,
+            answered=1,
+            latency_ms=300,
+            input_fresh=10,
+            cache_read=5,
+            cache_write=2,
+            output=20,
+            reasoning=30,
         ),
     )
 
@@ -146,3 +133,23 @@ async def test_alerts_of_a_day_include_those_of_its_month(store: SqliteStore) ->
     alerts = await store.alerts(first_day="2026-11-22", last_day="2026-11-23")
 
     assert [(alert["period"], alert["threshold_nusd"]) for alert in alerts] == [("2026-11-23", 100), ("2026-11", 2_000)]
+
+
+async def test_what_was_there_before_the_sums_were_is_in_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [step.name for step in MIGRATIONS]
+    path = tmp_path / "orchestra.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        monkeypatch.setattr(migrations, "MIGRATIONS", MIGRATIONS[: names.index("day sums")])
+        migrate(db)
+        reports.record(db, a_record("a1", "HIT", saved_nusd=7))
+        for attempt_id in ("a1", "a2"):
+            ledger.hold(db, a_hold(attempt_id, request_id=attempt_id), [], owner=this_process())
+        db.execute("UPDATE attempts SET state = 'settled', cost_nusd = 60, outcome = 'ok' WHERE attempt_id = 'a1'")
+    monkeypatch.undo()
+
+    store = await SqliteStore.open(path, clock=FakeClock())
+    (total,) = await store.report(first_day=TODAY.day, last_day=TODAY.day)
+    await store.close()
+
+    assert (total.requests, total.attempts, total.spent_nusd, total.held_nusd) == (2, 2, 60, 100)
+    assert (total.calls, total.hits, total.saved_nusd) == (1, 1, 7)

@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from orchestra_router.commands import cache, route
+from orchestra_router.commands import cache, money, route
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
-from orchestra_router.store.base import GroupBy
 from orchestra_router.types import usd
 
 # Each command imports what it needs when it runs: a client waits for `serve`, and needs little of the rest.
@@ -62,9 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--simulate", action="store_true", help="with simulated providers: no key, no cost")
     commands.reporting("demo", _demo, "Show everything on this machine: no key, no network, no cost.")
     commands.reporting("doctor", _doctor, "Say what is configured, what is missing, and what would be called.")
-    report = commands.reporting("report", _report, "Say what was spent.")
-    report.add_argument("--period", choices=("day", "week", "month", "all"), default="day", help="of the calendar")
-    report.add_argument("--group-by", choices=get_args(GroupBy))
+    money.add_to(commands)
     commands.reporting("models", _models, "List every model of the catalog: price, context, state.")
     probe = commands.reporting("probe", _probe, "Ask every configured provider, for free, whether it can be used.")
     probe.add_argument("provider", nargs="?", help="only this one")
@@ -110,40 +107,6 @@ def _config_check(_: argparse.Namespace) -> int:
     config = load_config()
     print(f"The configuration can be used; {len(config.keys)} provider keys are set.")
     return 0
-
-
-def _report(asked: argparse.Namespace) -> int:
-    from orchestra_tools.results import costs, without_blanks
-
-    async def ask(router: "Router") -> Json:
-        return costs(await router.cost_report(period=asked.period, group_by=asked.group_by), notice="")
-
-    report = with_router(ask)
-    if asked.json:
-        print(json.dumps(without_blanks(report), indent=2))
-        return 0
-    days = f"{report['first_day']} to {report['last_day']}" if report["first_day"] else "since the beginning"
-    print(f"{report['period']}, {days} ({report['timezone']})")
-    print(table(("", "requests", "attempts", "failed", "spent"), [_spend(row) for row in _rows(report)]))
-    for budget in report["budgets"]:
-        print(
-            f"budget {budget['period']}: ${budget['spent_usd']:.4f} of ${budget['limit_usd']:.2f} spent,"
-            f" ${budget['left_usd']:.4f} left"
-        )
-    kept = report["cache"]
-    print(f"cache: {kept['hits']} of {kept['requests']} look-ups were hits, ${kept['saved_usd']:.4f} saved")
-    for note in report["notes"]:
-        print(note)
-    return 0
-
-
-def _rows(report: Json) -> list[Json]:
-    return [*report["rows"], {"group": "total", **report["total"]}]
-
-
-def _spend(row: Json) -> tuple[str, ...]:
-    counts = (str(row[name]) for name in ("requests", "attempts", "failed"))
-    return (row["group"], *counts, f"${row['spent_usd']:.6f}")
 
 
 def _models(asked: argparse.Namespace) -> int:

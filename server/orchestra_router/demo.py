@@ -164,7 +164,7 @@ async def refuse_over_budget(stage: Stage, scene: Scene) -> None:
 
 
 async def account_for_it(stage: Stage, scene: Scene) -> None:
-    report = (await stage.call("cost_report", period="day", group_by="provider")).data
+    report = (await stage.call("cost_report", period="today", group_by="provider")).data
     total = report.get("total", {})
     billed = stage.world.billed_nusd
     for row in report.get("rows", []):

@@ -32,7 +32,7 @@ from orchestra_router.policy.progress import OnProgress
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.strategies import Turns
 from orchestra_router.pricing import Pricing
-from orchestra_router.store.base import GroupBy, RequestRecord, Store
+from orchestra_router.store.base import RequestRecord, Store
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.transport import Transport
 from orchestra_router.types import Answer, Completion, CompletionRequest, Probe
@@ -137,14 +137,27 @@ class Router:
             only=provider,
         )
 
-    async def cost_report(self, *, period: str = "day", group_by: GroupBy | None = None) -> CostReport:
-        """What was spent in the current calendar `period` ("day", "week", "month" or "all").
+    async def cost_report(
+        self,
+        *,
+        period: str = "today",
+        first_day: str | None = None,
+        last_day: str | None = None,
+        group_by: str | None = None,
+    ) -> CostReport:
+        """What was spent in a calendar period, or from `first_day` to `last_day` (`policy.costs` says which there are).
 
         Money that a process which died had set aside is taken for spent first.
         """
         await self._ledger.reclaim()
         return await cost_report(
-            self.store, self.config.settings, period=period, group_by=group_by, now_ms=self._clock.now_ms()
+            self.store,
+            self.config.settings,
+            period=period,
+            first_day=first_day,
+            last_day=last_day,
+            group_by=group_by,
+            now_ms=self._clock.now_ms(),
         )
 
     async def aclose(self) -> None:

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.guardrails import MAX_ID_CHARS, is_id
-from orchestra_router.store.base import GroupBy
+from orchestra_router.policy.periods import Period
 from orchestra_router.types import (
     CacheMode,
     CompletionRequest,
@@ -41,6 +41,7 @@ MAX_RETRIES = 10
 MAX_COST_USD = 10_000
 MAX_PATTERN = 1_000
 MAX_TTL_S = 31_536_000
+MAX_GROUP_CHARS = 80
 MAX_DEPTH = 100
 """Of lists and objects in each other: more than a schema needs, less than any reader of JSON gives up at."""
 
@@ -371,10 +372,16 @@ class ProviderStatusArguments(ArgModelBase):
     probe: Annotated[bool, Field(description="Ask each provider now (free).")] = False
 
 
-class CostReportArguments(ArgModelBase):
+class CostReportArguments(SoundArguments, ArgModelBase):
     model_config = STRICT
 
-    period: Annotated[Literal["day", "week", "month", "all"], Field(description="The calendar period that is now.")] = (
-        "day"
-    )
-    group_by: Annotated[GroupBy | None, Field(description="One row for each of these.")] = None
+    period: Annotated[Period, Field(description="Of the calendar.")] = "today"
+    first_day: Annotated[str | None, Field(description="Instead of period, e.g. 2026-11-01.")] = None
+    last_day: Annotated[str | None, Field(description="Included; today when absent.")] = None
+    group_by: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_GROUP_CHARS,
+            description="provider, model, task, day, hour, user, access_key, session, or metadata:FIELD.",
+        ),
+    ] = None

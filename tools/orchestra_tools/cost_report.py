@@ -1,7 +1,8 @@
 from mcp.types import ToolAnnotations
 
 from orchestra_tools.arguments import CostReportArguments
-from orchestra_tools.results import Json, costs
+from orchestra_tools.costs import costs
+from orchestra_tools.results import Json
 from orchestra_tools.running import Tell
 from orchestra_tools.schema import compact_schema
 from orchestra_tools.service import Service
@@ -10,7 +11,12 @@ from orchestra_tools.tool import strict_tool
 
 async def cost_report(arguments: CostReportArguments, service: Service, _tell: Tell | None) -> Json:
     router = await service.router()
-    report = await router.cost_report(period=arguments.period, group_by=arguments.group_by)
+    report = await router.cost_report(
+        period=arguments.period,
+        first_day=arguments.first_day,
+        last_day=arguments.last_day,
+        group_by=arguments.group_by,
+    )
     return costs(report, notice=service.notice)
 
 

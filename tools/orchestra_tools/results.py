@@ -1,16 +1,13 @@
 """What the tools answer: plain JSON, the answer first, nothing empty."""
 
-import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestra_router.deployments import Candidate, Plan
 from orchestra_router.policy.guardrails import is_id
-from orchestra_router.store.base import ReportRow
 from orchestra_router.types import Attempt, Completion, Usage, usd
 
 if TYPE_CHECKING:  # they load the catalog and the prices
-    from orchestra_router.policy.costs import CostReport
     from orchestra_router.policy.status import ProviderStatus, StatusReport
 
 Json = dict[str, Any]
@@ -52,7 +49,7 @@ def completed(completion: Completion, *, notice: str) -> Json:
         "cache_age_s": None if completion.cache_age_ms is None else completion.cache_age_ms / 1000,
         "saved_usd": usd(completion.saved_nusd) if completion.saved_nusd else None,
         "attempts": [_attempt(attempt) for attempt in completion.attempts],
-        "notes": _noted(notice, completion.notes),
+        "notes": noted(notice, completion.notes),
         "redactions": dict(completion.redactions),
         "retires": answer.retires,
         # Wanted back with a tool's result, and then only: it can be longer than the answer.
@@ -79,7 +76,7 @@ def planned(plan: Plan, *, notice: str) -> Json:
         "strategy": plan.strategy,
         "route": [_candidate(candidate) for candidate in plan.route],
         "excluded": [{"deployment": excluded.deployment, "reason": excluded.reason} for excluded in plan.excluded],
-        "notes": _noted(notice, plan.notes),
+        "notes": noted(notice, plan.notes),
     }
 
 
@@ -121,7 +118,7 @@ def _usage(usage: Usage | None) -> Json:
 def status(report: "StatusReport", *, notice: str) -> Json:
     return {
         "providers": [_provider(provider) for provider in report.providers],
-        "notes": _noted(notice, report.notes),
+        "notes": noted(notice, report.notes),
     }
 
 
@@ -150,64 +147,5 @@ def _provider(provider: "ProviderStatus") -> Json:
     }
 
 
-def costs(report: "CostReport", *, notice: str) -> Json:
-    everything = report.period == "all"
-    return {
-        "period": report.period,
-        "first_day": "" if everything else report.first_day,
-        "last_day": "" if everything else report.last_day,
-        "timezone": report.timezone,
-        "total": _row(report.total),
-        "group_by": report.group_by,
-        "rows": [{"group": row.group or "(none)", **_row(row)} for row in report.rows],
-        "budgets": [
-            {
-                "holder": budget.holder,
-                "period": budget.period,
-                "limit_usd": usd(budget.limit_nusd),
-                "spent_usd": usd(budget.spent_nusd),
-                "held_usd": usd(budget.held_nusd) if budget.held_nusd else None,
-                "left_usd": usd(budget.left_nusd),
-            }
-            for budget in report.budgets
-        ],
-        "cache": {
-            "requests": report.cache.requests,
-            "hits": report.cache.hits,
-            "misses": report.cache.misses,
-            "saved_usd": usd(report.cache.saved_nusd),
-        },
-        "alerts": [_alert(alert) for alert in report.alerts],
-        "notes": _noted(notice, report.notes),
-    }
-
-
-def _row(row: ReportRow) -> Json:
-    return {
-        "requests": row.requests,
-        "attempts": row.attempts,
-        "failed": row.failed,
-        "spent_usd": usd(row.spent_nusd),
-        "spent_nusd": row.spent_nusd,
-        "uncertain": row.uncertain or None,
-        "uncertain_nusd": row.uncertain_nusd or None,
-        "held_nusd": row.held_nusd or None,
-        "input_tokens": row.input_tokens,
-        "cached_tokens": row.cached_tokens or None,
-        "output_tokens": row.output_tokens,
-        "mean_latency_ms": row.mean_latency_ms or None,
-    }
-
-
-def _alert(alert: Mapping[str, Any]) -> Json:
-    at = dt.datetime.fromtimestamp(alert["at_ms"] / 1000, dt.UTC)
-    return {
-        "holder": alert["holder"],
-        "period": alert["period"],
-        "threshold_usd": usd(alert["threshold_nusd"]),
-        "at": at.isoformat(timespec="seconds"),
-    }
-
-
-def _noted(notice: str, notes: Sequence[str]) -> list[str]:
+def noted(notice: str, notes: Sequence[str]) -> list[str]:
     return [notice, *notes] if notice else list(notes)

@@ -1,13 +1,23 @@
 """The cost report: what was spent in a period, by whom or on what, and what the budgets still allow."""
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import cast, get_args
 
 from orchestra_router.errors import InvalidRequest
-from orchestra_router.policy.budget import BudgetSettings, dollars, limits, period_at
+from orchestra_router.policy.budget import BudgetSettings, dollars, limits, period_at, resets_at, zone
+from orchestra_router.policy.periods import ONE_DAY, calendar, given
 from orchestra_router.store.base import CacheReport, GroupBy, Limit, ReportRow, Store
 from orchestra_router.types import Scope
+
+USUAL_DAYS = 28
+"""Whole days that a projection is made from: four of each weekday."""
+DAY_MS = 86_400_000
+QUARTER_MS = 900_000
+METADATA = "metadata:"
+NOT_KNOWN = "(not known)"
+"""The group of what the records that would name its group are gone for, or not written yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,20 +35,41 @@ class BudgetState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Projection:
+    """What the current month will have cost at its end, if the days left are like the last whole ones."""
+
+    month: str
+    spent_nusd: int
+    projected_nusd: int
+    mean_day_nusd: int
+    days: int
+    """Whole days the mean is made from: the last `USUAL_DAYS`, or as many as there are records for."""
+
+    @property
+    def method(self) -> str:
+        return (
+            f"spent so far, and {dollars(self.mean_day_nusd)} a day (the mean of the last {self.days} whole"
+            f" day{'s' if self.days > 1 else ''}) for the rest of the month"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CostReport:
     period: str
-    """Either "day", "week", "month", "all", or "days" for a range the caller gave."""
+    """One of `periods.Period`, or "days" for a range the caller gave."""
     first_day: str
     last_day: str
     """Included, as is `first_day`: calendar days in `timezone`."""
     timezone: str
-    group_by: GroupBy | None
+    group_by: str | None
     total: ReportRow
     rows: tuple[ReportRow, ...]
-    """Dearest first; days in their order. Empty without `group_by`."""
+    """Dearest first; days and hours in their order. Empty without `group_by`."""
     budgets: tuple[BudgetState, ...]
     cache: CacheReport
     """`requests` are those that looked in the cache."""
+    projection: Projection | None
+    """None before the first whole day."""
     alerts: tuple[Mapping[str, object], ...]
     notes: tuple[str, ...]
     """What the figures alone do not say."""
@@ -49,28 +80,40 @@ async def cost_report(
     settings: BudgetSettings,
     *,
     now_ms: int,
-    period: str = "day",
+    period: str = "today",
     first_day: str | None = None,
     last_day: str | None = None,
-    group_by: GroupBy | None = None,
+    group_by: str | None = None,
     scope: Scope | None = None,
 ) -> CostReport:
     """Spend of the calendar `period` that `now_ms` lies in, or from `first_day` to `last_day` where given.
 
-    `scope` is whose budgets are shown beside everyone's. Weeks begin on Monday (ISO 8601).
+    `group_by` is a `GroupBy`, with the field's name after "metadata:". `scope` is whose budgets are shown beside
+    everyone's.
 
     Raises:
-        InvalidRequest: there is no such period, or a day is not written as 2026-11-23, or the days are reversed.
+        InvalidRequest: there is no such period or group, or a day is not written as 2026-11-23, or they are reversed.
         StoreError: the database cannot be read.
     """
     now = period_at(now_ms, settings.timezone)
     if first_day is not None or last_day is not None:
         period = "days"
-        first, last = _given(first_day, last_day, today=now.day)
+        first, last = given(first_day, last_day, today=now.day)
     else:
-        first, last = _calendar(period, dt.date.fromisoformat(now.day))
+        first, last = calendar(period, dt.date.fromisoformat(now.day))
+    grouping, field = _grouping(group_by)
     (total,) = await store.report(first_day=first, last_day=last)
-    rows = await store.report(first_day=first, last_day=last, group_by=group_by) if group_by else ()
+    rows = await store.report(first_day=first, last_day=last, group_by=grouping, field=field) if grouping else ()
+    if grouping == "hour":
+        rows = _by_hour(rows, settings.timezone)
+    if grouping in ("hour", "session", "metadata"):
+        rows = (*rows, *_not_known(total, rows))
+    notes = _notes(total)
+    if rows and rows[-1].group == NOT_KNOWN:
+        notes.append(
+            f"{dollars(rows[-1].spent_nusd)} has no {group_by} here: its calls still run, or are older than their"
+            " records are kept."
+        )
     return CostReport(
         period=period,
         first_day=first,
@@ -78,12 +121,83 @@ async def cost_report(
         timezone=settings.timezone,
         group_by=group_by,
         total=total,
-        rows=tuple(sorted(rows, key=lambda row: row.group)) if group_by == "day" else rows,
+        rows=tuple(sorted(rows, key=lambda row: row.group)) if grouping == "day" else rows,
         budgets=tuple([await _state(store, limit) for limit in limits(scope or Scope(), now, settings)]),
         cache=_looked_up(await store.cache_report(first_day=first, last_day=last)),
+        projection=await _projection(store, settings.timezone, now_ms=now_ms),
         alerts=await store.alerts(first_day=first, last_day=last),
-        notes=_notes(total),
+        notes=tuple(notes),
     )
+
+
+# --- groups --------------------------------------------------------------------------------------------------
+
+
+def _grouping(group_by: str | None) -> tuple[GroupBy | None, str]:
+    if group_by is None:
+        return None, ""
+    if group_by.startswith(METADATA) and (field := group_by.removeprefix(METADATA)):
+        return "metadata", field
+    if group_by in get_args(GroupBy) and group_by != "metadata":
+        return cast("GroupBy", group_by), ""
+    known = ", ".join(name for name in get_args(GroupBy) if name != "metadata")
+    raise InvalidRequest(f"`group_by` is one of {known}, or metadata: and the name of a field, as metadata:app.")
+
+
+def _by_hour(rows: Iterable[ReportRow], timezone: str) -> tuple[ReportRow, ...]:
+    """The quarters of an hour that the store knows as hours of the clock in `timezone`, in their order."""
+    hours: dict[str, ReportRow] = {}
+    for row in sorted(rows, key=lambda row: int(row.group)):
+        at = dt.datetime.fromtimestamp(int(row.group) * QUARTER_MS / 1000, zone(timezone))
+        hour = f"{at:%Y-%m-%d %H:00}"
+        hours[hour] = _sum(hours.get(hour, ReportRow()), row, group=hour)
+    return tuple(hours.values())
+
+
+def _not_known(total: ReportRow, rows: Sequence[ReportRow]) -> tuple[ReportRow, ...]:
+    """What is missing from `rows`, so that they add up to the total: one row, or none."""
+    rest = replace(total, group=NOT_KNOWN)
+    for row in rows:
+        rest = _sum(rest, row, group=NOT_KNOWN, sign=-1)
+    # A request may have had attempts in several hours; that is no row of its own.
+    return (rest,) if any((rest.attempts, rest.calls, rest.spent_nusd, rest.saved_nusd)) else ()
+
+
+def _sum(one: ReportRow, other: ReportRow, *, group: str, sign: int = 1) -> ReportRow:
+    names = [field.name for field in fields(ReportRow) if field.name != "group"]
+    return ReportRow(group=group, **{name: getattr(one, name) + sign * getattr(other, name) for name in names})
+
+
+# --- what will come ------------------------------------------------------------------------------------------
+
+
+async def _projection(store: Store, timezone: str, *, now_ms: int) -> Projection | None:
+    """From whole days only, so that the first days of a month are judged by the end of the one before."""
+    now = period_at(now_ms, timezone)
+    today = dt.date.fromisoformat(now.day)
+    first = today - USUAL_DAYS * ONE_DAY
+    spent = {
+        row.group: row.spent_nusd
+        for row in await store.report(
+            first_day=min(first, today.replace(day=1)).isoformat(), last_day=now.day, group_by="day"
+        )
+    }
+    days = (today - max(first, dt.date.fromisoformat(min(spent, default=now.day)))).days
+    if days == 0:
+        return None
+    recent = sum(amount for day, amount in spent.items() if first.isoformat() <= day < now.day)
+    so_far = sum(amount for day, amount in spent.items() if day.startswith(now.month))
+    left_ms = round(resets_at(now.month, timezone).timestamp() * 1000) - now_ms
+    return Projection(
+        month=now.month,
+        spent_nusd=so_far,
+        projected_nusd=so_far + recent * left_ms // (days * DAY_MS),
+        mean_day_nusd=recent // days,
+        days=days,
+    )
+
+
+# --- the rest ------------------------------------------------------------------------------------------------
 
 
 def _looked_up(cache: CacheReport) -> CacheReport:
@@ -103,36 +217,7 @@ async def _state(store: Store, limit: Limit) -> BudgetState:
     )
 
 
-def _calendar(period: str, today: dt.date) -> tuple[str, str]:
-    match period:
-        case "day":
-            first = last = today
-        case "week":
-            first = today - dt.timedelta(days=today.weekday())
-            last = first + dt.timedelta(days=6)
-        case "month":
-            first = today.replace(day=1)
-            last = (first + dt.timedelta(days=31)).replace(day=1) - dt.timedelta(days=1)
-        case "all":
-            first, last = dt.date.min, dt.date.max
-        case _:
-            raise InvalidRequest("`period` is one of day, week, month and all.")
-    return first.isoformat(), last.isoformat()
-
-
-def _given(first_day: str | None, last_day: str | None, *, today: str) -> tuple[str, str]:
-    """The range a caller named; one that names no beginning begins with the records, one without an end ends today."""
-    try:
-        first = dt.date.fromisoformat(first_day) if first_day is not None else dt.date.min
-        last = dt.date.fromisoformat(last_day if last_day is not None else today)
-    except ValueError:
-        raise InvalidRequest("`first_day` and `last_day` are dates such as 2026-11-23.") from None
-    if first > last:
-        raise InvalidRequest("`first_day` is after `last_day`. Exchange them.")
-    return first.isoformat(), last.isoformat()
-
-
-def _notes(total: ReportRow) -> tuple[str, ...]:
+def _notes(total: ReportRow) -> list[str]:
     notes: list[str] = []
     if total.uncertain:
         attempts, case = ("1 attempt", "its") if total.uncertain == 1 else (f"{total.uncertain} attempts", "their")
@@ -141,4 +226,6 @@ def _notes(total: ReportRow) -> tuple[str, ...]:
         )
     if total.held_nusd:
         notes.append(f"Calls in flight hold {dollars(total.held_nusd)}, which is not in the spend yet.")
-    return tuple(notes)
+    if total.adjusted_nusd:
+        notes.append(f"Later price fixes changed the spend by {dollars(total.adjusted_nusd)}, which is included.")
+    return notes

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -189,6 +190,7 @@ class Ledger:
                 cost_nusd=cost.nusd,
                 cost_source=cost.source,
                 reported_nusd=reservation.reported_nusd,
+                computed_nusd=await self._computed_nusd(reservation) if cost.source == "provider" else None,
                 usage=reservation.usage,
                 outcome=reservation.outcome,
                 status=reservation.status,
@@ -237,7 +239,7 @@ class Ledger:
     async def _came_to(self, reservation: Reservation) -> tuple[AttemptState, Cost]:
         """What the attempt cost: known, surely nothing, or unknown and so counted at the worst case."""
         if reservation.usage is not None or self._reported(reservation):
-            cost = self._cost(reservation) if self._pricing.is_warm else await self._first_cost(reservation)
+            cost = await self._priced(reservation, reservation.reported_nusd)
             if cost.nusd <= MOST_OVERRUN * max(reservation.hold.amount_nusd, SMALL_NUSD):
                 return "settled", cost
             logger.warning(
@@ -260,17 +262,23 @@ class Ledger:
         """Whether the provider's own figure alone, without usage, says what the attempt cost."""
         return bool(reservation.reported_nusd) and reservation.candidate.deployment.provider.reports_cost
 
-    def _cost(self, reservation: Reservation) -> Cost:
-        return self._pricing.cost(
+    async def _computed_nusd(self, reservation: Reservation) -> int | None:
+        """What our prices say of an attempt that its provider put a price on; None where they say nothing."""
+        if reservation.usage is None:
+            return None
+        cost = await self._priced(reservation, None)
+        return None if cost.source == "unpriced" else cost.nusd
+
+    async def _priced(self, reservation: Reservation, reported_nusd: int | None) -> Cost:
+        price = partial(
+            self._pricing.cost,
             reservation.candidate.deployment,
             reservation.usage or Usage(),
             at_ms=reservation.hold.created_ms,
-            reported_nusd=reservation.reported_nusd,
+            reported_nusd=reported_nusd,
         )
-
-    async def _first_cost(self, reservation: Reservation) -> Cost:
-        """Off the event loop: it imports the price list."""
-        return await anyio.to_thread.run_sync(self._cost, reservation)
+        # The first time it imports the price list, and so not on the event loop.
+        return price() if self._pricing.is_warm else await anyio.to_thread.run_sync(price)
 
     async def _alert(self, hold: Hold) -> None:
         """Say it once, over all processes, when the day's spend has passed the alert threshold."""

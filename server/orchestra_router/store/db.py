@@ -143,9 +143,11 @@ class SqliteStore:
     async def attempts_of(self, request_or_trace_id: str) -> tuple[Mapping[str, object], ...]:
         return await self._read(lambda db: reports.attempts_of(db, request_or_trace_id))
 
-    async def report(self, *, first_day: str, last_day: str, group_by: GroupBy | None = None) -> tuple[ReportRow, ...]:
+    async def report(
+        self, *, first_day: str, last_day: str, group_by: GroupBy | None = None, field: str = ""
+    ) -> tuple[ReportRow, ...]:
         return await self._read(
-            lambda db: reports.report(db, first_day=first_day, last_day=last_day, group_by=group_by)
+            lambda db: reports.report(db, first_day=first_day, last_day=last_day, group_by=group_by, field=field)
         )
 
     async def cache_report(self, *, first_day: str, last_day: str) -> CacheReport:

@@ -48,7 +48,7 @@ _DENIED = """
 _SETTLE = """
     UPDATE attempts SET
         state = :state, cost_nusd = :cost_nusd, cost_source = :cost_source, reported_nusd = :reported_nusd,
-        input_fresh = :input_fresh, cache_read = :cache_read, cache_write = :cache_write,
+        computed_nusd = :computed_nusd, input_fresh = :input_fresh, cache_read = :cache_read, cache_write = :cache_write,
         cache_write_1h = :cache_write_1h, output = :output, reasoning = :reasoning, searches = :searches,
         reported_total = :reported_total, outcome = :outcome, status = :status, latency_ms = :latency_ms,
         first_token_ms = :first_token_ms, waited_ms = :waited_ms, provider_request_id = :provider_request_id,
@@ -111,6 +111,7 @@ def settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
         "cost_nusd": settlement.cost_nusd,
         "cost_source": settlement.cost_source,
         "reported_nusd": settlement.reported_nusd,
+        "computed_nusd": settlement.computed_nusd,
         "input_fresh": usage and usage.input_fresh,
         "cache_read": usage and usage.cache_read,
         "cache_write": usage and usage.cache_write,

@@ -3,6 +3,8 @@
 import sqlite3
 from dataclasses import dataclass
 
+from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS
+
 APPLICATION_ID = 0x4F524348
 """Marks a file as ours in its header: "ORCH"."""
 
@@ -286,6 +288,8 @@ MIGRATIONS: tuple[Step, ...] = (
             """,
         ),
     ),
+    Step("day sums", DAY_SUMS),
+    Step("adjustments", ADJUSTMENTS),
 )
 
 

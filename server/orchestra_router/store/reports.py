@@ -32,43 +32,118 @@ _ATTEMPTS = """
     ORDER BY created_ms, number, rowid
 """
 
-# The column to group by is a bound value like any other, so no text from outside ever becomes SQL.
-_REPORT = """
+# What is grouped by is a bound value like any other, so no text from outside ever becomes SQL.
+_SUMS = """
+    SELECT
+        CASE :group_by WHEN 'day' THEN day WHEN 'access_key' THEN access_key ELSE value END AS "group",
+        sum(requests) AS requests, sum(attempts) AS attempts, sum(failed) AS failed, sum(answered) AS answered,
+        sum(latency_ms) AS latency_ms, sum(spent_nusd) AS spent_nusd, sum(uncertain_nusd) AS uncertain_nusd,
+        sum(uncertain) AS uncertain, sum(adjusted_nusd) AS adjusted_nusd, sum(compared) AS compared,
+        sum(reported_nusd) AS reported_nusd, sum(computed_nusd) AS computed_nusd, sum(input_fresh) AS input_fresh,
+        sum(cache_read) AS cache_read, sum(cache_write) AS cache_write, sum(output) AS output,
+        sum(reasoning) AS reasoning, sum(searches) AS searches, sum(calls) AS calls, sum(hits) AS hits,
+        sum(misses) AS misses, sum(saved_nusd) AS saved_nusd
+    FROM day_sums
+    WHERE dimension = iif(:group_by IN ('provider', 'model', 'task', 'user'), :group_by, '')
+        AND day BETWEEN :first_day AND :last_day
+    GROUP BY 1
+"""
+
+# Those are not in the sums: they have not ended.
+_HELD = """
     SELECT
         CASE :group_by
             WHEN 'provider' THEN provider
             WHEN 'model' THEN model
             WHEN 'task' THEN task
-            WHEN 'day' THEN day
             WHEN 'user' THEN user
+            WHEN 'day' THEN day
             WHEN 'access_key' THEN access_key
             ELSE ''
         END AS "group",
-        count(DISTINCT request_id) AS requests,
+        sum(
+            NOT EXISTS (
+                SELECT 1
+                FROM attempts AS earlier
+                WHERE earlier.request_id = attempts.request_id
+                    AND (earlier.number, earlier.attempt_id) < (attempts.number, attempts.attempt_id)
+                    AND CASE :group_by
+                        WHEN 'provider' THEN earlier.provider = attempts.provider
+                        WHEN 'model' THEN earlier.model = attempts.model
+                        ELSE true
+                    END
+            )
+        ) AS requests,
         count(*) AS attempts,
-        count(*) FILTER (WHERE state <> 'held' AND outcome <> 'ok') AS failed,
-        coalesce(sum(cost_nusd), 0) AS spent_nusd,
-        coalesce(sum(cost_nusd) FILTER (WHERE state = 'uncertain'), 0) AS uncertain_nusd,
-        count(*) FILTER (WHERE state = 'uncertain') AS uncertain,
-        coalesce(sum(amount_nusd) FILTER (WHERE state = 'held'), 0) AS held_nusd,
-        coalesce(sum(input_fresh + cache_read + cache_write + cache_write_1h), 0) AS input_tokens,
-        coalesce(sum(cache_read), 0) AS cached_tokens,
-        coalesce(sum(output + reasoning), 0) AS output_tokens,
-        coalesce(CAST(round(avg(latency_ms) FILTER (WHERE outcome = 'ok')) AS INTEGER), 0) AS mean_latency_ms
+        sum(amount_nusd) AS held_nusd
+    FROM attempts INDEXED BY attempts_held
+    WHERE state = 'held' AND day BETWEEN :first_day AND :last_day
+    GROUP BY 1
+"""
+
+_RECORDS_OF_ATTEMPTS = """
+    SELECT
+        CASE :group_by
+            WHEN 'hour' THEN CAST(attempts.created_ms / 900000 AS TEXT)
+            WHEN 'session' THEN attempts.session
+            ELSE coalesce((SELECT value FROM json_each(requests.metadata) WHERE key = :field), '')
+        END AS "group",
+        sum(attempts.number = 1) AS requests,
+        count(*) AS attempts,
+        count(*) FILTER (WHERE state <> 'held' AND attempts.outcome <> 'ok') AS failed,
+        count(*) FILTER (WHERE state <> 'held' AND attempts.outcome = 'ok') AS answered,
+        sum(iif(state <> 'held' AND attempts.outcome = 'ok', attempts.latency_ms, 0)) AS latency_ms,
+        sum(attempts.cost_nusd + coalesce(adjusted.delta_nusd, 0)) AS spent_nusd,
+        sum(iif(state = 'uncertain', attempts.cost_nusd, 0)) AS uncertain_nusd,
+        sum(state = 'uncertain') AS uncertain,
+        sum(iif(state = 'held', amount_nusd, 0)) AS held_nusd,
+        sum(coalesce(adjusted.delta_nusd, 0)) AS adjusted_nusd,
+        count(computed_nusd) AS compared,
+        sum(iif(computed_nusd IS NULL, 0, coalesce(reported_nusd, 0))) AS reported_nusd,
+        sum(coalesce(computed_nusd, 0)) AS computed_nusd,
+        sum(coalesce(input_fresh, 0)) AS input_fresh,
+        sum(coalesce(cache_read, 0)) AS cache_read,
+        sum(coalesce(cache_write, 0) + coalesce(cache_write_1h, 0)) AS cache_write,
+        sum(coalesce(output, 0)) AS output,
+        sum(coalesce(reasoning, 0)) AS reasoning,
+        sum(coalesce(searches, 0)) AS searches
     FROM attempts
+    LEFT JOIN requests ON :group_by = 'metadata' AND requests.request_id = attempts.request_id
+    LEFT JOIN (
+        SELECT attempt_id, sum(delta_nusd) AS delta_nusd
+        FROM adjustments
+        WHERE day BETWEEN :first_day AND :last_day
+        GROUP BY attempt_id
+    ) AS adjusted ON adjusted.attempt_id = attempts.attempt_id
+    WHERE attempts.day BETWEEN :first_day AND :last_day
+        AND (:group_by <> 'metadata' OR requests.request_id IS NOT NULL)
+    GROUP BY 1
+"""
+
+_RECORDS_OF_REQUESTS = """
+    SELECT
+        CASE :group_by
+            WHEN 'hour' THEN CAST(created_ms / 900000 AS TEXT)
+            WHEN 'session' THEN session
+            ELSE coalesce((SELECT value FROM json_each(metadata) WHERE key = :field), '')
+        END AS "group",
+        count(*) AS calls,
+        sum(cache IN ('HIT', 'SEMANTIC HIT')) AS hits,
+        sum(cache IN ('MISS', 'SEMANTIC MISS')) AS misses,
+        sum(saved_nusd) AS saved_nusd
+    FROM requests
     WHERE day BETWEEN :first_day AND :last_day
     GROUP BY 1
-    ORDER BY spent_nusd DESC, 1
 """
 
 _CACHE_REPORT = """
     SELECT
-        count(*) AS requests,
-        count(*) FILTER (WHERE cache IN ('HIT', 'SEMANTIC HIT')) AS hits,
-        count(*) FILTER (WHERE cache IN ('MISS', 'SEMANTIC MISS')) AS misses,
+        coalesce(sum(calls), 0) AS requests,
+        coalesce(sum(hits), 0) AS hits,
+        coalesce(sum(misses), 0) AS misses,
         coalesce(sum(saved_nusd), 0) AS saved_nusd
-    FROM requests
-    WHERE day BETWEEN ? AND ?
+    FROM day_sums
+    WHERE dimension = '' AND day BETWEEN ? AND ?
 """
 
 _ALERTS = """
@@ -78,21 +153,6 @@ _ALERTS = """
         OR length(period) = 7 AND period BETWEEN substr(:first_day, 1, 7) AND substr(:last_day, 1, 7)
     ORDER BY at_ms, holder, threshold_nusd
 """
-
-_NOTHING = ReportRow(
-    group="",
-    requests=0,
-    attempts=0,
-    failed=0,
-    spent_nusd=0,
-    uncertain_nusd=0,
-    uncertain=0,
-    held_nusd=0,
-    input_tokens=0,
-    cached_tokens=0,
-    output_tokens=0,
-    mean_latency_ms=0,
-)
 
 
 def record(db: sqlite3.Connection, record: RequestRecord) -> None:
@@ -127,10 +187,21 @@ def attempts_of(db: sqlite3.Connection, request_or_trace_id: str) -> tuple[Mappi
     return tuple(dict(row) for row in db.execute(_ATTEMPTS, {"id": request_or_trace_id}))
 
 
-def report(db: sqlite3.Connection, *, first_day: str, last_day: str, group_by: GroupBy | None) -> tuple[ReportRow, ...]:
-    """One row per group that has attempts; without a group always one row, of zeros if need be."""
-    rows = db.execute(_REPORT, {"group_by": group_by, "first_day": first_day, "last_day": last_day})
-    return tuple(ReportRow(**row) for row in rows) or (() if group_by else (_NOTHING,))
+def report(
+    db: sqlite3.Connection, *, first_day: str, last_day: str, group_by: GroupBy | None, field: str = ""
+) -> tuple[ReportRow, ...]:
+    """One row per group that has something; without a group always one row, of zeros if need be."""
+    by_records = group_by in ("hour", "session", "metadata")
+    values = {"group_by": group_by or "", "field": field, "first_day": first_day, "last_day": last_day}
+    found: dict[str, dict[str, int]] = {} if group_by else {"": {}}
+    for query in (_RECORDS_OF_ATTEMPTS, _RECORDS_OF_REQUESTS) if by_records else (_SUMS, _HELD):
+        for row in db.execute(query, values):
+            name, *columns = row.keys()
+            sums = found.setdefault(row[name], {})
+            for column in columns:
+                sums[column] = sums.get(column, 0) + row[column]
+    rows = [ReportRow(group=group, **sums) for group, sums in found.items()]
+    return tuple(sorted(rows, key=lambda row: (-row.spent_nusd, row.group)))
 
 
 def cache_report(db: sqlite3.Connection, *, first_day: str, last_day: str) -> CacheReport:

@@ -1,0 +1,162 @@
+"""`orchestra report`: where the money went, for a person, a program or a spreadsheet."""
+
+import csv
+import io
+import json
+import sys
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from orchestra_router.policy.costs import BudgetState, CostReport
+from orchestra_router.store.base import ReportRow
+from orchestra_tools.costs import added, costs, dollars
+from orchestra_tools.results import without_blanks
+
+MOST_LINES = 40
+MOST_NAME_CHARS = 40
+BAR_WIDTH = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a spreadsheet takes for the beginning of a formula (owasp.org/www-community/attacks/CSV_Injection)."""
+_CSV = tuple(field.name for field in fields(ReportRow) if field.name not in {"group", "answered", "latency_ms"})
+
+
+def show(report: CostReport, *, as_json: bool, csv_to: str | None) -> None:
+    """Print `report`, or write it as CSV to the file `csv_to` ("-": standard output).
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if csv_to == "-":
+        sys.stdout.write(as_csv(report))
+    elif csv_to is not None:
+        Path(csv_to).write_text(as_csv(report), encoding="utf-8", newline="")
+    elif as_json:
+        print(json.dumps(without_blanks(costs(report, notice="", most_rows=len(report.rows))), indent=2))
+    else:
+        print(as_text(report))
+
+
+def as_csv(report: CostReport) -> str:
+    """One line per group, or the total where there are none; money in nano-dollars, so that nothing is rounded."""
+    text = io.StringIO(newline="")
+    lines = csv.writer(text)
+    lines.writerow(["first_day", "last_day", _plain(report.group_by or "group"), "spent_usd", *_CSV])
+    for row in report.rows or (() if report.group_by else (report.total,)):
+        amount = f"{row.spent_nusd // 10**9}.{row.spent_nusd % 10**9:09d}"
+        figures = [getattr(row, name) for name in _CSV]
+        lines.writerow([report.first_day, report.last_day, _plain(row.group), amount, *figures])
+    return text.getvalue()
+
+
+def _plain(text: str) -> str:
+    """`text`, which a caller may have chosen, as one that no spreadsheet computes."""
+    # Compatibility forms too: a full-width equals sign begins a formula in some.
+    return f"'{text}" if unicodedata.normalize("NFKC", text).lstrip(" ").startswith(_FORMULA) else text
+
+
+def as_text(report: CostReport) -> str:
+    days = "since the beginning" if report.period == "all" else f"{report.first_day} to {report.last_day}"
+    blocks = [f"{report.period}, {days} ({report.timezone})", *_rows(report), _totals(report.total)]
+    if report.budgets:
+        blocks.append(table([_budget(budget) for budget in report.budgets], left=1))
+    blocks.append(_also(report))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _rows(report: CostReport) -> list[str]:
+    if not report.group_by:
+        return []
+    shown, rest = report.rows[:MOST_LINES], report.rows[MOST_LINES:]
+    most = max((row.spent_nusd for row in report.rows), default=0)
+    head = (report.group_by, "spent", "", "requests", "attempts", "failed", "tokens in", "tokens out", "saved")
+    lines = [_line(_name(row.group), row, bar(row.spent_nusd, most)) for row in shown]
+    if rest:
+        lines.append(_line(f"{len(rest)} more", added(rest), ""))
+    lines.append(_line("total", report.total, ""))
+    return [table([head, *lines], left=1)]
+
+
+def _line(name: str, row: ReportRow, drawn: str) -> tuple[str, ...]:
+    counts = (row.requests, row.attempts, row.failed, row.input_total, row.output_total)
+    shown = tuple(f"{count:,}" if count else "-" for count in counts)
+    return (name, dollars(row.spent_nusd), drawn.ljust(BAR_WIDTH), *shown, dollars(row.saved_nusd))
+
+
+def _name(text: str) -> str:
+    plain = "".join(char if char.isprintable() else "·" for char in text) or "(none)"
+    return plain if len(plain) <= MOST_NAME_CHARS else f"{plain[: MOST_NAME_CHARS - 1]}…"
+
+
+def _totals(total: ReportRow) -> str:
+    tokens = (
+        ("fresh", total.input_fresh),
+        ("cache read", total.cache_read),
+        ("cache write", total.cache_write),
+        ("output", total.output),
+        ("reasoning", total.reasoning),
+    )
+    lines = [
+        ("spent", f"{dollars(total.spent_nusd)} for {total.requests:,} requests in {total.attempts:,} attempts"),
+        ("failed", f"{total.failed:,} attempts"),
+        ("tokens", ", ".join(f"{count:,} {name}" for name, count in tokens)),
+    ]
+    if total.compared:
+        ours = f"our prices {dollars(total.computed_nusd)}"
+        said = f"providers put {dollars(total.reported_nusd)} on {total.compared:,} attempts, {ours}"
+        lines.append(("check", said))
+    return table(lines, left=2)
+
+
+def _budget(budget: BudgetState) -> tuple[str, ...]:
+    used = budget.spent_nusd + budget.held_nusd
+    share = f"{100 * used // budget.limit_nusd}%" if budget.limit_nusd else "-"
+    holder = "" if budget.holder == "global" else f" {budget.holder}"
+    return (
+        f"budget {budget.period}{holder}",
+        bar(used, budget.limit_nusd, full="░"),
+        share,
+        f"{dollars(budget.spent_nusd)} of {dollars(budget.limit_nusd)} spent",
+        f"{dollars(budget.left_nusd)} left",
+    )
+
+
+def _also(report: CostReport) -> str:
+    cache = report.cache
+    lines = [f"cache: {cache.hits} of {cache.requests} look-ups were hits, {dollars(cache.saved_nusd)} saved"]
+    if report.projection is not None:
+        projection = report.projection
+        lines.append(f"{projection.month} will come to about {dollars(projection.projected_nusd)}: {projection.method}")
+    lines += [f"alert: spend of {alert['holder']} in {alert['period']} passed its threshold" for alert in report.alerts]
+    return "\n".join([*lines, *report.notes])
+
+
+def bar(amount: int, most: int, *, full: str = " ") -> str:
+    """`amount` of `most` as a bar of at most `BAR_WIDTH`; `full` is what the empty rest is drawn with."""
+    eighths = 0 if most <= 0 else min(8 * BAR_WIDTH, -(-8 * BAR_WIDTH * max(0, amount) // most))
+    drawn = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+    return drawn.ljust(BAR_WIDTH, full).rstrip()
+
+
+def table(lines: Sequence[Sequence[str]], *, left: int) -> str:
+    """`lines` in columns; the first `left` and bars to the left, figures to the right."""
+    columns = range(len(lines[0]))
+    widths = [max(_width(line[place]) for line in lines) for place in columns]
+    return "\n".join(
+        "  ".join(
+            f"{cell}{' ' * (width - _width(cell))}"
+            if place < left or cell[:1] in ("█", *_EIGHTHS[1:], "░")
+            else f"{' ' * (width - _width(cell))}{cell}"
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: wide characters take two, marks none."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )

@@ -1,0 +1,179 @@
+"""The sums that reports read agree with the rows they are made of, whatever happened to those and in which order."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledgers import NOW_MS, TODAY, a_database, a_hold, a_record, ended, kept_sums
+from orchestra_router.store import ledger, reports
+from orchestra_router.store.base import AttemptState, GroupBy, Period, ReportRow
+from orchestra_router.types import CacheStatus, Scope, Usage
+
+YESTERDAY = Period("2026-11-22", "2026-11")
+GROUPS: tuple[GroupBy, ...] = ("provider", "model", "task", "day", "user", "access_key")
+COLUMNS: dict[GroupBy, str] = {name: name for name in GROUPS}
+
+
+@dataclass(frozen=True)
+class Step:
+    """An attempt, how it ends, what is found out later, and what a price fix makes of it."""
+
+    request: int
+    provider: str
+    task: str
+    scope: Scope
+    period: Period
+    state: AttemptState
+    cost: int
+    late_cost: int | None
+    fixed_cost: int | None
+    usage: Usage | None
+    outcome: str
+    cache: CacheStatus | None
+
+
+counts = st.integers(0, 1_000)
+steps = st.lists(
+    st.builds(
+        Step,
+        request=st.integers(0, 3),
+        provider=st.sampled_from(["openrouter", "xai"]),
+        task=st.sampled_from(["", "coding"]),
+        scope=st.builds(Scope, access_key=st.sampled_from(["local", "team"]), user=st.sampled_from(["", "ada"])),
+        period=st.sampled_from([TODAY, YESTERDAY]),
+        state=st.sampled_from(["held", "settled", "released", "uncertain"]),
+        cost=st.integers(0, 100),
+        late_cost=st.none() | st.integers(0, 100),
+        fixed_cost=st.none() | st.integers(0, 100),
+        usage=st.none() | st.builds(Usage, input_fresh=counts, cache_read=counts, cache_write_1h=counts, output=counts),
+        outcome=st.sampled_from(["ok", "timeout"]),
+        cache=st.none() | st.sampled_from(["HIT", "MISS", "DISABLED"]),
+    ),
+    max_size=12,
+)
+
+
+def play(db: sqlite3.Connection, history: Sequence[Step]) -> None:
+    for number, step in enumerate(history, start=1):
+        attempt_id = f"a{number}"
+        hold = a_hold(
+            attempt_id,
+            request_id=f"r{step.request}",
+            number=number,
+            provider=step.provider,
+            model=f"{step.provider}-1",
+            task=step.task,
+            scope=step.scope,
+            period=step.period,
+        )
+        ledger.hold(db, hold, [], owner="")
+        if step.cache is not None:
+            reports.record(db, a_record(f"r{step.request}", step.cache, saved_nusd=step.cost, scope=step.scope))
+        if step.state == "held":
+            continue
+        cost = 0 if step.state == "released" else step.cost
+        settlement = ended(attempt_id, cost, state=step.state, outcome=step.outcome, usage=step.usage)
+        ledger.settle(db, settlement)
+        if step.state == "uncertain" and step.late_cost is not None:
+            ledger.settle(db, ended(attempt_id, step.late_cost, usage=step.usage))
+        if step.state == "settled" and step.fixed_cost not in (None, cost):
+            adjust(db, attempt_id, step.period.day, delta=step.fixed_cost - cost, cost=step.fixed_cost)
+
+
+def adjust(db: sqlite3.Connection, attempt_id: str, day: str, *, delta: int, cost: int) -> None:
+    db.execute(
+        "INSERT INTO adjustments (attempt_id, day, delta_nusd, cost_nusd, cost_source, reason, at_ms)"
+        " VALUES (?, ?, ?, ?, 'table', 'a test', ?)",
+        (attempt_id, day, delta, cost, NOW_MS),
+    )
+
+
+def added_up(db: sqlite3.Connection, group_by: GroupBy) -> dict[str, tuple[int, ...]]:
+    """What a report should say, added up in Python from the rows themselves."""
+    sums: dict[str, list[int]] = {}
+    requests: dict[str, set[str]] = {}
+    for row in db.execute(
+        "SELECT *, (SELECT coalesce(sum(delta_nusd), 0) FROM adjustments"
+        " WHERE adjustments.attempt_id = attempts.attempt_id) AS delta FROM attempts"
+    ):
+        group = str(row[group_by])
+        requests.setdefault(group, set()).add(row["request_id"])
+        has_ended = row["state"] != "held"
+        figures = (
+            1,
+            int(has_ended and row["outcome"] != "ok"),
+            row["cost_nusd"] + row["delta"],
+            row["cost_nusd"] if row["state"] == "uncertain" else 0,
+            0 if has_ended else row["amount_nusd"],
+            row["input_fresh"] or 0,
+            (row["cache_write"] or 0) + (row["cache_write_1h"] or 0),
+        )
+        sums[group] = [one + other for one, other in zip(sums.get(group, [0] * 7), figures, strict=True)]
+    return {group: (*figures, len(requests[group])) for group, figures in sums.items()}
+
+
+def reported(rows: Sequence[ReportRow]) -> dict[str, tuple[int, ...]]:
+    return {
+        row.group: (
+            row.attempts,
+            row.failed,
+            row.spent_nusd,
+            row.uncertain_nusd,
+            row.held_nusd,
+            row.input_fresh,
+            row.cache_write,
+            row.requests,
+        )
+        for row in rows
+        if row.attempts
+    }
+
+
+@given(history=steps)
+def test_every_report_agrees_with_the_rows(history: list[Step]) -> None:
+    db = a_database()
+    play(db, history)
+
+    for group_by in GROUPS:
+        rows = reports.report(db, first_day="2026-11-01", last_day="2026-11-30", group_by=group_by)
+        found = reported(rows)
+        expected = added_up(db, group_by)
+        # A request may be on several days, or of several keys: it counts where its first attempt is.
+        exact = group_by in ("provider", "model")
+        assert {group: row if exact else row[:-1] for group, row in found.items()} == {
+            group: row if exact else row[:-1] for group, row in expected.items()
+        }
+
+
+@given(history=steps)
+def test_all_groupings_add_up_to_the_total_and_the_total_to_the_budget(history: list[Step]) -> None:
+    db = a_database()
+    play(db, history)
+
+    (total,) = reports.report(db, first_day="2026-11-01", last_day="2026-11-30", group_by=None)
+
+    for group_by in (*GROUPS, "session"):
+        rows = reports.report(db, first_day="2026-11-01", last_day="2026-11-30", group_by=group_by)
+        assert sum(row.spent_nusd for row in rows) == total.spent_nusd
+        assert sum(row.attempts for row in rows) == total.attempts
+        assert (sum(row.hits for row in rows), sum(row.saved_nusd for row in rows)) == (total.hits, total.saved_nusd)
+    assert kept_sums(db).get(("global", TODAY.month), (0, 0)) == (total.spent_nusd, total.held_nusd)
+
+
+def test_an_adjustment_starts_from_what_counts_now() -> None:
+    db = a_database()
+    ledger.hold(db, a_hold(), [], owner="")
+    ledger.settle(db, ended("a1", 60))
+
+    adjust(db, "a1", TODAY.day, delta=-20, cost=40)
+
+    with pytest.raises(sqlite3.IntegrityError, match="starts from what a settled attempt counts at now"):
+        adjust(db, "a1", TODAY.day, delta=-20, cost=40)
+    with pytest.raises(sqlite3.IntegrityError, match="never changed"):
+        db.execute("UPDATE adjustments SET delta_nusd = 5")
+    assert db.execute("SELECT cost_nusd FROM attempts").fetchone()[0] == 60
+    assert kept_sums(db)["global", TODAY.day] == (40, 0)
