@@ -382,7 +382,10 @@ class AnyOrder(RuleBasedStateMachine):
     def end(self, data: st.DataObject, state: AttemptState, times: int) -> None:
         if self.amounts:
             index = data.draw(st.integers(0, len(self.amounts) - 1))
-            cost = 0 if state in {"held", "released"} else data.draw(st.integers(0, self.amounts[index]))
+            held = self.amounts[index]
+            # What is not known counts at the whole hold: only then is there room for the truth, whatever it is.
+            cost = {"held": 0, "released": 0, "uncertain": held}.get(state)
+            cost = data.draw(st.integers(0, held)) if cost is None else cost
             before = kept_sums(self.db)
             changed = [ledger.settle(self.db, ended(f"a{index}", cost, state=state)) for _ in range(times)]
             # Only the truth about an uncertain attempt, or a first ending, is a change; a repeat is none.
