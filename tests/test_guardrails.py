@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestra_router.errors import GuardrailBlocked, InvalidRequest
-from orchestra_router.policy.guardrails import Action, Guardrails, given_rules, is_id
+from orchestra_router.policy.guardrails import Guardrails, is_id
+from orchestra_router.policy.rules.base import Action
+from orchestra_router.policy.rules.pii import given_rules
 from orchestra_router.types import Answer, CompletionRequest, Image, Message, Part, Text, Tool, ToolCall, ToolResult
 
 SSN = "536-90-4399"

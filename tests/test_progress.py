@@ -5,8 +5,10 @@ import time
 import pytest
 
 from clocks import FakeClock
-from orchestra_router.policy.guardrails import Action, Guardrails, given_rules
+from orchestra_router.policy.guardrails import Guardrails
 from orchestra_router.policy.progress import EVERY_S, Growth
+from orchestra_router.policy.rules.base import Action
+from orchestra_router.policy.rules.pii import given_rules
 from worlds import ask
 
 SSN = "536-90-4399"
@@ -32,33 +34,42 @@ async def told(*pieces: str, prompt: str = "Hello there.", action: Action = "red
 @pytest.mark.parametrize("action", ["redact", "block"])
 @pytest.mark.parametrize("number", [SSN, CARD])
 async def test_the_beginning_of_a_number_is_never_told(action: Action, number: str) -> None:
-    heard = await told("The number is ", *number, " as you", " know.", action=action)
+    heard = await told("This is the number for you: ", *number, " as you", " know very well.", action=action)
 
     assert not any(character in message for message in heard for character in number)
-    assert heard[0] == "The number is"
-    assert heard[-1] == ("The number is" if action == "block" else heard[-1])
+    assert heard[0] == "This is the"
+    assert heard[-1].endswith("redacted] as you" if action == "redact" else "This is the number")
 
 
 async def test_a_number_that_turns_out_harmless_is_told_with_what_follows() -> None:
-    assert await told("There are 12", "3 of", " them.") == ["There are", "There are 123 of", "There are 123 of them."]
+    heard = await told("I think there are 12", "3 of", " them in all, as far", " as I know today.")
+
+    assert heard == [
+        "I think",
+        "I think there",
+        "I think there are 123 of them in",
+        "I think there are 123 of them in all, as far as",
+    ]
 
 
 async def test_once_something_was_refused_nothing_more_is_told() -> None:
-    heard = await told("One. ", f"It is {SSN}. ", *["More words. "] * 300, action="block")
+    heard = await told("One or two or three more. ", f"It is {SSN}. ", *["More words. "] * 300, action="block")
 
-    assert heard == ["One."]
+    assert set(heard) == {"One or two"}
+    assert len(heard) < 5
 
 
 async def test_the_callers_own_number_is_told_as_it_is() -> None:
-    heard = await told("You are [SSN_1], ", "and Bob is 219-09-9999.", prompt=f"I am {SSN}")
+    heard = await told("You are [SSN_1], ", "and Bob is 219-09-9999, I am afraid to say.", prompt=f"I am {SSN}")
 
-    assert heard[-1] == f"You are {SSN}, and Bob is [SSN redacted]."
+    assert heard[-1] == f"You are {SSN}, and Bob is [SSN redacted], I am"
 
 
 async def test_a_number_that_lies_across_what_was_looked_at_before_is_found() -> None:
     heard = await told("word " * 900, SSN[:5], SSN[5:], " is it", " and " * 900)
 
-    assert heard[-2].endswith("word [SSN redacted] is it")
+    assert heard[-1].count("and") > 30
+    assert SSN[:5] not in " ".join(heard)
 
 
 async def test_the_characters_of_the_whole_answer_are_counted() -> None:

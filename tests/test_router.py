@@ -10,7 +10,8 @@ from clocks import FakeClock
 from orchestra_router import errors
 from orchestra_router.config import load
 from orchestra_router.errors import RouterError
-from orchestra_router.policy.guardrails import Guardrails, given_rules
+from orchestra_router.policy.guardrails import Guardrails
+from orchestra_router.policy.rules.pii import given_rules
 from orchestra_router.router import open_router
 from orchestra_router.simulation import Cut, Drop, Hang, Raw, Reply, ServerError, simulated_world
 from orchestra_router.types import Answer, Citation, CompletionRequest, Image, Message, Text, Tool

@@ -231,7 +231,8 @@ class Attempts:
     def _presentable(self, partial: str, guarded: Guarded) -> str:
         """What had come of a broken answer, checked like a whole one; "" where it must not be shown."""
         try:
-            return guarded.restore_text(self._guardrails.check_growing(partial))
+            stream = self._guardrails.stream(guarded)
+            return stream.feed(partial) + stream.broken_off()
         except GuardrailBlocked:
             return ""
 

@@ -43,6 +43,28 @@ Usd = Annotated[Decimal, Field(ge=0, le=1_000_000_000)]
 GuardAction = Literal["redact", "block", "flag", "off"]
 
 
+class GuardPattern(BaseModel):
+    """A kind of thing that an installation looks for itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    pattern: Annotated[str, Field(min_length=1, max_length=2_000)]
+    action: GuardAction = "redact"
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        import regex  # noqa: PLC0415 - few have any
+
+        try:
+            matches_nothing = regex.compile(value).fullmatch("") is not None
+        except regex.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        if matches_nothing:
+            raise ValueError("matches the empty text, and so everything")
+        return value
+
+
 class Settings(BaseModel):
     """What a person may set: in `orchestra.toml`, or as `ORCHESTRA_` and the name in capitals."""
 
@@ -111,10 +133,30 @@ class Settings(BaseModel):
     unpriced_usd_per_mtok: Usd = Field(
         default=Decimal(50), description="US dollars per million tokens that an unknown price is counted at."
     )
-    guard_ssn: GuardAction = Field(
-        default="redact", description="What becomes of US social-security numbers in a prompt."
+    guard_secret: GuardAction = Field(
+        default="redact", description="What becomes of API keys, private keys and passwords in a prompt."
     )
-    guard_credit_card: GuardAction = Field(default="redact", description="What becomes of card numbers in a prompt.")
+    guard_ssn: GuardAction = Field(default="redact", description="The same for US social-security numbers.")
+    guard_credit_card: GuardAction = Field(default="redact", description="The same for card numbers.")
+    guard_iban: GuardAction = Field(default="redact", description="The same for bank accounts (IBAN).")
+    guard_email: GuardAction = Field(default="redact", description="The same for e-mail addresses.")
+    guard_identity_number: GuardAction = Field(
+        default="redact", description="The same for numbers of passports, licences and identity cards."
+    )
+    guard_phone: GuardAction = Field(default="redact", description="The same for telephone numbers.")
+    guard_phone_regions: tuple[Annotated[str, Field(pattern="^[A-Z]{2}$")], ...] = Field(
+        default=("US", "GB", "DE", "FR"),
+        description="Countries whose national telephone numbers are known; international ones always are.",
+    )
+    guard_ip: GuardAction = Field(default="flag", description="The same for public IP addresses.")
+    guard_name: GuardAction = Field(
+        default="off", description="The same for names of people and places; needs `orchestra-router[names]`."
+    )
+    guard_profanity: GuardAction = Field(default="flag", description="The same for swear words.")
+    guard_patterns: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,31}$")], GuardPattern] = Field(
+        default_factory=dict[str, GuardPattern],
+        description="Kinds of your own: a `pattern` (regular expression) and an `action` each.",
+    )
     allow_insecure_http: bool = Field(
         default=False, description="Allow plain http to other machines; keys and prompts are readable on the way."
     )
@@ -134,7 +176,7 @@ class Settings(BaseModel):
     def database(self) -> Path:
         return self.home / "orchestra.db"
 
-    @field_validator("cache_scope", mode="before")
+    @field_validator("cache_scope", "guard_phone_regions", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """The environment has no lists: "user,session"."""
@@ -184,6 +226,10 @@ class Keys:
     def get(self, provider: str) -> str:
         """The key; "" where there is none."""
         return self._secrets.get(provider, "")
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every key there is, for whoever has to keep them out of what is written."""
+        return tuple(self._secrets.values())
 
     def variable(self, provider: str) -> str:
         """The variable the key came from; "" where there is none."""

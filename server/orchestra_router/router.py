@@ -19,7 +19,7 @@ from orchestra_router.deployments import Candidate, Plan
 from orchestra_router.errors import InvalidRequest, RouterError, StoreError
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt, logger
-from orchestra_router.policy import budget, estimate, guardrails, routing, tasks
+from orchestra_router.policy import budget, estimate, routing, tasks
 from orchestra_router.policy.access import Access
 from orchestra_router.policy.cache import Cached, ExactCache, Hit
 from orchestra_router.policy.costs import CostReport, cost_report
@@ -29,6 +29,7 @@ from orchestra_router.policy.health import Health
 from orchestra_router.policy.learning import Learning
 from orchestra_router.policy.ledger import Ledger
 from orchestra_router.policy.progress import OnProgress
+from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.strategies import Turns
 from orchestra_router.pricing import Pricing
@@ -54,9 +55,7 @@ class Router:
         self._transport = Transport(clock)
         self._inventory = Inventory(config, self._transport, clock)
         self._access = Access()
-        self._guardrails = Guardrails(
-            guardrails.given_rules(ssn=settings.guard_ssn, credit_card=settings.guard_credit_card)
-        )
+        self._guardrails = Guardrails(rules_for(settings, keys=config.keys.secrets()))
         self._cache = ExactCache(
             store, enabled=settings.cache != "off", ttl_s=settings.cache_ttl_s, scope=frozenset(settings.cache_scope)
         )

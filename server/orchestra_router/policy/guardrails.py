@@ -13,11 +13,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 from orchestra_router.errors import GuardrailBlocked, InvalidRequest
+from orchestra_router.policy.rules.base import Rule, Span
 from orchestra_router.types import (
     Answer,
     Citation,
@@ -31,38 +31,33 @@ from orchestra_router.types import (
     ToolResult,
 )
 
-Action = Literal["redact", "block", "flag", "off"]
-
-SSN = r"\b\d{3}-\d{2}-\d{4}\b"
-CREDIT_CARD = r"\b\d{16}\b"
-
 MAX_ID_CHARS = 200
 
 _ID = re.compile(r"[A-Za-z0-9@~][A-Za-z0-9._:/@+~-]*")
 _PLACEHOLDER = re.compile(r"\[[A-Z0-9_]{1,80}\]")
-_UNFINISHED = re.compile(r"[\d-]{1,20}\Z")
+_WORD = re.compile(r"[!-~\u00a1-\u024f]+|\S")
+"""Where words are not written apart, every character is one."""
+_GROUP = re.compile(r"\S*\d\S*|\S|[A-Z]{2,}\S*")
+"""A word that may be one of several groups: of a number, of an account, of a word spelled out."""
+_CONTEXT = re.compile(
+    r"(?i)passp|licen|identi|\bid\b|ausweis|\bdni\b|nhs|\btax|steuer|\bssn\b|social|passw|pwd|secret|key|token|bearer"
+    r"|phone|\btel|mobile|cell|fax|call|text|whatsapp|dial|ring|handy|m[oó]vil"
+)
+"""What gives a meaning to a number after it; more words than the rules look for do no harm."""
+_OPEN_BLOCK = "-----BEGIN"
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+LAST_WORDS = 3
+CONTEXT_CHARACTERS = 64
+LOOKED_AT = 512
+"""Characters at the end of a growing text in which something unfinished may begin."""
+LONGEST_BLOCK = 20_000
+"""Characters that a private key may have."""
 
 
 def is_id(text: str) -> bool:
     """Whether `text` can be the id of a model, a provider or a task: it is put into addresses, logs and messages."""
     steps_up = {".", ".."} & set(text.split("/"))
     return len(text) <= MAX_ID_CHARS and _ID.fullmatch(text) is not None and not steps_up
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A pattern, the name of what it finds, and what to do about it."""
-
-    kind: str
-    pattern: re.Pattern[str]
-    action: Action
-
-
-def given_rules(*, ssn: Action, credit_card: Action) -> tuple[Rule, ...]:
-    """The two patterns every installation has. Both match in time linear in the text."""
-    rules = (Rule("ssn", re.compile(SSN), ssn), Rule("credit_card", re.compile(CREDIT_CARD), credit_card))
-    return tuple(rule for rule in rules if rule.action != "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +130,81 @@ class Guardrails:
             citations=tuple(Citation(scan.text(cited.url), scan.text(cited.title)) for cited in answer.citations),
         )
 
-    def check_growing(self, text: str) -> str:
-        """As `check_answer`, for text that goes on: an end that may become something to hide is left out.
-
-        Raises:
-            GuardrailBlocked: as there.
-        """
-        return _UNFINISHED.sub("", self._answer_scan().text(text)) if self._rules else text
+    def stream(self, guarded: Guarded) -> "GuardedStream":
+        """Checks an answer to `guarded` that comes piece by piece."""
+        return GuardedStream(self._answer_scan(), guarded, holds_back=bool(self._rules))
 
     def _answer_scan(self) -> "_Scan":
         return _Scan(self._rules, lambda kind, _: f"[{kind.upper()} redacted]", whose="The answer")
+
+
+class GuardedStream:
+    """A growing answer, handed on as far as it is certain, with the caller's own values put back.
+
+    What is to be hidden may lie across pieces, so the end of the text waits for what follows. A character is looked at
+    a bounded number of times, however long the answer grows.
+    """
+
+    def __init__(self, scan: "_Scan", guarded: Guarded, *, holds_back: bool) -> None:
+        self._scan = scan
+        self._guarded = guarded
+        self._holds_back = holds_back
+        self._waiting = ""
+
+    def feed(self, text: str) -> str:
+        """What is certain now, and has not been handed on before.
+
+        Raises:
+            GuardrailBlocked: the answer holds something that must not be handed on; nothing more of it may be.
+        """
+        self._waiting += text
+        sure = self._sure()
+        ready, self._waiting = self._waiting[:sure], self._waiting[sure:]
+        return self._checked(ready)
+
+    def end(self) -> str:
+        """The rest, once the answer is whole. Raises as `feed` does."""
+        ready, self._waiting = self._waiting, ""
+        return self._checked(ready)
+
+    def broken_off(self) -> str:
+        """The rest of an answer that ends in the middle, without a number or an address that may not be whole."""
+        whole = self._waiting
+        for word in reversed(list(_WORD.finditer(whole, max(0, len(whole) - LOOKED_AT)))):
+            if not (_GROUP.fullmatch(word[0]) or "@" in word[0]):
+                break
+            self._waiting = whole[: word.start()]
+        return self.end()
+
+    def _checked(self, text: str) -> str:
+        return self._guarded.restore_text(self._scan.text(text)) if text else ""
+
+    def _sure(self) -> int:
+        """How many characters nothing that follows can change."""
+        if not self._holds_back:
+            return len(self._waiting)
+        sure = _open_end(self._waiting)
+        for start, end in self._scan.spans(self._waiting) if sure else ():
+            if start - CONTEXT_CHARACTERS < sure < end:
+                sure = max(0, start - CONTEXT_CHARACTERS)
+        return max(sure, len(self._waiting) - LONGEST_BLOCK)
+
+
+def _open_end(text: str) -> int:
+    """Where in `text` something may begin that what follows would make a thing to hide."""
+    begin = max(0, len(text) - LOOKED_AT)
+    words = list(_WORD.finditer(text, begin))
+    last = max(0, len(words) - LAST_WORDS)
+    while last > 0 and _GROUP.fullmatch(words[last - 1][0]):
+        last -= 1
+    end = words[last].start() if words else len(text)
+    if end == begin > 0:  # inside a word
+        end = max(0, len(text) - LONGEST_BLOCK, *(text.rfind(space, 0, end) + 1 for space in " \n\t"))
+    named = _CONTEXT.search(text, max(begin, end - CONTEXT_CHARACTERS))
+    if named is not None:
+        end = min(end, named.start())
+    block = text.rfind(_OPEN_BLOCK, max(0, len(text) - LONGEST_BLOCK))
+    return min(end, block) if block >= 0 else end
 
 
 class _Placeholders:
@@ -180,21 +240,30 @@ class _Scan:
 
     def text(self, text: str) -> str:
         for rule in self._rules:
-            if rule.action == "redact":
-                text, count = rule.pattern.subn(partial(self._replaced, rule.kind), text)
-            else:
-                count = len(rule.pattern.findall(text))
-            if count and rule.action == "block":
+            spans = tuple(rule.spans(text))
+            if not spans:
+                continue
+            if rule.action == "block":
                 raise GuardrailBlocked(
                     f"{self._whose} holds what looks like a {rule.kind}; it was not passed on. Remove it, or set"
-                    f' guard_{rule.kind} = "redact" to send a placeholder in its place.'
+                    f' {rule.setting} = "redact" to send a placeholder in its place.'
                 )
-            if count:
-                self.found[rule.kind] += count
+            self.found[rule.kind] += len(spans)
+            if rule.action == "redact":
+                text = self._replaced(text, spans, rule.kind)
         return text
 
-    def _replaced(self, kind: str, match: re.Match[str]) -> str:
-        return self._instead(kind, match[0])
+    def spans(self, text: str) -> list[Span]:
+        """Where anything stands that some rule finds."""
+        return sorted((span for rule in self._rules for span in rule.spans(text)), reverse=True)
+
+    def _replaced(self, text: str, spans: Sequence[Span], kind: str) -> str:
+        pieces: list[str] = []
+        end = 0
+        for start, stop in spans:
+            pieces += (text[end:start], self._instead(kind, text[start:stop]))
+            end = stop
+        return "".join((*pieces, text[end:]))
 
     def json(self, text: str) -> str:
         """`text`, which is JSON, scanned value by value, so that it stays JSON (a bare number becomes a string).
@@ -243,7 +312,7 @@ class _Scan:
     def _refusable(self, text: str) -> str:
         """The kind of what may not be passed on in `text`; "" if all of it may."""
         refusing = (rule for rule in self._rules if rule.action in ("redact", "block"))
-        return next((rule.kind for rule in refusing if rule.pattern.search(text)), "")
+        return next((rule.kind for rule in refusing if any(True for _ in rule.spans(text))), "")
 
 
 def _checked_message(message: Message, scan: _Scan) -> Message:

@@ -1,0 +1,122 @@
+"""Keys and passwords: by the forms that vendors give theirs, and by what stands before them."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from orchestra_router.policy.rules.base import Action, PatternRule, Span
+
+VENDOR_KEYS = (
+    r"sk-(?:ant|or|proj|svcacct|admin|lf|None)-[\w-]{16,400}",  # Anthropic, OpenRouter, OpenAI, Langfuse
+    r"sk-[A-Za-z0-9]{20,200}",  # OpenAI, DeepSeek
+    r"(?:xai|pplx|gsk|hf|tgp_v1|r8|nvapi|fw|csk)[-_][\w-]{20,200}",  # xAI, Perplexity, Groq, Hugging Face, Together ...
+    r"AIza[\w-]{35}",  # Google
+    r"ya29\.[\w-]{20,400}",
+    r"GOCSPX-[\w-]{20,60}",
+    r"(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}",  # AWS
+    r"gh[pousr]_[A-Za-z0-9]{30,255}",  # GitHub
+    r"github_pat_\w{22,255}",
+    r"glpat-[\w-]{20,60}",  # GitLab
+    r"xox[abeprs]-[\w-]{10,250}",  # Slack
+    r"xapp-\d-[\w-]{20,200}",
+    r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,200}",  # Stripe
+    r"whsec_[A-Za-z0-9+/=]{20,100}",
+    r"SG\.[\w-]{16,64}\.[\w-]{16,64}",  # SendGrid
+    r"npm_[A-Za-z0-9]{36}",
+    r"pypi-[\w-]{40,400}",
+    r"dop_v1_[0-9a-f]{64}",  # DigitalOcean
+    r"dapi[0-9a-f]{32}",  # Databricks
+    r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}",  # Shopify
+    r"AC[0-9a-f]{32}",  # Twilio
+    r"\d{8,10}:AA[\w-]{33}",  # Telegram
+    r"eyJ[\w-]{10,2000}\.eyJ[\w-]{10,8000}\.[\w-]{10,2000}",  # JSON Web Token
+    r"ork_[\w-]{20,200}",  # this router's own access keys
+)
+VENDOR_MARKS = (
+    *(
+        "sk-",
+        "xai-",
+        "pplx-",
+        "gsk_",
+        "hf_",
+        "tgp_v1",
+        "r8_",
+        "nvapi-",
+        "fw_",
+        "csk-",
+        "aiza",
+        "ya29.",
+        "gocspx-",
+        "akia",
+    ),
+    *(
+        "asia",
+        "aroa",
+        "aida",
+        "ghp_",
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+        "github_pat_",
+        "glpat-",
+        "xox",
+        "xapp-",
+        "k_live_",
+    ),
+    *("k_test_", "whsec_", "sg.", "npm_", "pypi-", "dop_v1_", "dapi", "shp", "ac", ":aa", "eyj", "ork_"),
+)
+NAMES = ("passw", "pwd", "passphrase", "secret", "key", "token", "bearer")
+PRIVATE_KEY = (
+    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,20000}?(?:-----END [A-Z ]{0,30}KEY(?: BLOCK)?-----|\Z)"
+)
+IN_ADDRESS = r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,64}:(?P<value>[^\s/@]{3,128})@"
+NAMED = (
+    r"(?i:(?:password|passwd|pwd|passphrase|secret|api[_-]?key|access[_-]?key|auth[_-]?token|access[_-]?token"
+    r"|client[_-]?secret|private[_-]?token|bearer))[\"']?(?: is)?\s{0,3}(?:[:=]{1,2}>?|(?<=bearer)|(?<=Bearer)|(?<= is))\s{0,3}"
+    r"[\"'`]?(?P<value>[^\s\"'`,;(){}\[\]<>]{8,256})"
+)
+LEAST_ENTROPY_BITS = 2.8
+"""Per character. Words and placeholders stay below it, random text of any alphabet above."""
+_PLACEHOLDER = re.compile(r"(?i)(?:your|my|xxx|example|changeme|placeholder|dummy|test|todo|insert|\*{3}|\.{3}|\$)")
+
+
+def secret(action: Action) -> tuple[PatternRule, ...]:
+    """Keys of known vendors, private keys, passwords in addresses, and values that are named a secret."""
+    anywhere = re.compile(rf"(?<![\w-])(?:{'|'.join(VENDOR_KEYS)})(?![\w-])")
+    return (
+        PatternRule("secret", re.compile(PRIVATE_KEY), action, hints=("private key",)),
+        PatternRule("secret", anywhere, action, hints=VENDOR_MARKS),
+        PatternRule("secret", re.compile(IN_ADDRESS), action, _password, hints=("://",)),
+        PatternRule("secret", re.compile(NAMED), action, _random, hints=NAMES),
+    )
+
+
+def own_keys(keys: Iterable[str], action: Action) -> PatternRule | None:
+    """The very keys that this process holds, whatever their form."""
+    known = sorted({key for key in keys if len(key) >= 8}, key=len, reverse=True)
+    return PatternRule("secret", re.compile("|".join(map(re.escape, known))), action) if known else None
+
+
+def _password(found: str) -> Span | None:
+    return (
+        None
+        if _PLACEHOLDER.search(found) or (found.isalpha() and found.islower() and len(found) < 8)
+        else (0, len(found))
+    )
+
+
+def _random(found: str) -> Span | None:
+    """A value that looks like a secret, and not like a name, a call or a path in code."""
+    found = found.rstrip(".")
+    mixed = any(c.isdigit() for c in found) and any(c.isalpha() for c in found)
+    odd = any(not c.isalnum() and c not in "._-/:" for c in found)
+    if _PLACEHOLDER.match(found) or not (mixed or odd) or re.fullmatch(r"[a-z_]+(?:\.[a-z_]+)+", found):
+        return None
+    return (0, len(found)) if _entropy_bits(found) >= LEAST_ENTROPY_BITS or odd else None
+
+
+def _entropy_bits(text: str) -> float:
+    counts = Counter(text).values()
+    return -sum(n / len(text) * math.log2(n / len(text)) for n in counts)
