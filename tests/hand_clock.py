@@ -18,6 +18,10 @@ class HandClock:
         self.ms = now_ms
         self._asleep: list[tuple[float, anyio.Event]] = []
 
+    @property
+    def asleep(self) -> int:
+        return len(self._asleep)
+
     def now_ms(self) -> int:
         return self.ms
 

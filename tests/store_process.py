@@ -3,16 +3,20 @@
 store_process.py open PATH                    open it
 store_process.py hold PATH NAME COUNT         hold `ledgers.DAY` COUNT times, 100 each; say how many succeeded
 store_process.py hang PATH                    hold once, then stay until killed
+store_process.py probe PATH TARGET            try to claim the probe of TARGET, say what came of it, stay until let go
 """
 
+import secrets
 import sys
 from pathlib import Path
 
 import anyio
 
-from ledgers import DAY, a_hold
+from ledgers import DAY, NOW_MS, a_hold
 from orchestra_router.clock import SystemClock
+from orchestra_router.policy.breaker import Claim, Moment, claimed
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.owner import this_process
 
 
 def say(text: str) -> None:
@@ -33,6 +37,13 @@ async def main(part: str, path: Path, *rest: str) -> None:
     elif part == "hang":
         await store.hold(a_hold(), [DAY])
         say("held")
+        sys.stdin.readline()
+    elif part == "probe":
+        (target,) = rest
+        claim = Claim(probe_id=secrets.token_hex(8), process=this_process(), until_ms=NOW_MS + 60_000)
+        at = Moment(now_ms=NOW_MS, catalog="")
+        rows = await store.change_health((target,), lambda rows, _: claimed(rows.values(), claim, at) or ())
+        say("claimed" if rows[target].probe_id == claim.probe_id else "refused")
         sys.stdin.readline()
     await store.close()
 

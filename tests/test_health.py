@@ -1,83 +1,142 @@
-"""What is set aside after a failure, for how long, and by whose fault."""
+"""What becomes of a provider that fails, over several requests, processes and starts."""
 
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
 import pytest
 
+from clocks import FakeClock
+from hand_clock import HandClock
 from orchestra_router import errors
-from orchestra_router.deployments import Deployment, Model, Offer, Provider
-from orchestra_router.errors import ProviderError
-from orchestra_router.policy.health import ACCOUNT_COOLING_S, HealthView, after_failure
-from orchestra_router.store.base import HealthRow
+from orchestra_router.router import open_router
+from orchestra_router.simulation import Hang, ServerError, simulated_world
+from worlds import World, ask, config_for, open_world
 
-NOW = 1_000_000
-HERE = Deployment(Provider(name="xai", base_url="http://x"), Model(name="grok"), Offer(id="grok-4.3"))
-OTHER_MODEL = Deployment(HERE.provider, Model(name="grok-b"), Offer(id="grok-4.7"))
-OTHER_PROVIDER = Deployment(Provider(name="openai", base_url="http://o"), Model(name="gpt"), Offer(id="gpt"))
+DEEPSEEK = "deepseek/deepseek-flash"
 
 
-def fail(error: ProviderError, before: HealthRow | None = None) -> HealthRow | None:
-    return after_failure(error, HERE, fingerprint="k1", before=before, now_ms=NOW, cooldown_s=30, catalog="v1")
+def question(number: int | str) -> str:
+    return f"Refactor this Python function, number {number}: def f(): pass"
 
 
-def view(*rows: HealthRow | None, now_ms: int = NOW, catalog: str = "v1") -> HealthView:
-    return HealthView({row.target: row for row in rows if row is not None}, now_ms, catalog)
+async def outage(world: World, requests: int = 3) -> None:
+    """DeepSeek fails so many requests, each with all its tries."""
+    for number in range(requests):
+        world.providers["deepseek"].script(*[ServerError(503)] * 3)
+        await world.router.complete(ask(question(number), task="coding"))
 
 
-def seconds_set_aside(row: HealthRow | None) -> float:
-    assert row is not None
-    assert row.until_ms is not None
-    return (row.until_ms - NOW) / 1000
+async def test_a_provider_that_failed_three_requests_is_passed_over_then_tried_and_back(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await outage(world)
+        during = await world.router.complete(ask(question("during"), task="coding"))
+        world.clock.advance(30)
+        planned = await world.router.plan(ask(question("planned"), task="coding"))
+        after = await world.router.complete(ask(question("after"), task="coding"))
+        again = await world.router.plan(ask(question("again"), task="coding"))
+
+    assert during.provider != "deepseek"
+    assert any(note.startswith(f"{DEEPSEEK} was passed over: cooling 30 s: server_failed") for note in during.notes)
+    assert planned.route[0].health == "tried again after: server_failed"
+    assert after.provider == "deepseek"
+    assert again.route[0].health == "ok"
 
 
-def test_a_model_that_is_gone_is_set_aside_at_that_provider_alone_until_the_catalog_changes() -> None:
-    gone = fail(errors.ModelGone(status=404))
+async def test_a_probe_that_fails_is_not_repeated_and_doubles_the_wait(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await outage(world)
+        world.clock.advance(30)
+        world.providers["deepseek"].script(ServerError(503))
 
-    later = NOW + 10**12
-    assert view(gone, now_ms=later).block(HERE, fingerprint="k1") is not None
-    assert view(gone, now_ms=later).block(OTHER_MODEL, fingerprint="k1") is None
-    assert view(gone, now_ms=later, catalog="v2").block(HERE, fingerprint="k1") is None
+        completion = await world.router.complete(ask(question("probe"), task="coding"))
+        plan = await world.router.plan(ask(question("after"), task="coding"))
 
-
-def test_a_refused_key_is_set_aside_until_it_is_another_key() -> None:
-    refused = fail(errors.AuthFailed(status=401))
-
-    assert view(refused, now_ms=NOW + 10**12).block(OTHER_MODEL, fingerprint="k1") is not None
-    assert view(refused).block(HERE, fingerprint="k2") is None
-    assert view(refused).block(OTHER_PROVIDER, fingerprint="k1") is None
+    assert [attempt.provider for attempt in completion.attempts][:2] == ["deepseek", "openrouter"]
+    assert any(e.deployment == DEEPSEEK and "cooling 60 s" in e.reason for e in plan.excluded)
 
 
-def test_a_rate_limit_lasts_as_long_as_the_provider_says() -> None:
-    assert seconds_set_aside(fail(errors.RateLimited(status=429, retry_after_s=107))) == 107
-    assert seconds_set_aside(fail(errors.RateLimited(status=429))) == 30
+async def test_while_one_request_tries_it_the_others_are_answered_elsewhere(tmp_path: Path) -> None:
+    hang = Hang()
+    async with open_world(tmp_path) as world:
+        await outage(world)
+        world.clock.advance(30)
+        world.providers["deepseek"].script(hang)
+        answered: list[str] = []
+
+        async def probe() -> None:
+            answered.append((await world.router.complete(ask(question("probe"), task="coding"))).provider)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(probe)
+            await hang.reached.wait()
+            answered.append((await world.router.complete(ask(question("other"), task="coding"))).provider)
+            hang.release()
+
+    assert answered == ["openrouter", "deepseek"]
 
 
-def test_an_empty_account_is_asked_again_after_an_hour() -> None:
-    assert seconds_set_aside(fail(errors.OutOfMoney(status=402))) == ACCOUNT_COOLING_S
+async def test_a_probe_whose_caller_left_lets_the_next_request_try(tmp_path: Path) -> None:
+    hang = Hang()
+    async with open_world(tmp_path) as world:
+        await outage(world)
+        world.clock.advance(30)
+        world.providers["deepseek"].script(hang)
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.router.complete, ask(question("probe"), task="coding"))
+            await hang.reached.wait()
+            group.cancel_scope.cancel()
+
+        completion = await world.router.complete(ask(question("next"), task="coding"))
+
+    assert completion.provider == "deepseek"
 
 
-@pytest.mark.parametrize("error", [errors.ServerFailed(status=500), errors.ReadTimeout(), errors.ConnectFailed()])
-def test_trouble_that_may_pass_cools_after_three_failures_and_longer_with_each_further_one(
-    error: ProviderError,
-) -> None:
-    rows = [fail(error)]
-    for _ in range(8):
-        rows.append(fail(error, before=rows[-1]))
+async def test_what_failed_is_still_passed_over_after_a_restart(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await outage(world)
+        async with open_router(world.router.config, clock=world.clock) as another:
+            plan = await another.plan(ask(question("restart"), task="coding"))
 
-    assert [seconds_set_aside(row) for row in rows] == [0, 0, 30, 60, 120, 240, 480, 600, 600]
-    assert view(rows[1]).block(HERE, fingerprint="k1") is None
-    assert view(rows[2]).block(HERE, fingerprint="k1") is not None
-    assert view(rows[2], now_ms=NOW + 30_000).block(HERE, fingerprint="k1") is None
+    assert DEEPSEEK in {excluded.deployment for excluded in plan.excluded}
 
 
-def test_an_unreachable_provider_is_unreachable_with_every_model() -> None:
-    row = fail(errors.ConnectFailed())
-    for _ in range(2):
-        row = fail(errors.ConnectFailed(), before=row)
+async def test_a_provider_that_answers_most_requests_is_not_passed_over(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        for number in range(12):
+            if number % 4 == 3:
+                world.providers["deepseek"].script(*[ServerError(503)] * 3)
+            await world.router.complete(ask(question(number), task="coding"))
 
-    assert view(row).block(OTHER_MODEL, fingerprint="k1") is not None
-    assert view(row).block(OTHER_PROVIDER, fingerprint="k1") is None
+        plan = await world.router.plan(ask(question("last"), task="coding"))
+
+    assert plan.route[0].deployment.key == DEEPSEEK
 
 
-def test_what_the_caller_did_wrong_sets_nothing_aside() -> None:
-    assert fail(errors.BadRequest(status=400)) is None
-    assert fail(errors.ContextTooLong(status=400)) is None
-    assert fail(errors.ContentRefused(status=400)) is None
+async def test_where_nothing_else_can_be_asked_another_requests_probe_is_waited_for(tmp_path: Path) -> None:
+    clock, hang = HandClock(), Hang()
+    async with simulated_world(clock=FakeClock()) as providers:
+        config = config_for(providers, tmp_path, max_retries=0)
+        async with open_router(config, clock=clock) as router:
+            providers["xai"].script(*[ServerError(500)] * 3, hang)
+            for number in range(3):
+                with pytest.raises(errors.AllAttemptsFailed):
+                    await router.complete(ask(question(number), provider="xai"))
+            answered: list[str] = []
+
+            async def complete(name: str) -> None:
+                answered.append((await router.complete(ask(question(name), provider="xai"))).provider)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(complete, "probe")
+                await hang.reached.wait()
+                group.start_soon(complete, "waiting")
+                while not clock.asleep:
+                    await anyio.lowlevel.checkpoint()
+                assert len(providers["xai"].received) == 4
+                hang.release()
+                while not answered:
+                    await anyio.lowlevel.checkpoint()
+                await clock.advance(0.25)
+
+    assert answered == ["xai", "xai"]

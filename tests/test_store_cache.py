@@ -1,4 +1,4 @@
-"""What is kept for a while: answers, and what is set aside."""
+"""Answers that are kept for a while."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -10,20 +10,11 @@ from hypothesis import strategies as st
 
 from clocks import FakeClock
 from ledgers import NOW_MS, a_database
-from orchestra_router.store.base import CacheEntry, HealthRow
+from orchestra_router.store.base import CacheEntry
 from orchestra_router.store.db import SqliteStore, cache
 from orchestra_router.types import Scope
 
 TTL_MS = 3_600_000
-SET_ASIDE = HealthRow(
-    target="deployment:xai/grok-beta",
-    cause="model_gone",
-    since_ms=NOW_MS,
-    until_ms=None,
-    failures=1,
-    catalog="2026-11",
-    replacement="grok-4",
-)
 
 
 @pytest.fixture
@@ -148,36 +139,3 @@ def test_hits_are_counted() -> None:
 
     assert db.execute("SELECT hits FROM cache").fetchone()[0] == 2
     db.close()
-
-
-# --- what is set aside -----------------------------------------------------------------------------------------
-
-
-async def test_what_one_process_sets_aside_is_set_aside_for_all_and_after_a_restart(tmp_path: Path) -> None:
-    path = tmp_path / "orchestra.db"
-    first = await SqliteStore.open(path, clock=FakeClock())
-    await first.set_aside(SET_ASIDE)
-    await first.close()
-
-    second = await SqliteStore.open(path, clock=FakeClock())
-
-    assert await second.health() == (SET_ASIDE,)
-    await second.close()
-
-
-async def test_setting_aside_again_replaces_what_was_known(store: SqliteStore) -> None:
-    await store.set_aside(SET_ASIDE)
-
-    worse = replace(SET_ASIDE, cause="server_failed", until_ms=NOW_MS + 30_000, failures=2)
-    await store.set_aside(worse)
-
-    assert await store.health() == (worse,)
-
-
-async def test_what_is_well_again_is_no_longer_listed(store: SqliteStore) -> None:
-    await store.set_aside(SET_ASIDE)
-    await store.set_aside(replace(SET_ASIDE, target="provider:together"))
-
-    await store.restore(SET_ASIDE.target)
-
-    assert [row.target for row in await store.health()] == ["provider:together"]

@@ -3,8 +3,7 @@
 for each attempt: hold money, call, settle, learn -> ask again, ask the next, or give up
 """
 
-import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from orchestra_router.clock import Clock
@@ -17,6 +16,7 @@ from orchestra_router.errors import (
     GuardrailBlocked,
     InvalidRequest,
     ModelGone,
+    PassedOver,
     ProviderError,
     RouterError,
     StreamBroken,
@@ -24,6 +24,7 @@ from orchestra_router.errors import (
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers
 from orchestra_router.policy import routing
+from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.ledger import Ledger, Reservation
@@ -71,17 +72,22 @@ class Attempts:
         inventory: Inventory,
         ledger: Ledger,
         health: Health,
+        admission: Admission,
         guardrails: Guardrails,
         observers: Observers,
+        jitter: Callable[[], float],
     ) -> None:
+        """`jitter` gives numbers in [0, 1): it spreads retries."""
         self._config = config
         self._clock = clock
         self._transport = transport
         self._inventory = inventory
         self._ledger = ledger
         self._health = health
+        self._admission = admission
         self._guardrails = guardrails
         self._observers = observers
+        self._jitter = jitter
 
     async def first_success(self, plan: Plan, call: Call, guarded: Guarded) -> tuple[Candidate, Answer]:
         """Down the route, each deployment again while that makes sense.
@@ -96,6 +102,7 @@ class Attempts:
         waited_s = 0.0
         while route:
             tries += 1
+            began_ms = self._clock.now_ms()
             try:
                 return route[0], await self._attempt(route[0], call, guarded, waited_s=waited_s)
             except ProviderError as error:
@@ -104,9 +111,9 @@ class Attempts:
                 verdict = self._verdict(error, call, tries=tries, has_next=bool(rest))
                 if verdict.step != "again":
                     # Once for all tries: one prompt that a model stumbles over is no proof against it.
-                    await self._health.failed(route[0].deployment, error)
-            except InvalidRequest as refusal:
-                # This deployment cannot be told it; another may.
+                    await self._health.failed(route[0].deployment, error, began_ms=began_ms)
+            except (InvalidRequest, PassedOver) as refusal:
+                # This deployment cannot be told it, or not now; another may.
                 rest = route[1:]
                 if not rest:
                     raise _with_history(refusal, failures) from None
@@ -133,21 +140,23 @@ class Attempts:
             attempts_left=settings.max_attempts - len(call.attempts),
             seconds_left=call.deadline - self._clock.monotonic(),
             has_next=has_next,
-            jitter=random.random(),  # noqa: S311 - spreads retries; nothing secret
+            jitter=self._jitter(),
         )
 
     async def _attempt(self, candidate: Candidate, call: Call, guarded: Guarded, *, waited_s: float) -> Answer:
         """One call to one deployment, inside its reservation, and what is learned from it."""
         deployment = candidate.deployment
-        began_ms = self._clock.now_ms()
+        seconds_left = call.deadline - self._clock.monotonic()
         try:
-            answer, notes = await self._reserved(candidate, call, guarded, waited_s=waited_s)
+            async with self._admission.admitted(candidate, seconds_left=seconds_left):
+                began_ms = self._clock.now_ms()
+                answer, notes = await self._reserved(candidate, call, guarded, waited_s=waited_s)
+                await self._health.succeeded(deployment, began_ms=began_ms)
         except ProviderError as error:
             error.deployment = deployment.key
             if isinstance(error, ModelGone):
                 error.replacement = self._config.catalog.replacement(deployment)
             raise
-        await self._health.succeeded(deployment, began_ms=began_ms)
         call.note(*notes)
         return answer
 

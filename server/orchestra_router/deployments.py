@@ -186,6 +186,8 @@ class Candidate:
     """Half of this installation's answers from it came within this time; None: too few were seen."""
     slow_ms: int | None = None
     """The same for 95 in 100."""
+    is_probe: bool = False
+    """It is set aside, and asked all the same: so is everything else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@
     ├── GuardrailBlocked          the prompt or the answer was refused
     ├── BudgetExceeded            a budget, or the request's own cost cap, cannot pay for the worst case
     ├── NoRoute                   nothing that is configured can serve the request
+    │   └── PassedOver            one deployment of the route is not to be asked just now
     ├── DeadlineExceeded          the request's time is up
     ├── AllAttemptsFailed         every deployment on the route failed; holds every failure
     ├── StoreError                the database cannot be read or written
@@ -74,6 +75,10 @@ class NoRoute(RouterError):
     code = "no_route"
 
 
+class PassedOver(NoRoute):
+    """For a reason that was not there yet when the route was planned."""
+
+
 class DeadlineExceeded(RouterError):
     code = "deadline_exceeded"
 
@@ -117,6 +122,8 @@ class ProviderError(RouterError):
         super().__init__("", retry_after_s=retry_after_s)
         self.in_answer = False
         """It came out of an answer that had begun with a success, so it may have been billed whatever it says."""
+        self.probing = False
+        """It was the one try of a deployment that had been set aside."""
         self.deployment = ""
         """Set by whoever knows it: "xai/grok-beta"."""
         self.replacement = ""

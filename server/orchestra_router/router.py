@@ -4,8 +4,9 @@ check access -> guard the prompt -> look in the cache -> plan the route -> for e
 settle -> check the answer -> store in the cache -> record -> answer
 """
 
+import random
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt, logger
 from orchestra_router.policy import budget, estimate, routing, tasks
 from orchestra_router.policy.access import Access
+from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.cache import Cached, ExactCache, Hit
 from orchestra_router.policy.costs import CostReport, cost_report
 from orchestra_router.policy.flights import Flights
@@ -45,7 +47,9 @@ LARGE_PROMPT_BYTES = 500_000
 class Router:
     """Everything one process needs to answer requests. Made by `open_router`."""
 
-    def __init__(self, config: Config, store: Store, *, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, store: Store, *, clock: Clock, jitter: Callable[[], float] = random.random
+    ) -> None:
         settings = config.settings
         self.config = config
         self.store = store
@@ -71,8 +75,10 @@ class Router:
             self._inventory,
             self._ledger,
             self._health,
+            Admission(self._health, config, clock),
             self._guardrails,
             self.observers,
+            jitter,
         )
 
     async def complete(self, request: CompletionRequest, *, on_progress: OnProgress | None = None) -> Completion:
@@ -318,15 +324,17 @@ class Router:
 
 
 @asynccontextmanager
-async def open_router(config: Config, *, clock: Clock | None = None) -> AsyncGenerator[Router]:
-    """A router over the store in `config.settings.home`, closed on leaving.
+async def open_router(
+    config: Config, *, clock: Clock | None = None, jitter: Callable[[], float] = random.random
+) -> AsyncGenerator[Router]:
+    """A router over the store in `config.settings.home`, closed on leaving. `jitter`, in [0, 1), spreads retries.
 
     Raises:
         StoreError: the database cannot be used; the message names the file and the way out.
     """
     clock = clock or SystemClock()
     store = await SqliteStore.open(config.settings.database, clock=clock)
-    router = Router(config, store, clock=clock)
+    router = Router(config, store, clock=clock, jitter=jitter)
     try:
         await store.reclaim(now_ms=clock.now_ms())
         await store.drop_cached(expired_before_ms=clock.now_ms())

@@ -1,40 +1,22 @@
-"""What is set aside after failures, for how long, and by whose fault.
+"""What can be asked now and what is set aside: the circuit breakers, kept in the store for every process and start."""
 
-Blame is put where it belongs: on the provider (nobody can reach it), on the key (it is refused, out of credit or
-over its rate) or on one model at one provider. It is kept in the store, so that every process and the next start
-know it.
-"""
-
-from collections.abc import Awaitable, Mapping
+import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import Config
 from orchestra_router.deployments import Deployment
-from orchestra_router.errors import (
-    AuthFailed,
-    InvalidAnswer,
-    ModelGone,
-    OutOfMoney,
-    ProviderError,
-    RateLimited,
-    StoreError,
-)
+from orchestra_router.errors import ModelGone, ProviderError, StoreError
 from orchestra_router.observe import logger
-from orchestra_router.store.base import HealthRow, Store
+from orchestra_router.policy import breaker
+from orchestra_router.policy.breaker import Claim, Moment, State, targets
+from orchestra_router.store.base import HealthChange, HealthRow, Store, Window
+from orchestra_router.store.owner import this_process
 from orchestra_router.types import Probe
 
-FAILURES_TO_COOL = 3
-"""In a row, before something that may recover by itself is set aside."""
-LONGEST_COOLING_S = 600.0
-ACCOUNT_COOLING_S = 3_600.0
-"""Credit changes at the vendor, with no sign here, so it is asked again now and then."""
-WINDOW_MS = 1_200_000
-"""Failures further apart than this are not in a row."""
-LONG_LIMIT_S = 600.0
-"""A rate limit that lasts longer is a quota, and those are kept for each model."""
-LONGEST_WAIT_S = 86_400.0
-"""A longer wait than a day's quota takes is not believed."""
+PROBE_GRACE_MS = 5_000
+"""A claim outlives its probe's time by this much, for settling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +27,9 @@ class Block:
     until_ms: int | None
     cause: str
     replacement: str = ""
+    state: State = "open"
+    since_ms: int = 0
+    trips: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +44,37 @@ class HealthView:
         """The longest-lasting reason not to ask `deployment`, if there is one."""
         blocks = [
             block
-            for target in targets(deployment, fingerprint=fingerprint)
-            if (row := self.rows.get(target)) is not None and (block := self._active(row)) is not None
+            for row in breaker.of(self.rows, targets(deployment, fingerprint=fingerprint))
+            if (block := self._block(row)) is not None
         ]
         return max(blocks, key=lambda block: block.until_ms or float("inf"), default=None)
 
-    def _active(self, row: HealthRow) -> Block | None:
-        if row.until_ms is None:
-            if row.cause == ModelGone.code and row.catalog != self.catalog:
-                return None  # the catalog has changed since: worth another look
-            return Block(f"set aside: {row.cause}", None, row.cause, row.replacement)
-        if row.until_ms <= self.now_ms:
+    def half_open(self, deployment: Deployment, *, fingerprint: str) -> HealthRow | None:
+        """What the next attempt at `deployment` is the one probe of, if it is one."""
+        rows = breaker.of(self.rows, targets(deployment, fingerprint=fingerprint))
+        return next((row for row in rows if breaker.state_of(row, self._moment) == "half_open"), None)
+
+    @property
+    def _moment(self) -> Moment:
+        return Moment(now_ms=self.now_ms, catalog=self.catalog)
+
+    def _block(self, row: HealthRow) -> Block | None:
+        state = breaker.state_of(row, self._moment)
+        if state in ("closed", "half_open"):
             return None
-        seconds = (row.until_ms - self.now_ms + 999) // 1000
-        return Block(f"cooling {seconds} s: {row.cause}", row.until_ms, row.cause)
+        until_ms, reason = row.until_ms, f"set aside: {row.cause}"
+        if state == "probing":
+            until_ms, reason = row.probe_until_ms, f"set aside, and being tried by another request: {row.cause}"
+        elif until_ms is not None:
+            reason = f"cooling {(until_ms - self.now_ms + 999) // 1000} s: {row.cause}"
+        return Block(reason, until_ms, row.cause, row.replacement, state, row.since_ms, row.trips)
 
 
 class Health:
-    """Keeps the rows. Failing open: what cannot be read or written sets nothing aside."""
+    """Keeps the rows. Failing open: what cannot be read or written sets nothing aside.
+
+    A deployment whose breakers are closed costs nothing but the one read of `view`.
+    """
 
     def __init__(self, store: Store, config: Config, clock: Clock) -> None:
         self._store = store
@@ -92,103 +90,112 @@ class Health:
             logger.warning("health could not be read: %s", error)
         return HealthView(self._rows, self._clock.now_ms(), self._config.catalog.version)
 
-    async def failed(self, deployment: Deployment, error: ProviderError) -> None:
-        fingerprint = self._config.keys.fingerprint(deployment.provider.name)
-        target = blamed(error, deployment, fingerprint=fingerprint)
-        row = after_failure(
-            error,
-            deployment,
-            fingerprint=fingerprint,
-            before=self._rows.get(target or ""),
-            now_ms=self._clock.now_ms(),
-            cooldown_s=self._config.settings.cooldown_s,
-            catalog=self._config.catalog.version,
+    async def failed(self, deployment: Deployment, error: ProviderError, *, began_ms: int) -> None:
+        """Learn from `error`, the last one of a request's tries at `deployment`; they began at `began_ms`."""
+        target = breaker.blamed(error, deployment, fingerprint=self._fingerprint(deployment))
+        if target is None:
+            return
+        at = self._now()
+        kind = target.partition(":")[0]
+        window = Window(
+            deployment.provider.name,
+            deployment.offer.id if kind == "deployment" else None,
+            at.now_ms - breaker.WINDOW_MS,
         )
-        if row is not None:
-            self._rows = {**self._rows, row.target: row}
-            await self._write(self._store.set_aside(row))
+
+        def change(rows: Mapping[str, HealthRow], outcomes: breaker.Outcomes) -> tuple[HealthRow, ...]:
+            row = breaker.after_failure(
+                rows.get(target), error, target=target, outcomes=outcomes, began_ms=began_ms, at=at
+            )
+            return () if row is None else (row,)
+
+        await self._change((target,), change, window=window)
 
     async def succeeded(self, deployment: Deployment, *, began_ms: int) -> None:
-        """Forget what was held against `deployment` before the attempt that now succeeded began."""
-        for target in targets(deployment, fingerprint=self._config.keys.fingerprint(deployment.provider.name)):
-            if target in self._rows and self._rows[target].since_ms <= began_ms:
-                self._rows = {name: row for name, row in self._rows.items() if name != target}
-                await self._write(self._store.restore(target))
+        """Close what had opened before the attempt began that now succeeded."""
+        at = self._now()
+        known = breaker.of(self._rows, targets(deployment, fingerprint=self._fingerprint(deployment)))
+        open_ = tuple(r.target for r in known if breaker.after_success(r, began_ms=began_ms, at=at) is not None)
+        if not open_:
+            return
+
+        def change(rows: Mapping[str, HealthRow], _: breaker.Outcomes) -> tuple[HealthRow, ...]:
+            closed = (breaker.after_success(row, began_ms=began_ms, at=at) for row in rows.values())
+            return tuple(row for row in closed if row is not None)
+
+        await self._change(open_, change)
+
+    async def claim(self, deployment: Deployment, *, seconds: float, bypass: bool) -> str | None:
+        """The id of the one probe that `deployment` now waits for, claimed for `seconds`; "" when it needs none.
+
+        None: it is not to be asked. `bypass` asks also what is open, for everything else is, too.
+        """
+        names = targets(deployment, fingerprint=self._fingerprint(deployment))
+        known = breaker.of(self._rows, names)
+        if all(breaker.state_of(row, self._now()) == "closed" for row in known):
+            return ""
+        at = self._now()
+        claim = Claim(
+            probe_id=secrets.token_hex(8),
+            process=this_process(),
+            until_ms=at.now_ms + round(seconds * 1000) + PROBE_GRACE_MS,
+            bypass=bypass,
+        )
+
+        def change(rows: Mapping[str, HealthRow], _: breaker.Outcomes) -> tuple[HealthRow, ...]:
+            return breaker.claimed(rows.values(), claim, at) or ()
+
+        rows = breaker.of(await self._change(names, change), names)
+        if any(row.probe_id == claim.probe_id for row in rows):
+            return claim.probe_id
+        return "" if all(breaker.state_of(row, at) == "closed" for row in rows) else None
+
+    async def release(self, deployment: Deployment, probe_id: str) -> None:
+        """Let the next request probe, where this one's did not say anything."""
+        names = targets(deployment, fingerprint=self._fingerprint(deployment))
+        if any(row.probe_id == probe_id for row in breaker.of(self._rows, names)):
+            await self._change(names, lambda rows, _: breaker.released(rows.values(), probe_id))
 
     async def probed(self, probes: Mapping[str, Probe]) -> None:
         """Learn from the providers' own lists: what answers or is listed again comes back, what has ended goes."""
-        rows = (await self.view()).rows
+        view = await self.view()
         for name, probe in probes.items():
             if probe.error:
                 continue
             well = {f"provider:{name}", f"key:{name}:{self._config.keys.fingerprint(name)}"}
             well |= {f"deployment:{name}/{model.id}" for model in probe.models if not model.retired}
-            for target in well & rows.keys():
-                await self._write(self._store.restore(target))
+            for target in well & view.rows.keys():
+                await self._restore(target)
             ended = {model.id: model for model in probe.models if model.retired}
             for deployment in self._config.catalog.deployments_at(name):
                 if (listed := ended.get(deployment.offer.id)) is not None:
                     gone = ModelGone()
                     gone.replacement = listed.replacement or self._config.catalog.replacement(deployment)
-                    await self.failed(deployment, gone)
+                    await self.failed(deployment, gone, began_ms=view.now_ms)
 
-    async def _write(self, writing: Awaitable[None]) -> None:
+    def _fingerprint(self, deployment: Deployment) -> str:
+        return self._config.keys.fingerprint(deployment.provider.name)
+
+    def _now(self) -> Moment:
+        return Moment(
+            now_ms=self._clock.now_ms(),
+            catalog=self._config.catalog.version,
+            cooldown_s=self._config.settings.cooldown_s,
+        )
+
+    async def _change(
+        self, names: tuple[str, ...], change: HealthChange, *, window: Window | None = None
+    ) -> Mapping[str, HealthRow]:
         try:
-            await writing
+            rows = await self._store.change_health(names, change, window=window)
         except StoreError as error:
             logger.warning("health could not be written: %s", error)
+            return {}
+        self._rows = {**self._rows, **rows}
+        return rows
 
-
-def targets(deployment: Deployment, *, fingerprint: str) -> tuple[str, str, str]:
-    """What a failure of `deployment` can be blamed on. A changed key is another target, so it starts afresh."""
-    provider = deployment.provider.name
-    return f"provider:{provider}", f"key:{provider}:{fingerprint}", f"deployment:{deployment.key}"
-
-
-def after_failure(
-    error: ProviderError,
-    deployment: Deployment,
-    *,
-    fingerprint: str,
-    before: HealthRow | None,
-    now_ms: int,
-    cooldown_s: float,
-    catalog: str,
-) -> HealthRow | None:
-    """The row that `error` leaves behind, or None when nothing is to blame. `before` is the target's last row."""
-    target = blamed(error, deployment, fingerprint=fingerprint)
-    # A whole answer that says nothing is about its prompt; the next prompt may fare better.
-    if target is None or (isinstance(error, InvalidAnswer) and error.usage is not None):
-        return None
-    recent = before is not None and now_ms - before.since_ms <= WINDOW_MS
-    failures = (before.failures if before is not None and recent else 0) + 1
-    seconds = _cooling_s(error, failures, cooldown_s)
-    return HealthRow(
-        target=target,
-        cause=error.code,
-        since_ms=now_ms,
-        until_ms=None if seconds is None else now_ms + round(seconds * 1000),
-        failures=failures,
-        catalog=catalog,
-        replacement=error.replacement,
-    )
-
-
-def blamed(error: ProviderError, deployment: Deployment, *, fingerprint: str) -> str | None:
-    provider, key, model = targets(deployment, fingerprint=fingerprint)
-    if isinstance(error, RateLimited) and (error.retry_after_s or 0) > LONG_LIMIT_S:
-        return model
-    return {"provider": provider, "key": key, "deployment": model, "nothing": None}[error.cools]
-
-
-def _cooling_s(error: ProviderError, failures: int, cooldown_s: float) -> float | None:
-    """Seconds to set the blamed aside; None: until the key or the catalog changes, or a probe finds it well."""
-    if isinstance(error, ModelGone | AuthFailed):
-        return error.retry_after_s  # named only where the verdict was inferred
-    if isinstance(error, OutOfMoney):
-        return ACCOUNT_COOLING_S
-    if isinstance(error, RateLimited):
-        return min(LONGEST_WAIT_S, error.retry_after_s if error.retry_after_s is not None else cooldown_s)
-    if failures < FAILURES_TO_COOL:
-        return 0.0
-    return min(LONGEST_COOLING_S, cooldown_s * 2.0 ** (failures - FAILURES_TO_COOL))
+    async def _restore(self, target: str) -> None:
+        try:
+            await self._store.restore(target)
+        except StoreError as error:
+            logger.warning("health could not be written: %s", error)

@@ -35,7 +35,7 @@ def decide(
     """
     onward = Verdict("next" if error.falls_back != "no" and has_next and attempts_left > 0 else "stop")
     allowed = max_retries if error.retries is None else min(error.retries, max_retries)
-    if not error.retryable or tries > allowed or attempts_left <= 0:
+    if not error.retryable or tries > allowed or attempts_left <= 0 or (error.probing and has_next):
         return onward
     wait_s = error.retry_after_s if error.retry_after_s is not None else backoff_s(tries, jitter=jitter)
     if wait_s >= seconds_left or (has_next and wait_s > PATIENCE_S):

@@ -135,13 +135,14 @@ def _survey(request: CompletionRequest, around: Surroundings) -> _Found:
             found.excluded.append(Exclusion(wanted.deployment.key, obstacle))
             continue
         candidate = _candidate(wanted, request, found.size, around)
-        block = around.health.block(
-            wanted.deployment, fingerprint=around.config.keys.fingerprint(wanted.deployment.provider.name)
-        )
+        fingerprint = around.config.keys.fingerprint(wanted.deployment.provider.name)
+        block = around.health.block(wanted.deployment, fingerprint=fingerprint)
         if block is not None:
             blocked.append((candidate, block))
             if not found.candidates:
                 found.notes.append(f"{wanted.deployment.key} was passed over: {block.reason}.")
+        elif (row := around.health.half_open(wanted.deployment, fingerprint=fingerprint)) is not None:
+            found.candidates.append(replace(candidate, health=f"tried again after: {row.cause}"))
         else:
             found.candidates.append(candidate)
     if not found.candidates and (probe := _least_bad(blocked)) is not None:
@@ -372,16 +373,13 @@ def _affordable(
 
 
 def _least_bad(blocked: Sequence[tuple[Candidate, Block]]) -> Candidate | None:
-    """When everything is cooling, the one that is due first gets one try, unless it told us to wait."""
-    waiting = [pair for pair in blocked if pair[1].until_ms is not None]
+    """When everything is set aside, the one that is due first gets one try; but not one that told us to wait."""
+    waiting = [pair for pair in blocked if pair[1].until_ms is not None and pair[1].cause != RateLimited.code]
     if not waiting:
         return None
-    candidate, block = min(waiting, key=lambda pair: pair[1].until_ms or 0)
-    if block.cause == RateLimited.code:
-        return None
-    return replace(
-        candidate, reason=f"{candidate.reason}; everything is cooling, so this is a probe", health=block.reason
-    )
+    candidate, block = min(waiting, key=lambda pair: (pair[1].state == "probing", pair[1].until_ms or 0))
+    reason = f"{candidate.reason}; everything is cooling, so this is a probe"
+    return replace(candidate, reason=reason, health=block.reason, is_probe=True)
 
 
 def after(error: ProviderError, route: Sequence[Candidate]) -> list[Candidate]:

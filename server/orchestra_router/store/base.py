@@ -10,7 +10,7 @@ The ledger is the attempt table. A row is written before dispatch with the worst
 Every other change of state is ignored, so settling twice changes nothing.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -185,18 +185,52 @@ class LearnedRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthRow:
-    """Something set aside. `target` is "provider:xai", "key:xai:1a2b3c4d" or "deployment:xai/grok-beta"."""
+    """One circuit breaker that has opened. `target` is "provider:xai", "key:xai:1a2b3c4d" or "deployment:xai/grok-4.7"."""
 
     target: str
     cause: str
-    """The code of the error that set it aside."""
+    """The code of the error that opened it."""
     since_ms: int
+    """When it opened; or when it closed, if it is closed again."""
     until_ms: int | None
     """None: until `catalog` changes, or a probe finds it well again."""
-    failures: int
-    """In a row."""
+    trips: int
+    """How often it has opened, one time soon after the other."""
     catalog: str = ""
     replacement: str = ""
+    closed: bool = False
+    """It answers again, and is kept for `trips` only."""
+    probe_id: str = ""
+    """The one attempt that may try it now; "" where none does."""
+    probe_process: str = ""
+    probe_until_ms: int = 0
+    """When the probe has not ended by then, another may be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt ended, for the rolling window of a circuit breaker."""
+
+    request_id: str
+    created_ms: int
+    outcome: str
+    """"ok", or the code of the error."""
+    status: int | None
+    counted: bool
+    """The provider said how many tokens it used: there was a whole answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The attempts to look at: the latest at `provider` since a time, of one `offer_id` or of every model."""
+
+    provider: str
+    offer_id: str | None
+    since_ms: int
+
+
+HealthChange = Callable[[Mapping[str, HealthRow], Sequence[Outcome]], Sequence[HealthRow]]
+"""From the rows there are, by target, and the window's outcomes, newest first, to the rows to write. Pure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,9 +339,19 @@ class Store(Protocol):
     # health
     async def health(self) -> tuple[HealthRow, ...]: ...
 
-    async def set_aside(self, row: HealthRow) -> None: ...
+    async def change_health(
+        self, targets: Sequence[str], change: HealthChange, *, window: Window | None = None
+    ) -> Mapping[str, HealthRow]:
+        """Read the rows of `targets`, write what `change` makes of them, and return them as they are then.
 
-    async def restore(self, target: str) -> None: ...
+        `change` may be called again when its transaction did not come through. A claim of a process that has died is
+        shown to it as none.
+        """
+        ...
+
+    async def restore(self, target: str) -> None:
+        """Forget it."""
+        ...
 
     # what was learned
     async def learned(self, *, first_day: str) -> LearnedRows:

@@ -15,6 +15,7 @@ from orchestra_router.store.base import (
     CacheReport,
     Denied,
     GroupBy,
+    HealthChange,
     HealthRow,
     Hold,
     LearnedRows,
@@ -23,6 +24,7 @@ from orchestra_router.store.base import (
     RequestRecord,
     Settlement,
     Spent,
+    Window,
 )
 from orchestra_router.store.connection import Connection
 from orchestra_router.store.owner import this_process
@@ -117,8 +119,10 @@ class SqliteStore:
     async def health(self) -> tuple[HealthRow, ...]:
         return await self._read(health.health)
 
-    async def set_aside(self, row: HealthRow) -> None:
-        await self._write(lambda db: health.set_aside(db, row))
+    async def change_health(
+        self, targets: Sequence[str], change: HealthChange, *, window: Window | None = None
+    ) -> Mapping[str, HealthRow]:
+        return await self._write(lambda db: health.change_health(db, targets, change, window=window))
 
     async def restore(self, target: str) -> None:
         await self._write(lambda db: health.restore(db, target))

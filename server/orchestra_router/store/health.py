@@ -1,26 +1,65 @@
 """The SQL of what is set aside. Each function is the work of one transaction."""
 
 import sqlite3
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 
-from orchestra_router.store.base import HealthRow
+from orchestra_router.store.base import HealthChange, HealthRow, Outcome, Window
+from orchestra_router.store.owner import has_died
 
-_SET_ASIDE = """
-    INSERT INTO health (target, cause, since_ms, until_ms, failures, catalog, replacement)
-    VALUES (:target, :cause, :since_ms, :until_ms, :failures, :catalog, :replacement)
+_WRITE = """
+    INSERT INTO health (
+        target, cause, since_ms, until_ms, trips, catalog, replacement, closed, probe_id, probe_process, probe_until_ms
+    )
+    VALUES (
+        :target, :cause, :since_ms, :until_ms, :trips, :catalog, :replacement, :closed, :probe_id, :probe_process,
+        :probe_until_ms
+    )
     ON CONFLICT (target) DO UPDATE SET
-        cause = excluded.cause, since_ms = excluded.since_ms, until_ms = excluded.until_ms,
-        failures = excluded.failures, catalog = excluded.catalog, replacement = excluded.replacement
+        cause = excluded.cause, since_ms = excluded.since_ms, until_ms = excluded.until_ms, trips = excluded.trips,
+        catalog = excluded.catalog, replacement = excluded.replacement, closed = excluded.closed,
+        probe_id = excluded.probe_id, probe_process = excluded.probe_process, probe_until_ms = excluded.probe_until_ms
 """
+
+_OUTCOMES = """
+    SELECT request_id, created_ms, outcome, status, input_fresh IS NOT NULL AS counted
+    FROM attempts
+    WHERE provider = :provider AND created_ms >= :since_ms AND (:offer_id IS NULL OR offer_id = :offer_id)
+        AND state <> 'held'
+    ORDER BY created_ms DESC, rowid DESC
+    LIMIT :most
+"""
+
+MOST_OUTCOMES = 60
+"""More attempts than a window of requests is made of."""
 
 
 def health(db: sqlite3.Connection) -> tuple[HealthRow, ...]:
-    return tuple(HealthRow(**row) for row in db.execute("SELECT * FROM health ORDER BY target"))
+    return tuple(_row(row) for row in db.execute("SELECT * FROM health ORDER BY target"))
 
 
-def set_aside(db: sqlite3.Connection, row: HealthRow) -> None:
-    db.execute(_SET_ASIDE, asdict(row))
+def change_health(
+    db: sqlite3.Connection, targets: Sequence[str], change: HealthChange, *, window: Window | None
+) -> Mapping[str, HealthRow]:
+    found = [db.execute("SELECT * FROM health WHERE target = ?", (target,)).fetchone() for target in targets]
+    rows = {row["target"]: _row(row) for row in found if row is not None}
+    changed = change(rows, _outcomes(db, window) if window is not None else ())
+    db.executemany(_WRITE, [asdict(row) for row in changed])
+    return rows | {row.target: row for row in changed}
 
 
 def restore(db: sqlite3.Connection, target: str) -> None:
     db.execute("DELETE FROM health WHERE target = ?", (target,))
+
+
+def _row(columns: sqlite3.Row) -> HealthRow:
+    row = HealthRow(**columns)
+    row = replace(row, closed=bool(row.closed))
+    if row.probe_id and has_died(row.probe_process):
+        return replace(row, probe_id="", probe_process="", probe_until_ms=0)
+    return row
+
+
+def _outcomes(db: sqlite3.Connection, window: Window) -> tuple[Outcome, ...]:
+    found = (Outcome(**columns) for columns in db.execute(_OUTCOMES, asdict(window) | {"most": MOST_OUTCOMES}))
+    return tuple(replace(outcome, counted=bool(outcome.counted)) for outcome in found)

@@ -290,6 +290,23 @@ MIGRATIONS: tuple[Step, ...] = (
     ),
     Step("day sums", DAY_SUMS),
     Step("adjustments", ADJUSTMENTS),
+    Step(
+        "breaker",
+        (
+            # What cools is found out again soon; what is gone or refused stays known.
+            "DELETE FROM health WHERE until_ms IS NOT NULL",
+            "ALTER TABLE health RENAME COLUMN failures TO trips",
+            "ALTER TABLE health ADD COLUMN closed INTEGER NOT NULL DEFAULT 0 CHECK (closed IN (0, 1))",
+            "ALTER TABLE health ADD COLUMN probe_id TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE health ADD COLUMN probe_process TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE health ADD COLUMN probe_until_ms INTEGER NOT NULL DEFAULT 0 CHECK (probe_until_ms >= 0)",
+            # Holds all that the status of a provider reads, so that no row is fetched for it.
+            """
+            CREATE INDEX attempts_by_provider
+            ON attempts (provider, created_ms, offer_id, state, outcome, latency_ms, cost_nusd, day)
+            """,
+        ),
+    ),
 )
 
 
