@@ -1,5 +1,6 @@
 """Holds and settlements with everything filled in but what a test is about; and processes that make them."""
 
+import datetime as dt
 import sqlite3
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from orchestra_router.store.base import AttemptState, Hold, Limit, Period, RequestRecord, Settlement
+from orchestra_router.store.base import Alert, AttemptState, Hold, Limit, Period, RequestRecord, Settlement
 from orchestra_router.store.migrations import migrate
 from orchestra_router.types import CacheStatus, CostSource, Scope, Usage
 
@@ -30,6 +31,7 @@ def a_hold(
     task: str = "coding",
     provider: str = "openrouter",
     model: str = "gpt-6-luna",
+    created_ms: int = NOW_MS,
     expires_ms: int = NOW_MS + 60_000,
 ) -> Hold:
     return Hold(
@@ -44,7 +46,7 @@ def a_hold(
         model=model,
         offer_id=f"openai/{model}",
         amount_nusd=amount_nusd,
-        created_ms=NOW_MS,
+        created_ms=created_ms,
         expires_ms=expires_ms,
     )
 
@@ -100,6 +102,12 @@ def a_record(
     )
 
 
+def an_alert(*, period: str = TODAY.day, threshold_nusd: int = 100, at_ms: int = NOW_MS) -> Alert:
+    return Alert(
+        kind="spend", holder="global", period=period, threshold_nusd=threshold_nusd, text="Too much.", at_ms=at_ms
+    )
+
+
 def a_database() -> sqlite3.Connection:
     db = sqlite3.connect(":memory:", isolation_level=None)
     db.row_factory = sqlite3.Row
@@ -107,19 +115,38 @@ def a_database() -> sqlite3.Connection:
     return db
 
 
+def old_hold(db: sqlite3.Connection, attempt_id: str, *, request_id: str = "r1") -> None:
+    """A hold of 100 as the first version wrote it."""
+    db.execute(
+        "INSERT INTO attempts (attempt_id, request_id, trace_id, number, access_key, user, session, day, month, task,"
+        " provider, model, offer_id, amount_nusd, created_ms, expires_ms, owner)"
+        " VALUES (?, ?, 't', 1, 'local', 'ada', '', '2026-11-23', '2026-11', 'coding', 'p', 'm', 'o', 100, ?, ?, ?)",
+        (attempt_id, request_id, NOW_MS, NOW_MS + 60_000, "1/life/another machine"),
+    )
+
+
 def sums_of_rows(db: sqlite3.Connection) -> dict[tuple[str, str], tuple[int, int]]:
     """What `spend` should say, added up in Python from the attempts themselves."""
     sums: dict[tuple[str, str], tuple[int, int]] = {}
-    rows: Sequence[tuple[str, str, str, str, str, int, int]] = db.execute(
-        "SELECT access_key, user, day, month, state, amount_nusd, cost_nusd FROM attempts"
+    rows: Sequence[tuple[str, str, str, str, str, int, str, int, int]] = db.execute(
+        "SELECT access_key, user, task, day, month, created_ms, state, amount_nusd, cost_nusd FROM attempts"
     ).fetchall()
-    for access_key, user, day, month, state, amount, cost in rows:
+    for access_key, user, task, day, month, created_ms, state, amount, cost in rows:
         spent = cost if state in {"settled", "uncertain"} else 0
         held = amount if state == "held" else 0
-        for holder in ["global", f"key:{access_key}", *([f"user:{user}"] if user else [])]:
-            for period in (day, month):
-                so_far = sums.get((holder, period), (0, 0))
-                sums[holder, period] = (so_far[0] + spent, so_far[1] + held)
+        payers = [
+            "global",
+            f"key:{access_key}",
+            *([f"user:{user}"] if user else []),
+            *([f"task:{task}"] if task else []),
+        ]
+        charged = [(holder, period) for holder in payers for period in (day, month)]
+        charged += [("global", f"{dt.datetime.fromtimestamp(created_ms / 1000, dt.UTC):%Y-%m-%dT%H}")]
+        for place in charged:
+            so_far = sums.get(place, (0, 0))
+            sums[place] = (so_far[0] + spent, so_far[1] + held)
+        if state == "uncertain" and cost:
+            sums["uncertain", day] = (sums.get(("uncertain", day), (0, 0))[0] + cost, 0)
     return sums
 
 
@@ -127,6 +154,7 @@ def kept_sums(db: sqlite3.Connection) -> dict[tuple[str, str], tuple[int, int]]:
     return {
         (holder, period): (spent, held)
         for holder, period, spent, held in db.execute("SELECT holder, period, spent_nusd, held_nusd FROM spend")
+        if holder != "uncertain" or spent  # a row that has come down to 0 is as good as none
     }
 
 

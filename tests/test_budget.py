@@ -1,7 +1,7 @@
 """Calendar budgets, and the words of a refusal."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledgers import NOW_MS, TODAY
+from orchestra_router.allowances import Budgets
 from orchestra_router.errors import ConfigError
 from orchestra_router.policy import budget
 from orchestra_router.store.base import Denied, Limit, Period
@@ -23,7 +24,7 @@ class Settings:
     timezone: str = "UTC"
     budget_day_usd: Decimal | None = Decimal(150)
     budget_month_usd: Decimal | None = Decimal(3000)
-    alert_day_usd: Decimal | None = Decimal(100)
+    budgets: Budgets = field(default_factory=Budgets)
 
 
 def ms(text: str) -> int:
@@ -76,35 +77,79 @@ def test_a_period_holds_until_its_reset_and_not_a_millisecond_longer(now_ms: int
     assert budget.period_at(reset_ms, timezone).day != period.day
 
 
+def limits_of(scope: Scope, task: str = "", settings: Settings | None = None) -> dict[tuple[str, str], int]:
+    limits = budget.limits(scope, task, TODAY, settings or Settings())
+    return {(limit.holder, limit.period): limit.limit_nusd // CENT for limit in limits}
+
+
 def test_every_budget_of_the_scope_applies() -> None:
-    scope = Scope(access_key="team", user="ada")
-
-    limits = budget.limits(scope, TODAY, Settings(), key_day_nusd=7, key_month_nusd=6, user_day_nusd=5)
-
-    assert limits == (
-        Limit("global", "2026-11-23", 150_000_000_000),
-        Limit("global", "2026-11", 3_000_000_000_000),
-        Limit("key:team", "2026-11-23", 7),
-        Limit("key:team", "2026-11", 6),
-        Limit("user:ada", "2026-11-23", 5),
+    budgets = Budgets.model_validate(
+        {
+            "key": {"team": {"day_usd": 7, "month_usd": 60}},
+            "user": {"ada": {"day_usd": 5}, "bob": {"day_usd": 1}},
+            "task": {"coding": {"month_usd": 9}},
+        }
     )
+
+    limits = limits_of(Scope(access_key="team", user="ada"), "coding", Settings(budgets=budgets))
+
+    assert limits == {
+        ("global", "2026-11-23"): 15_000,
+        ("global", "2026-11"): 300_000,
+        ("key:team", "2026-11-23"): 700,
+        ("key:team", "2026-11"): 6_000,
+        ("user:ada", "2026-11-23"): 500,
+        ("task:coding", "2026-11"): 900,
+    }
+
+
+def test_the_row_of_each_holds_where_a_row_of_its_own_says_nothing() -> None:
+    budgets = Budgets.model_validate(
+        {"user": {"*": {"day_usd": 2, "month_usd": 20}, "ada": {"day_usd": 5, "at": {100: "refuse"}}}}
+    )
+    settings = Settings(budget_day_usd=None, budget_month_usd=None, budgets=budgets)
+
+    ada, bob = (limits_of(Scope(user=user), settings=settings) for user in ("ada", "bob"))
+
+    assert ada == {("user:ada", "2026-11-23"): 500, ("user:ada", "2026-11"): 2_000}
+    assert bob == {("user:bob", "2026-11-23"): 200, ("user:bob", "2026-11"): 2_000}
 
 
 def test_a_caller_without_a_user_has_no_user_limit() -> None:
-    limits = budget.limits(Scope(), TODAY, Settings(budget_month_usd=None), user_day_nusd=5)
+    budgets = Budgets.model_validate({"user": {"*": {"day_usd": 2}}})
 
-    assert [limit.holder for limit in limits] == ["global"]
+    limits = limits_of(Scope(), settings=Settings(budget_month_usd=None, budgets=budgets))
+
+    assert list(limits) == [("global", "2026-11-23")]
+
+
+@pytest.mark.parametrize(
+    ("at", "limits"),
+    [
+        ({100: "refuse"}, [500]),
+        ({80: "warn", 90: "refuse"}, [450]),
+        ({50: "refuse", 90: "refuse"}, [250]),
+        ({80: "warn", 90: "downgrade"}, []),
+        ({}, []),
+    ],
+)
+def test_a_budget_refuses_at_the_percentage_that_was_chosen_or_not_at_all(
+    at: dict[int, str], limits: list[int]
+) -> None:
+    budgets = Budgets.model_validate({"user": {"ada": {"day_usd": 5, "at": at}}})
+    settings = Settings(budget_day_usd=None, budget_month_usd=None, budgets=budgets)
+
+    assert list(limits_of(Scope(user="ada"), settings=settings).values()) == limits
 
 
 def test_a_budget_of_nothing_is_a_limit_and_not_the_absence_of_one() -> None:
-    settings = Settings(budget_day_usd=Decimal(0), budget_month_usd=None, alert_day_usd=None)
+    settings = Settings(budget_day_usd=Decimal(0), budget_month_usd=None)
 
-    assert budget.limits(Scope(), TODAY, settings) == (Limit("global", "2026-11-23", 0),)
-    assert budget.alert_nusd(settings) is None
+    assert budget.limits(Scope(), "", TODAY, settings) == (Limit("global", "2026-11-23", 0),)
 
 
 def test_a_refusal_says_which_budget_how_full_and_when_it_resets() -> None:
-    denied = Denied(Limit("global", TODAY.day, 500 * CENT), spent_nusd=490 * CENT, held_nusd=5 * CENT)
+    denied = Denied(Limit("global", TODAY.day, 500 * CENT), spent_nusd=490 * CENT, held_nusd=5 * CENT, left_nusd=0)
 
     error = budget.exceeded(denied, needed_nusd=12_000_000 * 10, now_ms=NOW_MS, timezone="Europe/Berlin")
 
@@ -118,7 +163,7 @@ def test_a_refusal_says_which_budget_how_full_and_when_it_resets() -> None:
 
 
 def test_where_only_calls_in_flight_are_in_the_way_the_caller_is_to_ask_again_soon() -> None:
-    denied = Denied(Limit("global", TODAY.day, 5 * CENT), spent_nusd=0, held_nusd=4 * CENT)
+    denied = Denied(Limit("global", TODAY.day, 5 * CENT), spent_nusd=0, held_nusd=4 * CENT, left_nusd=0)
 
     error = budget.exceeded(denied, needed_nusd=2 * CENT, now_ms=NOW_MS, timezone="UTC")
 
@@ -131,7 +176,7 @@ def test_where_only_calls_in_flight_are_in_the_way_the_caller_is_to_ask_again_so
 
 
 def test_the_time_to_a_reset_is_in_whole_seconds() -> None:
-    denied = Denied(Limit("global", TODAY.day, CENT), spent_nusd=CENT, held_nusd=0)
+    denied = Denied(Limit("global", TODAY.day, CENT), spent_nusd=CENT, held_nusd=0, left_nusd=0)
 
     error = budget.exceeded(denied, needed_nusd=CENT, now_ms=NOW_MS + 501, timezone="UTC")
 
@@ -140,10 +185,14 @@ def test_the_time_to_a_reset_is_in_whole_seconds() -> None:
 
 @pytest.mark.parametrize(
     ("holder", "words"),
-    [("key:team", "The monthly budget of access key team (2026-11)"), ("user:a:b", "monthly budget of user a:b")],
+    [
+        ("key:team", "The monthly budget of access key team (2026-11)"),
+        ("user:a:b", "monthly budget of user a:b (2026-11)"),
+        ("task:coding", "monthly budget of the task coding"),
+    ],
 )
 def test_a_refusal_says_whose_budget_it_was(holder: str, words: str) -> None:
-    denied = Denied(Limit(holder, TODAY.month, CENT), spent_nusd=CENT, held_nusd=0)
+    denied = Denied(Limit(holder, TODAY.month, CENT), spent_nusd=CENT, held_nusd=0, left_nusd=0)
 
     error = budget.exceeded(denied, needed_nusd=CENT, now_ms=NOW_MS, timezone="UTC")
 
@@ -153,7 +202,7 @@ def test_a_refusal_says_whose_budget_it_was(holder: str, words: str) -> None:
 
 
 def test_nobody_is_told_to_wait_for_a_budget_that_can_never_pay() -> None:
-    denied = Denied(Limit("global", TODAY.day, CENT), spent_nusd=0, held_nusd=0)
+    denied = Denied(Limit("global", TODAY.day, CENT), spent_nusd=0, held_nusd=0, left_nusd=0)
 
     error = budget.exceeded(denied, needed_nusd=2 * CENT, now_ms=NOW_MS, timezone="UTC")
 

@@ -1,14 +1,15 @@
 """The cost report over a real store."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, TODAY, a_hold, a_record, ended
+from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended
+from orchestra_router.allowances import Budgets
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.costs import BudgetState, cost_report
 from orchestra_router.store.base import Period
@@ -24,7 +25,7 @@ class Settings:
     timezone: str = "UTC"
     budget_day_usd: Decimal | None = Decimal("0.05")
     budget_month_usd: Decimal | None = Decimal(1)
-    alert_day_usd: Decimal | None = None
+    budgets: Budgets = field(default_factory=Budgets)
 
 
 @pytest.fixture
@@ -171,7 +172,7 @@ async def test_a_report_of_nothing_is_a_report(store: SqliteStore) -> None:
 
 
 async def test_alerts_of_the_period_are_in_the_report(store: SqliteStore) -> None:
-    await store.alert_once("global", TODAY.day, 100, now_ms=NOW_MS)
+    await store.alert_once(an_alert())
 
     report = await cost_report(store, Settings(), now_ms=NOW_MS)
 

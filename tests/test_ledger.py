@@ -303,7 +303,9 @@ async def test_an_expired_hold_of_our_own_is_reclaimed_and_one_that_waits_to_be_
     assert await books.rows("state", "cost_nusd") == [("settled", 5_000)]
 
 
-async def test_an_alert_that_cannot_be_sent_fails_no_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_alert_that_cannot_be_raised_fails_no_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with open_books(tmp_path, alert_day_usd="0") as books:
         with closing(sqlite3.connect(books.config.settings.database)) as other:
             other.execute("DROP TABLE alerts")
@@ -312,7 +314,7 @@ async def test_an_alert_that_cannot_be_sent_fails_no_request(tmp_path: Path, cap
 
         assert await books.rows("state", "cost_nusd") == [("settled", 5_000)]
     assert reservation.attempt is not None
-    assert "whether spend has passed the alert threshold could not be checked" in caplog.text
+    assert "whether there is something to alert about could not be checked" in caplog.text
 
 
 # --- what is set aside -----------------------------------------------------------------------------------------

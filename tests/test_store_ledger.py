@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from clocks import FakeClock
-from ledgers import DAY, NOW_MS, TODAY, a_database, a_hold, child, ended, kept_sums, sums_of_rows
+from ledgers import DAY, NOW_MS, TODAY, a_database, a_hold, an_alert, child, ended, kept_sums, sums_of_rows
 from orchestra_router.store.base import AttemptState, Denied, Limit, Period, Spent
 from orchestra_router.store.db import SqliteStore, ledger
 from orchestra_router.store.owner import this_process
@@ -54,7 +54,7 @@ async def test_a_hold_may_use_a_budget_up_to_its_last_billionth_and_no_further(s
     one_more = await store.hold(a_hold("a2", 1), [DAY])
 
     assert exact is None
-    assert one_more == Denied(DAY, spent_nusd=0, held_nusd=1_000)
+    assert one_more == Denied(DAY, spent_nusd=0, held_nusd=1_000, left_nusd=0)
 
 
 async def test_what_costs_nothing_is_not_refused_over_an_empty_budget(store: SqliteStore) -> None:
@@ -70,7 +70,7 @@ async def test_of_several_empty_budgets_the_one_that_lasts_longest_is_named(stor
 
     denied = await store.hold(a_hold(amount_nusd=2_000), [key, DAY, month])
 
-    assert denied == Denied(month, spent_nusd=0, held_nusd=0)
+    assert denied == Denied(month, spent_nusd=0, held_nusd=0, left_nusd=10)
 
 
 async def test_a_denied_hold_leaves_no_trace(store: SqliteStore) -> None:
@@ -88,7 +88,7 @@ async def test_a_new_day_has_its_own_budget_and_the_month_goes_on(store: SqliteS
     too_much = await store.hold(a_hold("a2", 600, period=tomorrow), [Limit("global", tomorrow.day, 1_000), month])
     enough = await store.hold(a_hold("a3", 500, period=tomorrow), [Limit("global", tomorrow.day, 1_000), month])
 
-    assert too_much == Denied(month, spent_nusd=0, held_nusd=1_000)
+    assert too_much == Denied(month, spent_nusd=0, held_nusd=1_000, left_nusd=500)
     assert enough is None
 
 
@@ -101,7 +101,7 @@ async def test_ending_a_hold_frees_it_and_counts_what_is_owed(
 ) -> None:
     await store.hold(a_hold("a1", 100), [])
 
-    changed = await store.settle(ended("a1", cost, state=state))
+    changed = (await store.settle(ended("a1", cost, state=state))).changed
 
     assert changed
     assert await store.spent("global", TODAY.day) == Spent(spent_nusd=spent, held_nusd=0)
@@ -111,8 +111,8 @@ async def test_settling_twice_changes_nothing(store: SqliteStore) -> None:
     await store.hold(a_hold("a1", 100), [])
     await store.settle(ended("a1", 60))
 
-    dearer = await store.settle(ended("a1", 99))
-    freed = await store.settle(ended("a1", 0, state="released"))
+    dearer = (await store.settle(ended("a1", 99))).changed
+    freed = (await store.settle(ended("a1", 0, state="released"))).changed
 
     assert (dearer, freed) == (False, False)
     assert await store.spent("global", TODAY.day) == Spent(60, 0)
@@ -122,7 +122,7 @@ async def test_the_truth_may_come_late_and_corrects_the_estimate(store: SqliteSt
     await store.hold(a_hold("a1", 100), [])
     await store.settle(ended("a1", 100, state="uncertain"))
 
-    changed = await store.settle(ended("a1", 40, usage=Usage(input_fresh=7)))
+    changed = (await store.settle(ended("a1", 40, usage=Usage(input_fresh=7)))).changed
 
     assert changed
     assert await store.spent("global", TODAY.month) == Spent(40, 0)
@@ -133,12 +133,12 @@ async def test_an_uncertain_attempt_is_never_released(store: SqliteStore) -> Non
     await store.hold(a_hold("a1", 100), [])
     await store.settle(ended("a1", 100, state="uncertain"))
 
-    assert not await store.settle(ended("a1", 0, state="released"))
+    assert not (await store.settle(ended("a1", 0, state="released"))).changed
     assert await store.spent("global", TODAY.day) == Spent(100, 0)
 
 
 async def test_an_unknown_attempt_is_not_settled(store: SqliteStore) -> None:
-    assert not await store.settle(ended("never held"))
+    assert not (await store.settle(ended("never held"))).changed
 
 
 async def test_a_trail_is_found_by_request_and_by_trace_oldest_first(store: SqliteStore) -> None:
@@ -159,7 +159,7 @@ async def test_a_cancelled_caller_still_learns_what_became_of_its_write(store: S
 
     with anyio.CancelScope() as scope:
         scope.cancel()
-        changed = await store.settle(ended("a1", 60))
+        changed = (await store.settle(ended("a1", 60))).changed
 
     assert changed
     assert await store.spent("global", TODAY.day) == Spent(60, 0)
@@ -226,7 +226,7 @@ async def test_an_alert_is_sent_by_one_of_all_who_notice(store: SqliteStore, tmp
     other = await SqliteStore.open(tmp_path / "orchestra.db", clock=FakeClock())
 
     noticed = [
-        await each.alert_once("global", TODAY.day, threshold, now_ms=NOW_MS)
+        await each.alert_once(an_alert(threshold_nusd=threshold))
         for threshold in (100, 200)
         for each in (store, other, store)
     ]
@@ -387,7 +387,7 @@ class AnyOrder(RuleBasedStateMachine):
             cost = {"held": 0, "released": 0, "uncertain": held}.get(state)
             cost = data.draw(st.integers(0, held)) if cost is None else cost
             before = kept_sums(self.db)
-            changed = [ledger.settle(self.db, ended(f"a{index}", cost, state=state)) for _ in range(times)]
+            changed = [ledger.settle(self.db, ended(f"a{index}", cost, state=state)).changed for _ in range(times)]
             # Only the truth about an uncertain attempt, or a first ending, is a change; a repeat is none.
             assert changed[1:].count(True) == 0
             assert changed[0] or kept_sums(self.db) == before

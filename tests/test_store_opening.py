@@ -14,14 +14,12 @@ import anyio.to_thread
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, TODAY, a_hold, child, ended
+from ledgers import NOW_MS, TODAY, a_hold, an_alert, child, ended, kept_sums, old_hold, sums_of_rows
 from orchestra_router.errors import StoreError
-from orchestra_router.store import ledger
 from orchestra_router.store.base import Spent
 from orchestra_router.store.connection import Connection
 from orchestra_router.store.db import SqliteStore, opening
 from orchestra_router.store.migrations import APPLICATION_ID, MIGRATIONS
-from orchestra_router.store.owner import this_process
 
 NOBODY = 65534
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
@@ -167,20 +165,6 @@ def test_a_newer_versions_database_is_refused_and_left_alone(path: Path) -> None
         assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
 
 
-async def test_a_file_of_an_earlier_step_is_brought_up_to_date_with_its_money(path: Path) -> None:
-    path.parent.mkdir(parents=True)
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:  # as the first step left it
-        for statement in MIGRATIONS[0].statements:
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute("PRAGMA user_version = 1")
-        ledger.hold(db, a_hold("a1", 100), [], owner=this_process())
-
-    async with opened(path) as store:
-        assert await store.spent("global", TODAY.day) == Spent(0, 100)
-        assert (await store.cache_report(first_day=TODAY.day, last_day=TODAY.day)).requests == 0
-
-
 def test_a_folder_in_the_files_place_is_named(path: Path) -> None:
     path.mkdir(parents=True)
 
@@ -308,3 +292,67 @@ async def test_a_database_that_is_removed_under_a_running_process_stops_all_spen
 
         with pytest.raises(StoreError, match="removed or replaced"):
             await store.hold(a_hold(attempt_id="after"), ())
+
+
+# --- two versions on one file ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def older_version(path: Path, steps: int) -> Generator[sqlite3.Connection]:
+    """A process of a version that knew `steps` steps, with the file open."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        for step in MIGRATIONS[:steps]:
+            for statement in step.statements:
+                db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {steps}")
+        yield db
+
+
+def old_settle(db: sqlite3.Connection, attempt_id: str, state: str, cost_nusd: int) -> None:
+    db.execute("UPDATE attempts SET state = ?, cost_nusd = ? WHERE attempt_id = ?", (state, cost_nusd, attempt_id))
+
+
+async def test_sums_are_right_after_an_update_of_the_file_and_while_an_older_version_goes_on(path: Path) -> None:
+    path.parent.mkdir()
+    with older_version(path, 4) as older:
+        for attempt_id in ("settled", "uncertain", "released", "held"):
+            old_hold(older, attempt_id)
+        old_settle(older, "settled", "settled", 60)
+        old_settle(older, "uncertain", "uncertain", 100)
+        old_settle(older, "released", "released", 0)
+        before = kept_sums(older)
+
+        async with opened(path) as newer:
+            after_update = kept_sums(older), sums_of_rows(older)
+            old_hold(older, "later")
+            old_settle(older, "held", "settled", 30)
+            old_settle(older, "uncertain", "settled", 40)
+            await newer.hold(a_hold("new", 10), [])
+            await newer.settle(ended("later", 70))
+            in_the_end = kept_sums(older), sums_of_rows(older)
+            spent = await newer.spent("task:coding", TODAY.day)
+
+    assert after_update[0] == after_update[1]
+    assert before.items() <= after_update[0].items()
+    assert in_the_end[0] == in_the_end[1]
+    assert spent == Spent(60 + 40 + 30 + 70, 10)
+
+
+async def test_an_alert_of_an_older_version_is_not_told_again_and_is_delivered_too(path: Path) -> None:
+    path.parent.mkdir()
+    with older_version(path, 4) as older:
+        async with opened(path) as newer:
+            older.execute(
+                "INSERT INTO alerts (holder, period, threshold_nusd, at_ms) VALUES ('global', ?, 100, ?)"
+                " ON CONFLICT DO NOTHING",
+                (TODAY.day, NOW_MS),
+            )
+
+            told_again = await newer.alert_once(an_alert())
+            delivery = await newer.claim(by="me", now_ms=NOW_MS, until_ms=NOW_MS + 1)
+
+    assert not told_again
+    assert delivery is not None
+    assert (delivery.alert.kind, delivery.alert.holder) == ("spend", "global")

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, TODAY, a_hold, a_record, ended
-from orchestra_router.store import ledger, migrations, reports
+from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended, old_hold
+from orchestra_router.store import migrations, reports
 from orchestra_router.store.base import CacheReport, GroupBy, Period, ReportRow
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.store.migrations import MIGRATIONS, migrate
-from orchestra_router.store.owner import this_process
 from orchestra_router.types import CacheStatus, Scope, Usage
 
 YESTERDAY = Period("2026-11-22", "2026-11")
@@ -125,10 +124,10 @@ async def test_a_request_recorded_twice_counts_once_as_it_ended(store: SqliteSto
 
 
 async def test_alerts_of_a_day_include_those_of_its_month(store: SqliteStore) -> None:
-    await store.alert_once("global", "2026-11-23", 100, now_ms=NOW_MS)
-    await store.alert_once("global", "2026-11", 2_000, now_ms=NOW_MS + 1)
-    await store.alert_once("global", "2026-11-20", 100, now_ms=NOW_MS - 1)
-    await store.alert_once("global", "2026-10", 2_000, now_ms=NOW_MS - 2)
+    await store.alert_once(an_alert(period="2026-11-23", threshold_nusd=100, at_ms=NOW_MS))
+    await store.alert_once(an_alert(period="2026-11", threshold_nusd=2_000, at_ms=NOW_MS + 1))
+    await store.alert_once(an_alert(period="2026-11-20", threshold_nusd=100, at_ms=NOW_MS - 1))
+    await store.alert_once(an_alert(period="2026-10", threshold_nusd=2_000, at_ms=NOW_MS - 2))
 
     alerts = await store.alerts(first_day="2026-11-22", last_day="2026-11-23")
 
@@ -143,7 +142,7 @@ async def test_what_was_there_before_the_sums_were_is_in_them(tmp_path: Path, mo
         migrate(db)
         reports.record(db, a_record("a1", "HIT", saved_nusd=7))
         for attempt_id in ("a1", "a2"):
-            ledger.hold(db, a_hold(attempt_id, request_id=attempt_id), [], owner=this_process())
+            old_hold(db, attempt_id, request_id=attempt_id)
         db.execute("UPDATE attempts SET state = 'settled', cost_nusd = 60, outcome = 'ok' WHERE attempt_id = 'a1'")
     monkeypatch.undo()
 

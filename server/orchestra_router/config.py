@@ -20,6 +20,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from orchestra_router import allowances
+from orchestra_router.allowances import Budgets, Usd
 from orchestra_router.catalog import Catalog, Found, OldModel, RouteStep, Task
 from orchestra_router.config_checks import Checker, tables, url_problem
 from orchestra_router.errors import ConfigError
@@ -39,7 +41,6 @@ CATALOG_SECTIONS = ("providers", "models", "tasks", "old_models", "hierarchy", "
 MAX_SHOWN = 50
 MAX_KEY_BYTES = 16_384
 
-Usd = Annotated[Decimal, Field(ge=0, le=1_000_000_000)]
 GuardAction = Literal["redact", "block", "flag", "off"]
 
 
@@ -120,9 +121,23 @@ class Settings(BaseModel):
         default=Decimal(3000),
         description="US dollars that a calendar month may cost; 0 refuses everything that is not free.",
     )
+    budgets: Budgets = Field(
+        default_factory=Budgets,
+        description="Further budgets, by access key, user and task, and what happens at which percentage.",
+    )
     alert_day_usd: Usd = Field(
         default=Decimal(100),
         description="US dollars of one day at which an alert is raised, once; 0 is the first spend.",
+    )
+    alert_uncertain_usd: Usd = Field(
+        default=Decimal(10),
+        description="The same for attempts of one day whose outcome, and so whose cost, nobody knows.",
+    )
+    alert_hour_times: int = Field(
+        default=10,
+        ge=0,
+        le=1000,
+        description="An hour that costs more than so many times the usual one raises an alert; 0 is never.",
     )
     timezone: str = Field(
         default="UTC", description="IANA time zone whose midnights begin a day, like `Europe/Berlin`."
@@ -189,6 +204,11 @@ class Settings(BaseModel):
     @classmethod
     def _paired(cls, value: object) -> object:
         return _pairs(value) if isinstance(value, str) else value
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        return allowances.from_environment(value) if isinstance(value, str) else value
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -286,6 +306,7 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     settings = _settings(environ, file, checker, home=home.expanduser())
     catalog = _catalog(file, checker)
     _check_ways(environ, file, catalog, checker)
+    checker.tasks_of_budgets(settings.budgets.task, catalog)
     catalog = _through_portkey(catalog, settings)
     keys = _keys(environ, catalog, problems)
     problems += checker.problems
@@ -313,6 +334,8 @@ def settings_table() -> str:
 def _as_toml(value: object) -> str:
     if isinstance(value, tuple):
         return json.dumps(value)
+    if isinstance(value, Budgets):
+        return f"at = {{ {', '.join(f'{percent} = {json.dumps(action)}' for percent, action in value.at.items())} }}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from pydantic_core import ErrorDetails
 
+from orchestra_router.allowances import EACH
 from orchestra_router.catalog import Catalog, OldModel, RouteStep, Task
 from orchestra_router.deployments import Model, Offer, Price, Provider, Row
 from orchestra_router.toml_file import Problem, TomlFile
@@ -104,6 +105,14 @@ class Checker:
                 self.setting("portkey", what, variable=variable)
             else:
                 self.problems.append(self._file.problem(("portkey", name), f"`{_dotted(('portkey', shown))}` {what}"))
+
+    def tasks_of_budgets(self, named: Collection[str], catalog: Catalog) -> None:
+        for task in named:
+            if task not in catalog.tasks and task != EACH:
+                shown, meant = self.shown(task), self.meant(task, catalog.tasks)
+                place = ("budgets", "task", task)
+                what = f"`{_dotted(('budgets', 'task', shown))}` is the budget of a task that does not exist{meant}"
+                self.problems.append(self._file.problem(place, what))
 
     # --- the catalog -----------------------------------------------------------------------------------------
 

@@ -69,6 +69,10 @@ class GuardrailBlocked(RouterError):
 
 class BudgetExceeded(RouterError):
     code = "budget_exceeded"
+    left_nusd: int | None = None
+    """What every budget could still pay; None where it is the request's own cap that is in the way."""
+    over_nusd: int = 0
+    """How far the call would go over its budgets. Nobody but a person may allow that, for this one call."""
 
 
 class NoRoute(RouterError):

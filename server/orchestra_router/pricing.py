@@ -25,7 +25,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
 from orchestra_router.deployments import Deployment, Price
-from orchestra_router.types import CostSource, Usage, nusd
+from orchestra_router.types import NUSD_PER_USD, CostSource, Usage, nusd
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceCalculation, TieredPrices
@@ -127,6 +127,15 @@ class Pricing:
         if asks_lists and (not prices or _imported.is_set()):
             worst += _listed_worst_usd(deployment, bounds, at_ms=at_ms)
         return nusd(max(worst)) if worst else self._unpriced(input_tokens + output_tokens, searches)
+
+    def dearest_words(self, deployment: Deployment, *, at_ms: int) -> str:
+        """The dearest rates within a day of `at_ms` of a short prompt and its answer, for telling when they change."""
+        rates = [
+            self.worst_case_nusd(deployment, input_tokens=tokens_in, output_tokens=tokens_out, at_ms=at_ms)
+            for tokens_in, tokens_out in ((1_000, 0), (0, 1_000))
+        ]
+        per_million = [f"{Decimal(rate) * 1000 / NUSD_PER_USD:f}".rstrip("0").rstrip(".") for rate in rates]
+        return f"at most ${per_million[0] or 0} in and ${per_million[1] or 0} out per million tokens"
 
     def expected_nusd(
         self,

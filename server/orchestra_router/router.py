@@ -17,10 +17,10 @@ from orchestra_router.attempts import Attempts, Call
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.config import Config
 from orchestra_router.deployments import Candidate, Plan
-from orchestra_router.errors import InvalidRequest, RouterError, StoreError
+from orchestra_router.errors import BudgetExceeded, InvalidRequest, RouterError, StoreError
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt, logger
-from orchestra_router.policy import budget, estimate, routing, tasks
+from orchestra_router.policy import affording, budget, estimate, routing, tasks
 from orchestra_router.policy.access import Access
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.cache import Cached, ExactCache, Hit
@@ -204,7 +204,11 @@ class Router:
             if plan.without_search:
                 # Good enough for now, and not to be served once somebody can search.
                 call.request, key = replace(call.request, web_search=False), None
-            candidate, answer = await self._attempts.first_success(plan, call, guarded)
+            try:
+                candidate, answer = await self._attempts.first_success(plan, call, guarded)
+            except BudgetExceeded as error:
+                affording.add_what_fits(error, plan.route, call.request, self._pricing, at_ms=self._clock.now_ms())
+                raise
             # Outside the reservation: an answer we refuse to hand over was still paid for.
             written = _signed(candidate, await self._checked(answer))
             await self._cache.keep(key, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
@@ -242,7 +246,8 @@ class Router:
             learned=await self._learning.view(),
             turns=self._turns.given,
         )
-        return routing.plan(request, around, task_reason=task_reason, search_is_implied=search_is_implied)
+        plan = routing.plan(request, around, task_reason=task_reason, search_is_implied=search_is_implied)
+        return await self._ledger.within_budgets(plan, request)
 
     async def _record(self, call: Call, outcome: str, completion: Completion | None) -> None:
         """Failing open: the money is in the ledger already, and an answer that was paid for is not thrown away."""

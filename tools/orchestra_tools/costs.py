@@ -142,8 +142,10 @@ def _projection(projection: "Projection | None") -> Json:
 def _alert(alert: Mapping[str, Any]) -> Json:
     at = dt.datetime.fromtimestamp(alert["at_ms"] / 1000, dt.UTC)
     return {
+        "kind": alert["kind"],
+        "text": alert["text"],
         "holder": alert["holder"],
         "period": alert["period"],
-        "threshold_usd": usd(alert["threshold_nusd"]),
+        "threshold_usd": usd(alert["threshold_nusd"]) if alert["threshold_nusd"] else None,
         "at": at.isoformat(timespec="seconds"),
     }

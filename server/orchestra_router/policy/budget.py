@@ -1,14 +1,17 @@
-"""Budgets: what may be spent in a calendar day or month, and what to say when it is not enough.
+"""Budgets: what may be spent in a calendar day or month, by whom, and what to say when it is not enough.
 
 The store holds money against the limits made here (`Store.hold`); nothing here counts.
 """
 
 import datetime as dt
 import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from orchestra_router.allowances import EACH, WHOLE, Action, Allowance, Budgets, Payer
 from orchestra_router.errors import BudgetExceeded, ConfigError
 from orchestra_router.store.base import Denied, Limit, Period
 from orchestra_router.types import NUSD_PER_USD, Scope, nusd
@@ -34,7 +37,30 @@ class BudgetSettings(Protocol):
     def budget_month_usd(self) -> Dollars: ...
 
     @property
-    def alert_day_usd(self) -> Dollars: ...
+    def budgets(self) -> Budgets: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Budget:
+    """What `holder` has for `period`, and what happens at which percentage of it."""
+
+    holder: str
+    period: str
+    amount_nusd: int
+    at: Mapping[int, Action]
+
+    def part(self, percent: int) -> int:
+        return self.amount_nusd * percent // WHOLE
+
+    @property
+    def limit(self) -> Limit | None:
+        """Where it refuses; None for a budget that only warns or downgrades."""
+        refusing = [percent for percent, action in self.at.items() if action == "refuse"]
+        return Limit(self.holder, self.period, self.part(min(refusing))) if refusing else None
+
+    @property
+    def name(self) -> str:
+        return name(self.holder, self.period)
 
 
 def zone(name: str) -> dt.tzinfo:
@@ -70,34 +96,44 @@ def resets_at(period: str, timezone: str) -> dt.datetime:
     return dt.datetime.combine(after, dt.time(), tzinfo=zone(timezone))
 
 
-def limits(
-    scope: Scope,
-    period: Period,
-    settings: BudgetSettings,
-    *,
-    key_day_nusd: int | None = None,
-    key_month_nusd: int | None = None,
-    user_day_nusd: int | None = None,
-    user_month_nusd: int | None = None,
-) -> tuple[Limit, ...]:
-    """Every budget that has to pay for what `scope` asks in `period`: everyone's, its access key's, its user's."""
-    found = [
-        ("global", period.day, _nusd(settings.budget_day_usd)),
-        ("global", period.month, _nusd(settings.budget_month_usd)),
-        (f"key:{scope.access_key}", period.day, key_day_nusd),
-        (f"key:{scope.access_key}", period.month, key_month_nusd),
+def applying(scope: Scope, task: str, period: Period, settings: BudgetSettings) -> tuple[Budget, ...]:
+    """Every budget that has to pay for what `scope` asks about `task` in `period`."""
+    payers: list[tuple[Payer, str]] = [("key", scope.access_key), ("user", scope.user), ("task", task)]
+    return (*_everyones(period, settings), *_of((payer for payer in payers if payer[1]), period, settings))
+
+
+def configured(period: Period, settings: BudgetSettings) -> tuple[Budget, ...]:
+    """Every budget that is named in the configuration; what each user has who is not named there is not in it."""
+    rows = settings.budgets
+    payers: list[tuple[Payer, str]] = [
+        *[("key", key) for key in rows.key if key != EACH],
+        *[("user", user) for user in rows.user if user != EACH],
+        *[("task", task) for task in rows.task if task != EACH],
     ]
-    if scope.user:
-        found += [
-            (f"user:{scope.user}", period.day, user_day_nusd),
-            (f"user:{scope.user}", period.month, user_month_nusd),
-        ]
-    return tuple(Limit(holder, when, limit) for holder, when, limit in found if limit is not None)
+    return (*_everyones(period, settings), *_of(iter(payers), period, settings))
 
 
-def alert_nusd(settings: BudgetSettings) -> int | None:
-    """The spend of a day that is worth telling somebody about."""
-    return _nusd(settings.alert_day_usd)
+def limits(scope: Scope, task: str, period: Period, settings: BudgetSettings) -> tuple[Limit, ...]:
+    """Where the budgets that apply refuse."""
+    found = [budget.limit for budget in applying(scope, task, period, settings)]
+    return tuple(limit for limit in found if limit is not None)
+
+
+def _everyones(period: Period, settings: BudgetSettings) -> Iterator[Budget]:
+    everyone = Allowance.model_construct(day_usd=settings.budget_day_usd, month_usd=settings.budget_month_usd)
+    yield from _periods("global", everyone, period, settings)
+
+
+def _of(payers: Iterator[tuple[Payer, str]], period: Period, settings: BudgetSettings) -> Iterator[Budget]:
+    for kind, payer in payers:
+        yield from _periods(f"{kind}:{payer}", settings.budgets.of(kind, payer), period, settings)
+
+
+def _periods(holder: str, allowance: Allowance, period: Period, settings: BudgetSettings) -> Iterator[Budget]:
+    at = settings.budgets.at if allowance.at is None else allowance.at
+    for when, amount in ((period.day, allowance.day_usd), (period.month, allowance.month_usd)):
+        if amount is not None:
+            yield Budget(holder, when, nusd(amount), at)
 
 
 def exceeded(denied: Denied, *, needed_nusd: int, now_ms: int, timezone: str) -> BudgetExceeded:
@@ -107,10 +143,9 @@ def exceeded(denied: Denied, *, needed_nusd: int, now_ms: int, timezone: str) ->
     when even the whole budget could not pay.
     """
     limit = denied.limit
-    kind = "monthly" if _is_month(limit.period) else "daily"
     reset = resets_at(limit.period, timezone)
     facts = [
-        f"The {kind} budget{_whose(limit.holder)} ({limit.period}) cannot pay for this call, which may cost up to"
+        f"The {name(limit.holder, limit.period)} cannot pay for this call, which may cost up to"
         f" {dollars(needed_nusd)}: {dollars(denied.spent_nusd)} of {dollars(limit.limit_nusd)} is spent"
         + (f" and {dollars(denied.held_nusd)} is held for calls in flight." if denied.held_nusd else ".")
     ]
@@ -126,7 +161,9 @@ def exceeded(denied: Denied, *, needed_nusd: int, now_ms: int, timezone: str) ->
         retry_after_s = float(max(0, math.ceil(reset.timestamp() - now_ms / 1000)))
         facts.append(f"It resets at {reset:%Y-%m-%d %H:%M} {timezone}.")
         ways = "Until then, choose a cheaper model or a smaller max_tokens, or raise the budget in orchestra.toml."
-    return BudgetExceeded(" ".join([*facts, ways]), retry_after_s=retry_after_s)
+    error = BudgetExceeded(" ".join([*facts, ways]), retry_after_s=retry_after_s)
+    error.left_nusd, error.over_nusd = denied.left_nusd, needed_nusd - denied.left_nusd
+    return error
 
 
 def dollars(amount_nusd: int) -> str:
@@ -136,14 +173,12 @@ def dollars(amount_nusd: int) -> str:
     return f"{'-' if amount_nusd < 0 else ''}${whole:,}.{cents}"
 
 
-def _nusd(amount: Dollars) -> int | None:
-    return None if amount is None else nusd(amount)
+def name(holder: str, period: str) -> str:
+    """A budget, as a sentence goes on after "the": "daily budget of user ada (2026-11-23)"."""
+    kind, _, payer = holder.partition(":")
+    whose = {"key": f" of access key {payer}", "user": f" of user {payer}", "task": f" of the task {payer}"}
+    return f"{'monthly' if _is_month(period) else 'daily'} budget{whose.get(kind, '')} ({period})"
 
 
 def _is_month(period: str) -> bool:
     return len(period) == len("2026-11")
-
-
-def _whose(holder: str) -> str:
-    kind, _, name = holder.partition(":")
-    return {"key": f" of access key {name}", "user": f" of user {name}"}.get(kind, "")

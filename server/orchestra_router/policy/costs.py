@@ -6,9 +6,18 @@ from dataclasses import dataclass, fields, replace
 from typing import cast, get_args
 
 from orchestra_router.errors import InvalidRequest
-from orchestra_router.policy.budget import BudgetSettings, dollars, limits, period_at, resets_at, zone
+from orchestra_router.policy.budget import (
+    Budget,
+    BudgetSettings,
+    applying,
+    configured,
+    dollars,
+    period_at,
+    resets_at,
+    zone,
+)
 from orchestra_router.policy.periods import ONE_DAY, calendar, given
-from orchestra_router.store.base import CacheReport, GroupBy, Limit, ReportRow, Store
+from orchestra_router.store.base import CacheReport, GroupBy, Limit, Period, ReportRow, Store
 from orchestra_router.types import Scope
 
 USUAL_DAYS = 28
@@ -122,7 +131,7 @@ async def cost_report(
         group_by=group_by,
         total=total,
         rows=tuple(sorted(rows, key=lambda row: row.group)) if grouping == "day" else rows,
-        budgets=tuple([await _state(store, limit) for limit in limits(scope or Scope(), now, settings)]),
+        budgets=tuple([await _state(store, budget) for budget in _shown(scope, now, settings)]),
         cache=_looked_up(await store.cache_report(first_day=first, last_day=last)),
         projection=await _projection(store, settings.timezone, now_ms=now_ms),
         alerts=await store.alerts(first_day=first, last_day=last),
@@ -205,7 +214,14 @@ def _looked_up(cache: CacheReport) -> CacheReport:
     return replace(cache, requests=cache.hits + cache.misses)
 
 
-async def _state(store: Store, limit: Limit) -> BudgetState:
+def _shown(scope: Scope | None, now: Period, settings: BudgetSettings) -> Iterable[Budget]:
+    named = configured(now, settings)
+    mine = applying(scope or Scope(), "", now, settings)
+    return {(budget.holder, budget.period): budget for budget in (*named, *mine)}.values()
+
+
+async def _state(store: Store, budget: Budget) -> BudgetState:
+    limit = budget.limit or Limit(budget.holder, budget.period, budget.amount_nusd)
     spent = await store.spent(limit.holder, limit.period)
     return BudgetState(
         holder=limit.holder,

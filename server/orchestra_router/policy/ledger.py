@@ -6,7 +6,7 @@ but what the answer cost is never lost. What the database does not take is kept,
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +17,13 @@ import anyio.to_thread
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import Settings
-from orchestra_router.deployments import Candidate
+from orchestra_router.deployments import Candidate, Plan
 from orchestra_router.errors import BudgetExceeded, ProviderError, RouterError, StoreError
 from orchestra_router.observe import logger
-from orchestra_router.policy import budget
+from orchestra_router.policy import affording, budget
+from orchestra_router.policy.alerts import Watching
 from orchestra_router.pricing import Cost, Pricing
-from orchestra_router.store.base import AttemptState, Hold, Settlement, Store
+from orchestra_router.store.base import Alert, AttemptState, Hold, Settlement, Store
 from orchestra_router.types import Answer, Attempt, CompletionRequest, CostSource, Usage
 
 T = TypeVar("T")
@@ -52,6 +53,8 @@ class Reservation:
     owed: bool = False
     """The attempt may have cost something: it was sent, and nothing says that it is free."""
     provider_request_id: str = ""
+    answered_as: str = ""
+    """The model that the provider says it was."""
     first_token_ms: int | None = None
     attempt: Attempt | None = None
     """The finished attempt, once the reservation has been left."""
@@ -63,7 +66,7 @@ class Reservation:
     def answered(self, answer: Answer) -> None:
         self.outcome, self.status = "ok", 200
         self.usage, self.reported_nusd = answer.usage, answer.cost_nusd
-        self.provider_request_id = answer.provider_request_id
+        self.provider_request_id, self.answered_as = answer.provider_request_id, answer.model
 
     def failed(self, error: ProviderError) -> None:
         self.outcome, self.status = error.code, error.status
@@ -78,6 +81,7 @@ class Ledger:
         self._pricing = pricing
         self._settings = settings
         self._clock = clock
+        self._watching = Watching(settings, pricing)
         self._unwritten: dict[str, Settlement] = {}
         """By attempt, oldest first."""
 
@@ -100,6 +104,17 @@ class Ledger:
         """
         await _uncut(self._catch_up())
         return await self._store.reclaim(now_ms=self._clock.now_ms(), keep=tuple(self._unwritten))
+
+    async def within_budgets(self, plan: Plan, request: CompletionRequest) -> Plan:
+        """`plan`, with its cheapest candidates first where a budget says so.
+
+        Raises:
+            StoreError: the ledger cannot be read.
+        """
+        period = budget.period_at(self._clock.now_ms(), self._settings.timezone)
+        applying = budget.applying(request.scope, request.task or "", period, self._settings)
+        spent = {each: await self._store.spent(each.holder, each.period) for each in affording.downgrading(applying)}
+        return affording.downgraded(plan, request, spent)
 
     @asynccontextmanager
     async def reserve(
@@ -173,7 +188,7 @@ class Ledger:
     async def _write_hold(self, hold: Hold) -> None:
         # Nothing more is spent while it cannot be written down.
         await self._catch_up()
-        limits = budget.limits(hold.scope, hold.period, self._settings)
+        limits = budget.limits(hold.scope, hold.task, hold.period, self._settings)
         if (denied := await self._store.hold(hold, limits)) is not None:
             raise budget.exceeded(
                 denied, needed_nusd=hold.amount_nusd, now_ms=hold.created_ms, timezone=self._settings.timezone
@@ -199,6 +214,8 @@ class Ledger:
                 waited_ms=reservation.waited_ms,
                 provider_request_id=reservation.provider_request_id,
                 finished_ms=self._clock.now_ms(),
+                watches=self._watching.watches(hold),
+                sightings=self._watching.sightings(hold, reservation.candidate.deployment, reservation.answered_as),
             )
         )
         reservation.attempt = Attempt(
@@ -217,19 +234,18 @@ class Ledger:
             waited_ms=reservation.waited_ms,
             first_token_ms=reservation.first_token_ms,
         )
-        try:
-            await self._alert(hold)
-        except Exception:  # noqa: BLE001 - the attempt is settled; whatever this is must not fail its request
-            logger.exception("whether spend has passed the alert threshold could not be checked")
 
     async def _write(self, settlement: Settlement) -> None:
         try:
-            await self._store.settle(settlement)
+            settled = await self._store.settle(settlement)
         except StoreError:
             if len(self._unwritten) >= MOST_UNWRITTEN:
                 del self._unwritten[next(iter(self._unwritten))]
             self._unwritten[settlement.attempt_id] = settlement
             raise
+        if settled.unwatched:
+            logger.error("whether there is something to alert about could not be checked: %s", settled.unwatched)
+        self._tell(settled.alerts)
 
     async def _catch_up(self) -> None:
         while self._unwritten:
@@ -280,16 +296,10 @@ class Ledger:
         # The first time it imports the price list, and so not on the event loop.
         return price() if self._pricing.is_warm else await anyio.to_thread.run_sync(price)
 
-    async def _alert(self, hold: Hold) -> None:
-        """Say it once, over all processes, when the day's spend has passed the alert threshold."""
-        threshold = budget.alert_nusd(self._settings)
-        if threshold is None:
-            return
-        spent = await self._store.spent("global", hold.period.day)
-        if spent.spent_nusd >= threshold and await self._store.alert_once(
-            "global", hold.period.day, threshold, now_ms=self._clock.now_ms()
-        ):
-            logger.warning("spend of %s has passed the alert threshold of $%.2f", hold.period.day, threshold / 1e9)
+    def _tell(self, alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
+            self._watching.told(alert)
+            logger.warning("%s", alert.text)
 
 
 async def _uncut(work: Coroutine[Any, Any, T]) -> T:

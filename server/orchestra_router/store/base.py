@@ -32,7 +32,9 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A budget: what `holder` ("global", "key:<id>", "user:<id>") may spend in `period` (a day or a month)."""
+    """A budget: what `holder` ("global", "key:<id>", "user:<id>", "task:<name>") may spend in `period`, a day or a
+    month.
+    """
 
     holder: str
     period: str
@@ -59,6 +61,62 @@ class Hold:
     created_ms: int
     expires_ms: int
     """When nobody has settled it by then, nobody will."""
+    approved_nusd: int = 0
+    """What a person lets this request go over its budgets, all its attempts together."""
+    approved_by: str = ""
+
+
+AlertKind = Literal["spend", "budget", "rate", "uncertain", "price", "model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Something a person should know. Raised once for each `holder`, `period` and `threshold_nusd`."""
+
+    kind: AlertKind
+    holder: str
+    """Whose money it is about; for a price or a model, what changed."""
+    period: str
+    """A day, a month or an hour ("2026-11-23T16", UTC)."""
+    threshold_nusd: int
+    text: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """An alert to raise once `holder` has spent `threshold_nusd` in `period`, and more than what is usual."""
+
+    kind: AlertKind
+    holder: str
+    period: str
+    threshold_nusd: int
+    text: str
+    times_usual: int = 0
+    """More than so many times the median of the periods of this length since `since`. 0: that does not matter."""
+    since: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What something is at now; an alert is raised when it was something else before."""
+
+    kind: AlertKind
+    subject: str
+    about: str
+    """`subject`, as a sentence about it begins."""
+    value: str
+    day: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """An alert that waits in the outbox, claimed by one process."""
+
+    delivery_id: str
+    alert: Alert
+    tries: int
+    """How often it could not be delivered before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +141,19 @@ class Settlement:
     """Slept before this attempt (backoff, Retry-After)."""
     provider_request_id: str = ""
     finished_ms: int = 0
+    watches: tuple[Watch, ...] = ()
+    sightings: tuple[Seen, ...] = ()
+    """Looked at in the same transaction, for the sums and the time are right then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    changed: bool
+    """False: it had ended before, or is not known, so nothing was written."""
+    alerts: tuple[Alert, ...] = ()
+    """What the caller, and nobody else, is to tell of."""
+    unwatched: str = ""
+    """Why no alerts could be raised; "" where that went well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +163,8 @@ class Denied:
     limit: Limit
     spent_nusd: int
     held_nusd: int
+    left_nusd: int
+    """The most that every budget could still pay; below 0 where one has been passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +379,8 @@ class Store(Protocol):
         """Set `hold` aside if every limit can pay for it, else say which cannot. Check and write are atomic."""
         ...
 
-    async def settle(self, settlement: Settlement) -> bool:
-        """End a hold. False when it had ended before (nothing changes), or is not known."""
+    async def settle(self, settlement: Settlement) -> Settled:
+        """End a hold, and raise what alerts follow from that."""
         ...
 
     async def reclaim(self, *, now_ms: int, keep: Collection[str] = ()) -> int:
@@ -319,8 +392,25 @@ class Store(Protocol):
 
     async def spent(self, holder: str, period: str) -> Spent: ...
 
-    async def alert_once(self, holder: str, period: str, threshold_nusd: int, *, now_ms: int) -> bool:
-        """True for the one caller, of all processes, that is to send this alert."""
+    # alerts
+    async def alert_once(self, alert: Alert) -> bool:
+        """True for the one caller, of all processes, that is to tell of this alert."""
+        ...
+
+    async def claim(self, *, by: str, now_ms: int, until_ms: int) -> Delivery | None:
+        """The next alert of the outbox that is due, for `by` alone until then; None when none is."""
+        ...
+
+    async def delivered(self, delivery_id: str, *, by: str) -> None: ...
+
+    async def postpone(self, delivery_id: str, *, by: str, due_ms: int) -> None:
+        """Give the claim back; the next try is not before `due_ms`."""
+        ...
+
+    async def next_delivery_ms(self) -> int | None: ...
+
+    async def drop_undelivered(self, *, raised_before_ms: int) -> int:
+        """Give up on what is too old to tell anybody; returns how many."""
         ...
 
     # cache

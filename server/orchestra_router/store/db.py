@@ -9,10 +9,12 @@ import anyio
 
 from orchestra_router.clock import Clock
 from orchestra_router.errors import StoreError
-from orchestra_router.store import cache, health, learned, ledger, opening, reports
+from orchestra_router.store import alerts, cache, health, learned, ledger, opening, reports
 from orchestra_router.store.base import (
+    Alert,
     CacheEntry,
     CacheReport,
+    Delivery,
     Denied,
     GroupBy,
     HealthChange,
@@ -22,6 +24,7 @@ from orchestra_router.store.base import (
     Limit,
     ReportRow,
     RequestRecord,
+    Settled,
     Settlement,
     Spent,
     Window,
@@ -89,7 +92,7 @@ class SqliteStore:
             raise opening.removed(self._path)
         return await self._write(lambda db: ledger.hold(db, hold, limits, owner=this_process()))
 
-    async def settle(self, settlement: Settlement) -> bool:
+    async def settle(self, settlement: Settlement) -> Settled:
         return await self._write(lambda db: ledger.settle(db, settlement))
 
     async def reclaim(self, *, now_ms: int, keep: Collection[str] = ()) -> int:
@@ -98,8 +101,25 @@ class SqliteStore:
     async def spent(self, holder: str, period: str) -> Spent:
         return await self._read(lambda db: ledger.spent(db, holder, period))
 
-    async def alert_once(self, holder: str, period: str, threshold_nusd: int, *, now_ms: int) -> bool:
-        return await self._write(lambda db: ledger.alert_once(db, holder, period, threshold_nusd, now_ms=now_ms))
+    # --- alerts ----------------------------------------------------------------------------------------------
+
+    async def alert_once(self, alert: Alert) -> bool:
+        return await self._write(lambda db: alerts.raise_once(db, alert))
+
+    async def claim(self, *, by: str, now_ms: int, until_ms: int) -> Delivery | None:
+        return await self._write(lambda db: alerts.claim(db, by=by, now_ms=now_ms, until_ms=until_ms))
+
+    async def delivered(self, delivery_id: str, *, by: str) -> None:
+        await self._write(lambda db: alerts.delivered(db, delivery_id, by=by))
+
+    async def postpone(self, delivery_id: str, *, by: str, due_ms: int) -> None:
+        await self._write(lambda db: alerts.postpone(db, delivery_id, by=by, due_ms=due_ms))
+
+    async def next_delivery_ms(self) -> int | None:
+        return await self._read(alerts.next_delivery_ms)
+
+    async def drop_undelivered(self, *, raised_before_ms: int) -> int:
+        return await self._write(lambda db: alerts.drop_undelivered(db, raised_before_ms=raised_before_ms))
 
     # --- cache -----------------------------------------------------------------------------------------------
 

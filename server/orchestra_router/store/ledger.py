@@ -7,24 +7,27 @@ import json
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from orchestra_router.store.base import Denied, Hold, Limit, Settlement, Spent
+from orchestra_router.store.alerts import watched
+from orchestra_router.store.base import Denied, Hold, Limit, Settled, Settlement, Spent
 from orchestra_router.store.owner import has_died
 
 _HOLD = """
     INSERT INTO attempts (
         attempt_id, request_id, trace_id, number, access_key, user, session, day, month, task, provider, model,
-        offer_id, amount_nusd, created_ms, expires_ms, owner
+        offer_id, amount_nusd, created_ms, expires_ms, owner, approved_nusd, approved_by
     )
     SELECT
         :attempt_id, :request_id, :trace_id, :number, :access_key, :user, :session, :day, :month, :task, :provider,
-        :model, :offer_id, :amount_nusd, :created_ms, :expires_ms, :owner
+        :model, :offer_id, :amount_nusd, :created_ms, :expires_ms, :owner, :approved_nusd,
+        :approved_by
     WHERE NOT EXISTS (
         SELECT 1
         FROM json_each(:limits) AS budget
         LEFT JOIN spend
             ON spend.holder = json_extract(budget.value, '$[0]') AND spend.period = json_extract(budget.value, '$[1]')
         WHERE :amount_nusd > 0
-            AND coalesce(spend.spent_nusd + spend.held_nusd, 0) + :amount_nusd > json_extract(budget.value, '$[2]')
+            AND coalesce(spend.spent_nusd + spend.held_nusd, 0) + :amount_nusd
+                > json_extract(budget.value, '$[2]') + :approved_nusd
     )
     RETURNING attempt_id
 """
@@ -36,12 +39,16 @@ _DENIED = """
         json_extract(budget.value, '$[1]') AS period,
         json_extract(budget.value, '$[2]') AS limit_nusd,
         coalesce(spend.spent_nusd, 0) AS spent_nusd,
-        coalesce(spend.held_nusd, 0) AS held_nusd
+        coalesce(spend.held_nusd, 0) AS held_nusd,
+        min(json_extract(budget.value, '$[2]') - coalesce(spend.spent_nusd + spend.held_nusd, 0)) OVER () AS left_nusd
     FROM json_each(:limits) AS budget
     LEFT JOIN spend
         ON spend.holder = json_extract(budget.value, '$[0]') AND spend.period = json_extract(budget.value, '$[1]')
-    WHERE coalesce(spend.spent_nusd + spend.held_nusd, 0) + :amount_nusd > json_extract(budget.value, '$[2]')
-    ORDER BY length(json_extract(budget.value, '$[1]')), limit_nusd - coalesce(spend.spent_nusd + spend.held_nusd, 0)
+    ORDER BY
+        coalesce(spend.spent_nusd + spend.held_nusd, 0) + :amount_nusd
+            > json_extract(budget.value, '$[2]') + :approved_nusd DESC,
+        length(json_extract(budget.value, '$[1]')),
+        limit_nusd - coalesce(spend.spent_nusd + spend.held_nusd, 0)
     LIMIT 1
 """
 
@@ -91,6 +98,8 @@ def hold(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit], *, owner: 
         "created_ms": hold.created_ms,
         "expires_ms": hold.expires_ms,
         "owner": owner,
+        "approved_nusd": hold.approved_nusd,
+        "approved_by": hold.approved_by,
         "limits": json.dumps([(limit.holder, limit.period, limit.limit_nusd) for limit in limits]),
     }
     if db.execute(_HOLD, values).fetchone() is not None:
@@ -100,10 +109,11 @@ def hold(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit], *, owner: 
         Limit(denied["holder"], denied["period"], denied["limit_nusd"]),
         spent_nusd=denied["spent_nusd"],
         held_nusd=denied["held_nusd"],
+        left_nusd=denied["left_nusd"],
     )
 
 
-def settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
+def settle(db: sqlite3.Connection, settlement: Settlement) -> Settled:
     usage = settlement.usage
     values = {
         "attempt_id": settlement.attempt_id,
@@ -128,7 +138,16 @@ def settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
         "provider_request_id": settlement.provider_request_id,
         "finished_ms": settlement.finished_ms,
     }
-    return db.execute(_SETTLE, values).rowcount == 1
+    if db.execute(_SETTLE, values).rowcount == 0:
+        return Settled(changed=False)
+    # What an attempt cost is written, whatever becomes of the alerts that follow from it.
+    db.execute("SAVEPOINT alerts")
+    try:
+        raised = watched(db, settlement.watches, settlement.sightings, now_ms=settlement.finished_ms)
+    except sqlite3.Error as error:
+        db.execute("ROLLBACK TO alerts")
+        return Settled(changed=True, unwatched=str(error))
+    return Settled(changed=True, alerts=raised)
 
 
 def reclaim(db: sqlite3.Connection, *, now_ms: int, keep: Collection[str] = ()) -> int:
@@ -144,13 +163,3 @@ def spent(db: sqlite3.Connection, holder: str, period: str) -> Spent:
         "SELECT spent_nusd, held_nusd FROM spend WHERE holder = ? AND period = ?", (holder, period)
     ).fetchone()
     return Spent(*row) if row else Spent(0, 0)
-
-
-def alert_once(db: sqlite3.Connection, holder: str, period: str, threshold_nusd: int, *, now_ms: int) -> bool:
-    return (
-        db.execute(
-            "INSERT INTO alerts (holder, period, threshold_nusd, at_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (holder, period, threshold_nusd, now_ms),
-        ).rowcount
-        == 1
-    )

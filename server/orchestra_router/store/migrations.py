@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS
+from orchestra_router.store.more_sums import ALERTS, TASKS_AND_HOURS
 
 APPLICATION_ID = 0x4F524348
 """Marks a file as ours in its header: "ORCH"."""
@@ -307,6 +308,8 @@ MIGRATIONS: tuple[Step, ...] = (
             """,
         ),
     ),
+    Step("sums of tasks and hours", TASKS_AND_HOURS),
+    Step("alerts of every kind", ALERTS),
 )
 
 

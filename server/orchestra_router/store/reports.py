@@ -147,9 +147,9 @@ _CACHE_REPORT = """
 """
 
 _ALERTS = """
-    SELECT holder, period, threshold_nusd, at_ms
+    SELECT kind, holder, period, threshold_nusd, text, at_ms
     FROM alerts
-    WHERE period BETWEEN :first_day AND :last_day
+    WHERE substr(period, 1, 10) BETWEEN :first_day AND :last_day
         OR length(period) = 7 AND period BETWEEN substr(:first_day, 1, 7) AND substr(:last_day, 1, 7)
     ORDER BY at_ms, holder, threshold_nusd
 """

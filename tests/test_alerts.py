@@ -1,0 +1,168 @@
+"""What is worth telling a person is told once, whichever process notices."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from clocks import FakeClock
+from ledgers import NOW_MS, TODAY, a_hold, ended
+from orchestra_router.simulation import Reply
+from orchestra_router.store.alerts import LEAST_HOURS
+from orchestra_router.store.base import Alert, Hold, Seen, Settlement, Watch
+from orchestra_router.store.db import SqliteStore
+from worlds import World, ask, open_world
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncGenerator[SqliteStore]:
+    store = await SqliteStore.open(tmp_path / "orchestra.db", clock=FakeClock())
+    yield store
+    await store.close()
+
+
+async def settled(
+    store: SqliteStore, hold: Hold, cost_nusd: int, *watches: Watch, seen: Seen | None = None
+) -> tuple[Alert, ...]:
+    await store.hold(hold, [])
+    settlement = ended(hold.attempt_id, cost_nusd)
+    settled = await store.settle(
+        Settlement(
+            **{
+                name: getattr(settlement, name) for name in Settlement.__slots__ if name not in {"watches", "sightings"}
+            },
+            watches=watches,
+            sightings=() if seen is None else (seen,),
+        )
+    )
+    return settled.alerts
+
+
+def a_watch(threshold_nusd: int, *, holder: str = "global", period: str = TODAY.day) -> Watch:
+    return Watch(kind="spend", holder=holder, period=period, threshold_nusd=threshold_nusd, text="Too much.")
+
+
+async def alerts_of(world: World, kind: str) -> list[str]:
+    alerts = await world.router.store.alerts(first_day="2026-11-23", last_day="2026-11-24")
+    return [str(alert["text"]) for alert in alerts if alert["kind"] == kind]
+
+
+async def test_a_threshold_is_told_of_by_the_settlement_that_reaches_it_and_by_no_other(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    other = await SqliteStore.open(tmp_path / "orchestra.db", clock=FakeClock())
+
+    told = [
+        await settled(each, a_hold(f"a{number}"), 40, a_watch(100))
+        for number, each in enumerate((store, other, store, other))
+    ]
+
+    assert [[alert.text for alert in alerts] for alerts in told] == [[], [], ["Too much."], []]
+    await other.close()
+
+
+async def test_an_attempt_that_had_ended_before_tells_nothing(store: SqliteStore) -> None:
+    await settled(store, a_hold(), 100)
+
+    again = await store.settle(ended("a1", 100))
+
+    assert (again.changed, again.alerts) == (False, ())
+
+
+async def hours(store: SqliteStore, costs: list[int]) -> None:
+    """One attempt in each of the hours before now, the oldest first."""
+    for number, cost in enumerate(costs):
+        hold = a_hold(f"h{number}", created_ms=NOW_MS - (len(costs) - number) * HOUR_MS)
+        await settled(store, hold, cost)
+
+
+def the_hour(times: int) -> Watch:
+    return Watch(
+        kind="rate",
+        holder="global",
+        period="2026-11-23T16",
+        threshold_nusd=50,
+        text="Unusual.",
+        times_usual=times,
+        since="2026-11-09T16",
+    )
+
+
+@pytest.mark.parametrize(("cost", "told"), [(100, 0), (101, 1)])
+async def test_an_hour_is_unusual_beyond_its_multiple_of_the_median_hour(
+    store: SqliteStore, cost: int, told: int
+) -> None:
+    await hours(store, [10] * (LEAST_HOURS - 1) + [9_000])  # one wild hour changes nothing
+
+    assert len(await settled(store, a_hold("now"), cost, the_hour(10))) == told
+
+
+async def test_nothing_is_unusual_while_too_little_is_known(store: SqliteStore) -> None:
+    await hours(store, [10] * (LEAST_HOURS - 1))
+
+    assert await settled(store, a_hold("now"), 9_000, the_hour(10)) == ()
+
+
+async def test_a_small_hour_is_not_worth_a_word(store: SqliteStore) -> None:
+    await hours(store, [1] * LEAST_HOURS)
+
+    assert await settled(store, a_hold("now"), 49, the_hour(10)) == ()
+
+
+async def test_a_change_is_told_once_and_what_is_new_is_no_change(store: SqliteStore) -> None:
+    def seen(value: str) -> Seen:
+        return Seen(kind="price", subject="price x/y", about="The price of x/y", value=value, day=TODAY.day)
+
+    told = [
+        await settled(store, a_hold(f"a{number}"), 1, seen=seen(value))
+        for number, value in enumerate(("$1", "$1", "$2", "$2"))
+    ]
+
+    assert [alert.text for alerts in told for alert in alerts] == ["The price of x/y changed from $1 to $2"]
+
+
+# --- through the router ----------------------------------------------------------------------------------------
+
+
+async def test_spend_nobody_knows_is_told_of_beyond_its_threshold(tmp_path: Path) -> None:
+    async with open_world(tmp_path, alert_uncertain_usd="0.000001") as world:
+        world.providers["deepseek"].script(Reply(200, body={"choices": [{"message": {"content": "Hm."}}]}))
+        await world.router.complete(ask("One.", provider="deepseek", max_retries=0))
+        await world.router.complete(ask("Two.", provider="deepseek"))
+
+        told = await alerts_of(world, "uncertain")
+
+    assert told == ["Spend whose outcome nobody knows of 2026-11-23 has passed the alert threshold of $0.000001"]
+
+
+async def test_a_price_that_is_another_than_the_last_time_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = '\n[models."deepseek-flash".at.deepseek]\nid = "deepseek-flash"\nprices = [{{ input = {}, output = 8 }}]\n'
+    for rate in (1, 1, "2.5"):
+        async with open_world(tmp_path, toml=own.format(rate)) as world:
+            await world.router.complete(
+                ask(f"At {rate}?", provider="deepseek", model="deepseek-flash", cache="refresh")
+            )
+            told = await alerts_of(world, "price")
+
+    change = "at most $1 in and $8 out per million tokens to at most $2.5 in and $8 out per million tokens"
+    assert told == [f"The price of deepseek/deepseek-flash changed from {change}"]
+    assert caplog.text.count("The price of") == 1
+
+
+async def test_another_model_behind_the_same_name_is_told_of(tmp_path: Path) -> None:
+    def answer(model: str) -> Reply:
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        return Reply(200, body={"model": model, "choices": [{"message": {"content": "Hm."}}], "usage": usage})
+
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(answer("a-1"), answer("a-1"), answer("a-2"), answer("<i>a</i> 3"))
+        for number in range(4):
+            await world.router.complete(ask(f"{number}?", provider="deepseek", model="deepseek-flash"))
+
+        told = await alerts_of(world, "model")
+
+    assert told == ["The model behind deepseek/deepseek-flash changed from a-1 to a-2"]
