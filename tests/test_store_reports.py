@@ -10,7 +10,7 @@ import pytest
 
 from clocks import FakeClock
 from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended, old_hold
-from orchestra_router.store import migrations, reports
+from orchestra_router.store import migrations
 from orchestra_router.store.base import CacheReport, GroupBy, Period, ReportRow
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.store.migrations import MIGRATIONS, migrate
@@ -140,7 +140,10 @@ async def test_what_was_there_before_the_sums_were_is_in_them(tmp_path: Path, mo
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         monkeypatch.setattr(migrations, "MIGRATIONS", MIGRATIONS[: names.index("day sums")])
         migrate(db)
-        reports.record(db, a_record("a1", "HIT", saved_nusd=7))
+        db.execute(
+            "INSERT INTO requests VALUES ('a1', 't', 'local', '', '', '2026-11-23', '2026-11', 'coding', 'ok', 'HIT',"
+            " 'xai', 'm', 0, 7, 0, 0, 0, '{}', '{}')"
+        )
         for attempt_id in ("a1", "a2"):
             old_hold(db, attempt_id, request_id=attempt_id)
         db.execute("UPDATE attempts SET state = 'settled', cost_nusd = 60, outcome = 'ok' WHERE attempt_id = 'a1'")

@@ -25,6 +25,7 @@ from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers
 from orchestra_router.policy import routing
 from orchestra_router.policy.admission import Admission
+from orchestra_router.policy.cache.stage import Look
 from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.ledger import Ledger, Reservation
@@ -34,7 +35,7 @@ from orchestra_router.providers import registry
 from orchestra_router.providers.base import Adapter
 from orchestra_router.store.base import CheapStep
 from orchestra_router.transport import StreamTimeouts, Transport
-from orchestra_router.types import Answer, Attempt, CacheStatus, CompletionRequest, WireRequest
+from orchestra_router.types import Answer, Attempt, CompletionRequest, WireRequest
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,7 +49,8 @@ class Call:
     """On the clock's monotonic scale, in seconds, as is `deadline`."""
     deadline: float
     on_progress: OnProgress | None
-    cache: CacheStatus = "DISABLED"
+    look: Look = field(default_factory=lambda: Look(status="DISABLED"))
+    """What came of the look in the cache."""
     found: dict[str, int] = field(default_factory=dict[str, int])
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     notes: list[str] = field(default_factory=list[str])

@@ -35,6 +35,8 @@ class Task(Row):
     """Least strength of a model that does this work alone, when the cheapest or the fastest is wanted."""
     worth_a_try: int = Field(default=2, ge=1, le=5)
     """Least strength of a model that is tried first when a stronger one takes over what it cannot do."""
+    cache_ttl_s: float | None = Field(default=None, gt=0, le=31_536_000)
+    """Seconds its answers stay cache hits; None: as the settings say."""
 
 
 @dataclass(frozen=True, slots=True)

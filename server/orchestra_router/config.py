@@ -109,6 +109,18 @@ class Settings(BaseModel):
         default="exact", description="Whether the same question is answered from the cache."
     )
     cache_ttl_s: float = Field(default=3600, gt=0, le=31_536_000, description="Seconds an answer stays a cache hit.")
+    cache_entries: int = Field(
+        default=100_000,
+        ge=1,
+        le=10_000_000,
+        description="Answers kept in all; the least recently used one leaves first.",
+    )
+    cache_entries_per_scope: int = Field(
+        default=5_000, ge=1, le=10_000_000, description="Answers kept for one scope (see `cache_scope`)."
+    )
+    cache_mb: float = Field(
+        default=500, gt=0, le=1_000_000, description="Megabytes that kept answers may take in the database."
+    )
     cache_scope: tuple[Literal["user", "session"], ...] = Field(
         default=("user", "session"),
         description="Who shares cached answers, always within one access key: the same user, and session, or `none`.",

@@ -7,6 +7,7 @@
     ├── BudgetExceeded            a budget, or the request's own cost cap, cannot pay for the worst case
     ├── NoRoute                   nothing that is configured can serve the request
     │   └── PassedOver            one deployment of the route is not to be asked just now
+    ├── CacheMiss                 only a cached answer was wanted, and there is none
     ├── DeadlineExceeded          the request's time is up
     ├── AllAttemptsFailed         every deployment on the route failed; holds every failure
     ├── StoreError                the database cannot be read or written
@@ -81,6 +82,10 @@ class NoRoute(RouterError):
 
 class PassedOver(NoRoute):
     """For a reason that was not there yet when the route was planned."""
+
+
+class CacheMiss(RouterError):
+    code = "cache_miss"
 
 
 class DeadlineExceeded(RouterError):

@@ -17,13 +17,13 @@ from orchestra_router.attempts import Attempts, Call
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.config import Config
 from orchestra_router.deployments import Candidate, Plan
-from orchestra_router.errors import BudgetExceeded, InvalidRequest, RouterError, StoreError
+from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError, StoreError
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt, logger
 from orchestra_router.policy import affording, budget, estimate, routing, tasks
 from orchestra_router.policy.access import Access
 from orchestra_router.policy.admission import Admission
-from orchestra_router.policy.cache import Cached, ExactCache, Hit
+from orchestra_router.policy.cache.stage import Cache, Cached, Hit
 from orchestra_router.policy.costs import CostReport, cost_report
 from orchestra_router.policy.flights import Flights
 from orchestra_router.policy.guardrails import Guarded, Guardrails
@@ -60,9 +60,7 @@ class Router:
         self._inventory = Inventory(config, self._transport, clock)
         self._access = Access()
         self._guardrails = Guardrails(rules_for(settings, keys=config.keys.secrets()))
-        self._cache = ExactCache(
-            store, enabled=settings.cache != "off", ttl_s=settings.cache_ttl_s, scope=frozenset(settings.cache_scope)
-        )
+        self._cache = Cache(store, settings, config.catalog)
         self._flights = Flights()
         self._health = Health(store, config, clock)
         self._learning = Learning(store, settings, clock)
@@ -89,6 +87,7 @@ class Router:
         Raises:
             InvalidRequest: it cannot be served as it is.
             GuardrailBlocked: the prompt or the answer was refused.
+            CacheMiss: only a cached answer was wanted, and there is none.
             BudgetExceeded: a budget or the request's own cap cannot pay for the worst case.
             NoRoute: nothing configured can serve it.
             AllAttemptsFailed: every deployment on the route failed.
@@ -185,25 +184,29 @@ class Router:
 
     async def _answer(self, call: Call) -> Completion:
         # Until it is checked nothing of it is recorded.
-        asked, call.request = call.request, replace(call.request, task=None, metadata={})
-        self._check_size(asked)
-        guarded = await self._guarded(asked)
+        whole, call.request = call.request, replace(call.request, task=None, metadata={})
+        self._check_size(whole)
+        guarded = await self._guarded(whole)
         call.request, call.found = guarded.request, dict(guarded.found)
         routing.check_names(guarded.request, self.config.catalog)
         call.request, task_reason = tasks.with_task(guarded.request, self.config.catalog)
 
-        key = self._cache.key(call.request)
-        async with self._flights.turn(key):
-            if (hit := await self._cache.lookup(key, call.request, now_ms=self._clock.now_ms())) is not None:
-                return self._from_cache(hit, call, guarded)
-            call.cache = "DISABLED" if key is None else "REFRESH" if call.request.cache == "refresh" else "MISS"
+        asked = self._cache.question(call.request)
+        if entry_id := call.request.wrong_cache_entry:
+            call.note(await self._cache.wrong(entry_id, asked, now_ms=self._clock.now_ms()))
+        async with self._flights.turn(asked.key):
+            call.look = await self._cache.look(asked, call.request, now_ms=self._clock.now_ms())
+            if call.look.hit is not None:
+                return self._from_cache(call.look.hit, call, guarded)
+            if call.request.cache == "only":
+                raise CacheMiss(_not_cached(call.look.short_reason))
 
             plan = await self._plan(call.request, task_reason, search_is_implied=not guarded.request.web_search)
             self._turns.take(plan.turn)
             call.note(*plan.notes)
             if plan.without_search:
                 # Good enough for now, and not to be served once somebody can search.
-                call.request, key = replace(call.request, web_search=False), None
+                call.request, asked = replace(call.request, web_search=False), replace(asked, key=None)
             try:
                 candidate, answer = await self._attempts.first_success(plan, call, guarded)
             except BudgetExceeded as error:
@@ -211,7 +214,7 @@ class Router:
                 raise
             # Outside the reservation: an answer we refuse to hand over was still paid for.
             written = _signed(candidate, await self._checked(answer))
-            await self._cache.keep(key, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
+            await self._cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
         return self._completion(written, call, guarded)
 
     def _check_size(self, request: CompletionRequest) -> None:
@@ -259,7 +262,10 @@ class Router:
             period=budget.period_at(call.started_ms, self.config.settings.timezone),
             task=request.task or "",
             outcome=outcome,
-            cache=call.cache,
+            cache=call.look.status,
+            cache_reason=call.look.short_reason,
+            cache_entry=completion.cache_entry if completion is not None else "",
+            cache_match=call.look.match,
             provider=completion.provider if completion is not None else "",
             model=completion.model if completion is not None else "",
             cost_nusd=call.cost_nusd,
@@ -299,7 +305,8 @@ class Router:
             reason=written.reason,
             cost_nusd=call.cost_nusd,
             cost_source=last.cost_source,
-            cache=call.cache,
+            cache=call.look.status,
+            cache_reason=call.look.reason,
             attempts=tuple(call.attempts),
             notes=tuple(call.notes),
             redactions=call.found,
@@ -307,7 +314,6 @@ class Router:
         )
 
     def _from_cache(self, hit: Hit, call: Call, guarded: Guarded) -> Completion:
-        call.cache = "HIT"
         written = hit.cached
         return Completion(
             request_id=call.request_id,
@@ -319,10 +325,12 @@ class Router:
             reason=f"cached; first answered as {written.reason}",
             cost_nusd=0,
             cost_source="none",
-            cache="HIT",
+            cache=call.look.status,
             cache_entry=hit.entry_id,
+            cache_similarity=hit.similarity,
             cache_age_ms=hit.age_ms,
             saved_nusd=hit.saved_nusd,
+            notes=tuple(call.notes),
             redactions=call.found,
             latency_ms=self._elapsed_ms(call),
         )
@@ -347,6 +355,12 @@ async def open_router(
     finally:
         with anyio.CancelScope(shield=True):
             await router.aclose()
+
+
+def _not_cached(reason: str) -> str:
+    return (
+        f'Nothing in the cache answers this ({reason}). Nothing was paid, for `cache` is "only": leave it out to ask.'
+    )
 
 
 def _signed(candidate: Candidate, answer: Answer) -> Cached:

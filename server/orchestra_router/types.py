@@ -261,7 +261,11 @@ class Completion:
     """All attempts of this request, failed ones included. 0 for a hit."""
     cost_source: CostSource
     cache: CacheStatus
+    cache_reason: str = ""
+    """Why it was no hit; "" for one."""
     cache_entry: str = ""
+    cache_similarity: float | None = None
+    """Of the two prompts, at most 1; None unless the hit is one by meaning."""
     cache_age_ms: int | None = None
     saved_nusd: int = 0
     attempts: tuple[Attempt, ...] = ()

@@ -14,6 +14,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from orchestra_router.store.cache_records import (
+    CacheContents,
+    CacheEntry,
+    CacheFindings,
+    CacheGroupBy,
+    CacheLimits,
+    CacheMatch,
+    CacheQuestion,
+    CacheRates,
+    CacheVector,
+    ShelvedVector,
+    WrongPair,
+)
 from orchestra_router.types import CacheStatus, CostSource, Scope, Usage
 
 AttemptState = Literal["held", "settled", "released", "uncertain"]
@@ -174,20 +187,6 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheEntry:
-    """One answer kept. `body` is the answer as JSON, in the caller's redacted form; never a raw prompt."""
-
-    entry_id: str
-    key: str
-    scope: Scope
-    body: str
-    cost_nusd: int
-    """What the answer cost when it was bought: what a hit saves."""
-    created_ms: int
-    expires_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CheapStep:
     """An escalation's cheap step that answered, and whether its answer was good enough."""
 
@@ -220,6 +219,12 @@ class RequestRecord:
     """How many of each kind the guard replaced: {"ssn": 1}."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     cheap_step: CheapStep | None = None
+    cache_reason: str = ""
+    """Why it was not a hit, in short and without anything of the prompt."""
+    cache_entry: str = ""
+    """The entry that answered it."""
+    cache_match: CacheMatch | None = None
+    """The entry that answered it by meaning, or would have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -414,16 +419,54 @@ class Store(Protocol):
         ...
 
     # cache
-    async def cached(self, key: str, *, now_ms: int) -> CacheEntry | None:
-        """The live entry under `key`; its hit is counted."""
+    async def looked_up(self, question: CacheQuestion, *, now_ms: int) -> CacheFindings:
+        """Everything one look in the cache needs; only live entries. Reads, and counts nothing."""
         ...
 
-    async def keep(self, entry: CacheEntry) -> None:
-        """Store, replacing what `key` held."""
+    async def vectors(self, shelf: str, embedder: str, *, after: int) -> tuple[ShelvedVector, ...]:
+        """More of what `looked_up` found, after number `after`."""
         ...
+
+    async def entries(self, entry_ids: Sequence[str], *, now_ms: int) -> tuple[CacheEntry, ...]:
+        """Those that may still be served, in no order."""
+        ...
+
+    async def keep(self, entry: CacheEntry, vector: CacheVector | None, *, limits: CacheLimits, now_ms: int) -> None:
+        """Store, replacing what its key held, and make room: what has expired goes, then what was used least lately."""
+        ...
+
+    async def keep_vectors(self, vectors: Sequence[CacheVector]) -> None:
+        """Each takes the place of its entry's vector, if the entry is still there."""
+        ...
+
+    async def drop_vectors(self, numbers: Sequence[int]) -> None: ...
 
     async def drop_cached(self, *, entry_id: str | None = None, expired_before_ms: int | None = None) -> int:
-        """Delete one entry, or all that expired before a time, or (both None) every entry. Returns how many."""
+        """Delete one entry, or some that expired before a time, or (both None) every entry. Returns how many."""
+        ...
+
+    async def cache_entry(self, entry_id: str) -> CacheEntry | None: ...
+
+    async def cache_entries(self, *, most: int) -> tuple[CacheEntry, ...]:
+        """Whoever's they are, those used last first."""
+        ...
+
+    async def cache_matches(
+        self, *, entry_id: str | None = None, served: bool | None = None, most: int
+    ) -> tuple[CacheMatch, ...]:
+        """Newest first."""
+        ...
+
+    async def mark_wrong(self, entry_id: str, pairs: Sequence[WrongPair], *, now_ms: int) -> bool:
+        """Delete the entry, and keep `pairs` so that neither prompt is answered for the other. False: it was gone."""
+        ...
+
+    async def cache_contents(self) -> CacheContents: ...
+
+    async def cache_rates(
+        self, *, first_day: str, last_day: str, group_by: CacheGroupBy | None = None
+    ) -> tuple[CacheRates, ...]:
+        """Of the requests that looked in the cache, over calendar days, both included."""
         ...
 
     # health

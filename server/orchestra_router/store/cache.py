@@ -1,64 +1,236 @@
-"""The SQL of the cache. Each function is the work of one transaction."""
+"""The SQL of the cache: what is looked up and kept while requests are answered. Each function is one transaction's work."""
 
 import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
-from orchestra_router.store.base import CacheEntry
+from orchestra_router.store.base import RequestRecord
+from orchestra_router.store.cache_records import (
+    CacheEntry,
+    CacheFindings,
+    CacheLimits,
+    CacheQuestion,
+    CacheVector,
+    ShelvedVector,
+    Unembedded,
+)
 from orchestra_router.types import Scope
 
+MOST_VECTORS = 2_000
+"""Read in one look: 3 MB, a few milliseconds."""
+MOST_UNEMBEDDED = 16
+MOST_SAME_WORDS = 5
+MOST_DELETED = 200
+"""With one write, for any one reason: more than come in, and never long. A limit that was lowered is reached in steps."""
+
+_ENTRY = """
+    entry_id, key, who, shelf, words, guard, embedder, access_key, user, session, task, provider, model, cost_nusd, hits,
+    created_ms, expires_ms, used_ms, prompt, body
+"""
+
 _KEEP = """
-    INSERT INTO cache (key, entry_id, access_key, user, session, body, cost_nusd, created_ms, expires_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO cache (
+        key, entry_id, who, shelf, words, guard, access_key, user, session, task, provider, model, cost_nusd, bytes,
+        created_ms, expires_ms, used_ms, prompt, body
+    )
+    VALUES (
+        :key, :entry_id, :who, :shelf, :words, :guard, :access_key, :user, :session, :task, :provider, :model,
+        :cost_nusd, :bytes, :created_ms, :expires_ms, :created_ms, :prompt, :body
+    )
     ON CONFLICT (key) DO UPDATE SET
-        entry_id = excluded.entry_id, access_key = excluded.access_key, user = excluded.user,
-        session = excluded.session, body = excluded.body, cost_nusd = excluded.cost_nusd, hits = 0,
-        created_ms = excluded.created_ms, expires_ms = excluded.expires_ms
+        entry_id = excluded.entry_id, who = excluded.who, shelf = excluded.shelf, words = excluded.words,
+        guard = excluded.guard, embedder = '', access_key = excluded.access_key, user = excluded.user,
+        session = excluded.session, task = excluded.task, provider = excluded.provider, model = excluded.model,
+        cost_nusd = excluded.cost_nusd, hits = 0, bytes = excluded.bytes, created_ms = excluded.created_ms,
+        expires_ms = excluded.expires_ms, used_ms = excluded.used_ms, prompt = excluded.prompt, body = excluded.body
 """
 
-_DROP_OLDEST = """
+# Nothing for an entry that is gone by now.
+_KEEP_VECTOR = """
+    INSERT INTO cache_vectors (entry_id, shelf, embedder, expires_ms, vector)
+    SELECT entry_id, shelf, ?, expires_ms, ? FROM cache WHERE entry_id = ? AND shelf <> ''
+"""
+
+_VECTORS = """
+    SELECT number, entry_id, expires_ms, vector FROM cache_vectors
+    WHERE shelf = ? AND embedder = ? AND number > ?
+    ORDER BY number LIMIT ?
+"""
+
+# Both ranges of one index; with <> the whole shelf would be read.
+_UNEMBEDDED = """
+    SELECT entry_id, prompt FROM cache
+    WHERE shelf = :shelf AND shelf <> '' AND (embedder < :embedder OR embedder > :embedder) AND expires_ms > :now_ms
+    LIMIT :most
+"""
+
+_MATCHED = """
+    INSERT INTO cache_matches (entry_id, who, similarity, refusal, served, at_ms, expires_ms, earlier, asked)
+    VALUES (:entry_id, :who, :similarity, :refusal, :served, :at_ms, :expires_ms, :earlier, :asked)
+"""
+
+_OVER_THE_SCOPES_LIMIT = """
     DELETE FROM cache WHERE key IN (
-        SELECT key FROM cache ORDER BY created_ms LIMIT max(0, (SELECT entries FROM cache_size) - ?)
+        SELECT key FROM cache WHERE who = :who ORDER BY used_ms
+        LIMIT min(:at_once, max(0, (SELECT entries FROM cache_scopes WHERE who = :who) - :most))
+    )
+"""
+
+_OVER_THE_LIMIT = """
+    DELETE FROM cache WHERE key IN (
+        SELECT key FROM cache ORDER BY used_ms
+        LIMIT min(:at_once, max(0, (SELECT entries FROM cache_size) - :most))
     )
 """
 
 
-def cached(db: sqlite3.Connection, key: str, *, now_ms: int) -> CacheEntry | None:
+def looked_up(db: sqlite3.Connection, question: CacheQuestion, *, now_ms: int) -> CacheFindings:
     row = db.execute(
-        "UPDATE cache SET hits = hits + 1 WHERE key = ? AND expires_ms > ? RETURNING *", (key, now_ms)
+        f"SELECT {_ENTRY} FROM cache WHERE key = ? AND expires_ms > ?",  # noqa: S608 - names of columns
+        (question.key, now_ms),
     ).fetchone()
-    if row is None:
-        return None
-    return CacheEntry(
-        entry_id=row["entry_id"],
-        key=row["key"],
-        scope=Scope(row["access_key"], row["user"], row["session"]),
-        body=row["body"],
-        cost_nusd=row["cost_nusd"],
-        created_ms=row["created_ms"],
-        expires_ms=row["expires_ms"],
+    if row is not None:
+        return CacheFindings(entry=entry_of(row))
+    if not question.shelf:
+        return CacheFindings()
+    wrong = db.execute(
+        "SELECT earlier_hash FROM cache_wrong WHERE who = ? AND asked_hash = ?", (question.who, question.prompt_hash)
+    )
+    if not question.embedder:
+        return CacheFindings(same_words=_same_words(db, question, now_ms=now_ms), wrong=frozenset(r[0] for r in wrong))
+    unembedded = db.execute(
+        _UNEMBEDDED,
+        {"shelf": question.shelf, "embedder": question.embedder, "now_ms": now_ms, "most": MOST_UNEMBEDDED},
+    )
+    return CacheFindings(
+        vectors=vectors(db, question.shelf, question.embedder, after=question.seen),
+        unembedded=tuple(Unembedded(row["entry_id"], row["prompt"]) for row in unembedded),
+        wrong=frozenset(row[0] for row in wrong),
     )
 
 
-def keep(db: sqlite3.Connection, entry: CacheEntry, *, most_entries: int) -> None:
+def vectors(db: sqlite3.Connection, shelf: str, embedder: str, *, after: int) -> tuple[ShelvedVector, ...]:
+    """Those with a number above `after`, oldest first, `MOST_VECTORS` at most."""
+    rows = db.execute(_VECTORS, (shelf, embedder, after, MOST_VECTORS))
+    return tuple(ShelvedVector(*row) for row in rows)
+
+
+def entries(db: sqlite3.Connection, entry_ids: Sequence[str], *, now_ms: int) -> tuple[CacheEntry, ...]:
+    """Those of `entry_ids` that may still be served, in no order."""
+    holes = ", ".join("?" * len(entry_ids))
+    rows = db.execute(
+        f"SELECT {_ENTRY} FROM cache WHERE entry_id IN ({holes}) AND expires_ms > ?",  # noqa: S608 - question marks
+        (*entry_ids, now_ms),
+    )
+    return tuple(entry_of(row) for row in rows)
+
+
+def keep(
+    db: sqlite3.Connection, entry: CacheEntry, vector: CacheVector | None, *, limits: CacheLimits, now_ms: int
+) -> None:
+    _drop_expired(db, now_ms)
     db.execute(
         _KEEP,
-        (
-            entry.key,
-            entry.entry_id,
-            entry.scope.access_key,
-            entry.scope.user,
-            entry.scope.session,
-            entry.body,
-            entry.cost_nusd,
-            entry.created_ms,
-            entry.expires_ms,
-        ),
+        {
+            "key": entry.key,
+            "entry_id": entry.entry_id,
+            "who": entry.who,
+            "shelf": entry.shelf,
+            "words": entry.words,
+            "guard": entry.guard,
+            "access_key": entry.scope.access_key,
+            "user": entry.scope.user,
+            "session": entry.scope.session,
+            "task": entry.task,
+            "provider": entry.provider,
+            "model": entry.model,
+            "cost_nusd": entry.cost_nusd,
+            "bytes": len(entry.body.encode()) + len(entry.prompt.encode()),
+            "created_ms": entry.created_ms,
+            "expires_ms": entry.expires_ms,
+            "prompt": entry.prompt,
+            "body": entry.body,
+        },
     )
-    db.execute(_DROP_OLDEST, (most_entries,))
+    if vector is not None:
+        keep_vectors(db, (vector,))
+    db.execute(_OVER_THE_SCOPES_LIMIT, {"who": entry.who, "most": limits.entries_per_scope, "at_once": MOST_DELETED})
+    db.execute(_OVER_THE_LIMIT, {"most": limits.entries, "at_once": MOST_DELETED})
+    for _ in range(MOST_DELETED):
+        if db.execute("SELECT bytes FROM cache_size").fetchone()[0] <= limits.bytes:
+            break
+        db.execute("DELETE FROM cache WHERE key IN (SELECT key FROM cache ORDER BY used_ms LIMIT 1)")
+
+
+def keep_vectors(db: sqlite3.Connection, vectors: Iterable[CacheVector]) -> None:
+    """Each takes the place of its entry's vector, if the entry is still there."""
+    for vector in vectors:
+        db.execute("DELETE FROM cache_vectors WHERE entry_id = ?", (vector.entry_id,))
+        db.execute(_KEEP_VECTOR, (vector.embedder, vector.vector, vector.entry_id))
+
+
+def drop_vectors(db: sqlite3.Connection, numbers: Iterable[int]) -> None:
+    """Of those that cannot be used; their entries wait to be embedded again."""
+    db.executemany("DELETE FROM cache_vectors WHERE number = ?", [(number,) for number in numbers])
 
 
 def drop_cached(db: sqlite3.Connection, *, entry_id: str | None, expired_before_ms: int | None) -> int:
     if entry_id is not None:
         return db.execute("DELETE FROM cache WHERE entry_id = ?", (entry_id,)).rowcount
     if expired_before_ms is not None:
-        return db.execute("DELETE FROM cache WHERE expires_ms <= ?", (expired_before_ms,)).rowcount
+        return _drop_expired(db, expired_before_ms)
+    db.execute("DELETE FROM cache_matches")
     return db.execute("DELETE FROM cache").rowcount
+
+
+def note_use(db: sqlite3.Connection, record: RequestRecord) -> None:
+    """What the cache did for the request of `record`."""
+    if record.cache_entry:
+        db.execute(
+            "UPDATE cache SET hits = hits + 1, used_ms = max(used_ms, ?) WHERE entry_id = ?",
+            (record.created_ms, record.cache_entry),
+        )
+    if record.cache_match is not None:
+        db.execute(_MATCHED, asdict(record.cache_match))
+
+
+def entry_of(row: sqlite3.Row) -> CacheEntry:
+    return CacheEntry(
+        entry_id=row["entry_id"],
+        key=row["key"],
+        scope=Scope(row["access_key"], row["user"], row["session"]),
+        who=row["who"],
+        body=row["body"],
+        cost_nusd=row["cost_nusd"],
+        created_ms=row["created_ms"],
+        expires_ms=row["expires_ms"],
+        task=row["task"],
+        provider=row["provider"],
+        model=row["model"],
+        shelf=row["shelf"],
+        words=row["words"],
+        guard=row["guard"],
+        prompt=row["prompt"],
+        embedder=row["embedder"],
+        hits=row["hits"],
+        used_ms=row["used_ms"],
+    )
+
+
+def _same_words(db: sqlite3.Connection, question: CacheQuestion, *, now_ms: int) -> tuple[CacheEntry, ...]:
+    rows = db.execute(
+        f"SELECT {_ENTRY} FROM cache WHERE shelf = ? AND shelf <> '' AND words = ? AND expires_ms > ?"  # noqa: S608 - names of columns
+        " ORDER BY created_ms DESC LIMIT ?",
+        (question.shelf, question.words, now_ms, MOST_SAME_WORDS),
+    )
+    return tuple(entry_of(row) for row in rows)
+
+
+def _drop_expired(db: sqlite3.Connection, now_ms: int) -> int:
+    db.execute(
+        "DELETE FROM cache_matches WHERE number IN (SELECT number FROM cache_matches WHERE expires_ms <= ? LIMIT ?)",
+        (now_ms, MOST_DELETED),
+    )
+    return db.execute(
+        "DELETE FROM cache WHERE key IN (SELECT key FROM cache WHERE expires_ms <= ? LIMIT ?)", (now_ms, MOST_DELETED)
+    ).rowcount

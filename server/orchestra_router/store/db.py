@@ -9,10 +9,9 @@ import anyio
 
 from orchestra_router.clock import Clock
 from orchestra_router.errors import StoreError
-from orchestra_router.store import alerts, cache, health, learned, ledger, opening, reports
+from orchestra_router.store import alerts, cache, cache_feedback, health, learned, ledger, opening, reports
 from orchestra_router.store.base import (
     Alert,
-    CacheEntry,
     CacheReport,
     Delivery,
     Denied,
@@ -29,22 +28,33 @@ from orchestra_router.store.base import (
     Spent,
     Window,
 )
+from orchestra_router.store.cache_records import (
+    CacheContents,
+    CacheEntry,
+    CacheFindings,
+    CacheGroupBy,
+    CacheLimits,
+    CacheMatch,
+    CacheQuestion,
+    CacheRates,
+    CacheVector,
+    ShelvedVector,
+    WrongPair,
+)
 from orchestra_router.store.connection import Connection
 from orchestra_router.store.owner import this_process
 
 T = TypeVar("T")
 
-MOST_CACHE_ENTRIES = 10_000
 RETRY_OPEN_S = 0.02
 
 
 class SqliteStore:
     """Every method is one hop to the connection's thread, and one transaction. Made by `open`."""
 
-    def __init__(self, connection: Connection, path: Path, *, most_cache_entries: int) -> None:
+    def __init__(self, connection: Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
-        self._most_cache_entries = most_cache_entries
         self._closed = False
         self._file = opening.identity(path)
 
@@ -54,7 +64,6 @@ class SqliteStore:
         path: Path,
         *,
         clock: Clock,
-        most_cache_entries: int = MOST_CACHE_ENTRIES,
         busy_timeout_s: float = opening.BUSY_TIMEOUT_S,
     ) -> "SqliteStore":
         """Open the database at `path`, creating it and its folder if need be.
@@ -74,7 +83,7 @@ class SqliteStore:
                 if not opening.is_locked(error) or clock.monotonic() >= give_up:
                     raise opening.explain(error, path) from error
             else:
-                return cls(connection, path, most_cache_entries=most_cache_entries)
+                return cls(connection, path)
             await clock.sleep(RETRY_OPEN_S)
 
     async def close(self) -> None:
@@ -123,15 +132,51 @@ class SqliteStore:
 
     # --- cache -----------------------------------------------------------------------------------------------
 
-    async def cached(self, key: str, *, now_ms: int) -> CacheEntry | None:
-        return await self._write(lambda db: cache.cached(db, key, now_ms=now_ms))
+    async def looked_up(self, question: CacheQuestion, *, now_ms: int) -> CacheFindings:
+        return await self._read(lambda db: cache.looked_up(db, question, now_ms=now_ms))
 
-    async def keep(self, entry: CacheEntry) -> None:
-        await self._write(lambda db: cache.keep(db, entry, most_entries=self._most_cache_entries))
+    async def vectors(self, shelf: str, embedder: str, *, after: int) -> tuple[ShelvedVector, ...]:
+        return await self._read(lambda db: cache.vectors(db, shelf, embedder, after=after))
+
+    async def entries(self, entry_ids: Sequence[str], *, now_ms: int) -> tuple[CacheEntry, ...]:
+        return await self._read(lambda db: cache.entries(db, entry_ids, now_ms=now_ms))
+
+    async def keep(self, entry: CacheEntry, vector: CacheVector | None, *, limits: CacheLimits, now_ms: int) -> None:
+        await self._write(lambda db: cache.keep(db, entry, vector, limits=limits, now_ms=now_ms))
+
+    async def keep_vectors(self, vectors: Sequence[CacheVector]) -> None:
+        await self._write(lambda db: cache.keep_vectors(db, vectors))
+
+    async def drop_vectors(self, numbers: Sequence[int]) -> None:
+        await self._write(lambda db: cache.drop_vectors(db, numbers))
 
     async def drop_cached(self, *, entry_id: str | None = None, expired_before_ms: int | None = None) -> int:
         return await self._write(
             lambda db: cache.drop_cached(db, entry_id=entry_id, expired_before_ms=expired_before_ms)
+        )
+
+    async def cache_entry(self, entry_id: str) -> CacheEntry | None:
+        return await self._read(lambda db: cache_feedback.entry(db, entry_id))
+
+    async def cache_entries(self, *, most: int) -> tuple[CacheEntry, ...]:
+        return await self._read(lambda db: cache_feedback.newest(db, most=most))
+
+    async def cache_matches(
+        self, *, entry_id: str | None = None, served: bool | None = None, most: int
+    ) -> tuple[CacheMatch, ...]:
+        return await self._read(lambda db: cache_feedback.matches(db, entry_id=entry_id, served=served, most=most))
+
+    async def mark_wrong(self, entry_id: str, pairs: Sequence[WrongPair], *, now_ms: int) -> bool:
+        return await self._write(lambda db: cache_feedback.mark_wrong(db, entry_id, pairs, now_ms=now_ms))
+
+    async def cache_contents(self) -> CacheContents:
+        return await self._read(cache_feedback.contents)
+
+    async def cache_rates(
+        self, *, first_day: str, last_day: str, group_by: CacheGroupBy | None = None
+    ) -> tuple[CacheRates, ...]:
+        return await self._read(
+            lambda db: cache_feedback.rates(db, first_day=first_day, last_day=last_day, group_by=group_by)
         )
 
     # --- health ----------------------------------------------------------------------------------------------
@@ -161,6 +206,7 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> None:
             reports.record(db, record)
             learned.count_escalation(db, record)
+            cache.note_use(db, record)
 
         await self._write(work)
 

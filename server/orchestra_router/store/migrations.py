@@ -3,6 +3,7 @@
 import sqlite3
 from dataclasses import dataclass
 
+from orchestra_router.store.cache_schema import SEMANTIC_CACHE
 from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS
 from orchestra_router.store.more_sums import ALERTS, TASKS_AND_HOURS
 
@@ -310,6 +311,7 @@ MIGRATIONS: tuple[Step, ...] = (
     ),
     Step("sums of tasks and hours", TASKS_AND_HOURS),
     Step("alerts of every kind", ALERTS),
+    Step("semantic cache", SEMANTIC_CACHE),
 )
 
 

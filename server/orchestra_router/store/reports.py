@@ -9,16 +9,17 @@ from orchestra_router.store.base import CacheReport, GroupBy, ReportRow, Request
 _RECORD = """
     INSERT INTO requests (
         request_id, trace_id, access_key, user, session, day, month, task, outcome, cache, provider, model, cost_nusd,
-        saved_nusd, attempts, created_ms, latency_ms, redactions, metadata
+        saved_nusd, attempts, created_ms, latency_ms, redactions, metadata, cache_reason
     )
     VALUES (
         :request_id, :trace_id, :access_key, :user, :session, :day, :month, :task, :outcome, :cache, :provider, :model,
-        :cost_nusd, :saved_nusd, :attempts, :created_ms, :latency_ms, :redactions, :metadata
+        :cost_nusd, :saved_nusd, :attempts, :created_ms, :latency_ms, :redactions, :metadata, :cache_reason
     )
     ON CONFLICT (request_id) DO UPDATE SET
         outcome = excluded.outcome, cache = excluded.cache, provider = excluded.provider, model = excluded.model,
         cost_nusd = excluded.cost_nusd, saved_nusd = excluded.saved_nusd, attempts = excluded.attempts,
-        latency_ms = excluded.latency_ms, redactions = excluded.redactions
+        latency_ms = excluded.latency_ms, redactions = excluded.redactions,
+        cache_reason = excluded.cache_reason
 """
 
 _ATTEMPTS = """
@@ -179,6 +180,7 @@ def record(db: sqlite3.Connection, record: RequestRecord) -> None:
             "latency_ms": record.latency_ms,
             "redactions": json.dumps(dict(record.redactions)),
             "metadata": json.dumps(dict(record.metadata)),
+            "cache_reason": record.cache_reason,
         },
     )
 

@@ -1,0 +1,136 @@
+"""Which answers may be kept, which may answer another question than their own, and for how long.
+
+Three degrees: not kept; kept for the very same request (exact only); kept and compared by meaning.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from orchestra_router.catalog import Catalog
+from orchestra_router.types import Answer, CompletionRequest, Text
+
+CacheSetting = Literal["semantic", "exact", "off"]
+TIME_WORDS = Path(__file__).with_name("time_words.toml")
+FRESH_TTL_S = 300.0
+"""What the web says, and what is true today, ages faster than other answers."""
+MOST_CHARACTERS = 2_000
+MOST_PIECES = 200
+"""A longer prompt is not read to its end by the embedder: two that end differently would look the same."""
+LONGEST_WORD = 100
+"""A longer run of characters is one unknown word to the embedder, whatever it spells."""
+PIECE_CHARACTERS = 5
+"""A longer word is often cut into pieces."""
+MOST_ANSWER_CHARACTERS = 1_000_000
+REFUSAL_CHARACTERS = 600
+"""A refusal is short; an answer that only begins with an apology is not."""
+
+CURLY = "\u2019"
+"""The apostrophe that models write."""
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+_REFUSAL = re.compile(
+    r"\W*(?:i'm|i am|unfortunately|sorry|my apologies|i apologi[sz]e|as an? (?:ai|artificial|language|large))?"
+    r"[^.!?\n]{0,80}?\b(?:i|we) (?:can't|cannot|can not|won't|will not|am unable to|am not able to|must decline|decline)\b"
+    r"[^.!?\n]{0,40}?\b(?:help|assist|provide|answer|comply|fulfil|do that|do this|support|discuss|share|create|generate"
+    r"|write|engage|continue)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Eligibility:
+    kept: bool
+    compared: bool
+    reason: str
+    """Why not, in short; what follows a colon may be of the prompt. "" where everything is allowed."""
+    ttl_s: float
+
+
+def eligibility(request: CompletionRequest, catalog: Catalog, *, setting: CacheSetting, ttl_s: float) -> Eligibility:
+    """`ttl_s` is how long answers are kept where neither the request nor its task says so."""
+    if reason := _not_kept(request, setting):
+        return Eligibility(kept=False, compared=False, reason=reason, ttl_s=0)
+    task = catalog.tasks.get(request.task or "")
+    if task is not None and task.cache_ttl_s is not None:
+        ttl_s = task.cache_ttl_s
+    if fresh := _of_its_time(request):
+        ttl_s = min(ttl_s, FRESH_TTL_S)
+    if request.cache_ttl_s is not None:
+        ttl_s = request.cache_ttl_s
+    reason = fresh or _not_compared(request, setting)
+    return Eligibility(kept=True, compared=not reason, reason=reason, ttl_s=ttl_s)
+
+
+def matched_text(request: CompletionRequest) -> str | None:
+    """The text of the user's last turn, which is what is compared; None where it is more, or not the last, or nothing."""
+    last = request.messages[-1]
+    if last.role != "user" or any(not isinstance(part, Text) for part in last.parts):
+        return None
+    return last.text or None
+
+
+def unfit(answer: Answer) -> str:
+    """Why `answer` is not kept; "" for a whole one, freely given. The rest is asked again next time."""
+    if answer.finish != "stop" or answer.tool_calls:
+        return "not a whole answer"
+    if not answer.text.strip():
+        return "an empty answer"
+    if len(answer.text) < REFUSAL_CHARACTERS and _REFUSAL.match(answer.text.replace(CURLY, "'")):
+        return "a refusal"
+    return "too large" if len(answer.text) > MOST_ANSWER_CHARACTERS else ""
+
+
+def _not_kept(request: CompletionRequest, setting: CacheSetting) -> str:
+    if setting == "off":
+        return "switched off in the settings"
+    if request.cache == "off":
+        return "switched off by the caller"
+    if request.tools:
+        return "tools are offered"
+    if (request.temperature or 0) > 0:
+        return "a temperature above 0 asks for variety"
+    return ""
+
+
+def _of_its_time(request: CompletionRequest) -> str:
+    if request.web_search or request.task == "web_search":
+        return "web search"
+    text = matched_text(request)
+    if text is not None and (word := _time_words().search(text[:MOST_CHARACTERS])) is not None:
+        return f"a word of time: {word[0].lower()}"
+    return ""
+
+
+def _not_compared(request: CompletionRequest, setting: CacheSetting) -> str:
+    if setting == "exact":
+        return "exact hits only, by the settings"
+    if request.task == "creative_writing":
+        return "creative writing"
+    text = matched_text(request)
+    if text is None:
+        return "the last turn is more than the user's text"
+    if any(not isinstance(part, Text) for message in request.messages for part in message.parts):
+        return "attachments"
+    return "a long prompt" if _is_long(text) else ""
+
+
+def _is_long(text: str) -> bool:
+    """Rather too often than too seldom: the embedder's own count is not asked, for it may not be loaded yet."""
+    if len(text) > MOST_CHARACTERS:
+        return True
+    words: list[str] = _WORD.findall(text)
+    pieces = sum(1 + len(word) // PIECE_CHARACTERS for word in words)
+    return pieces > MOST_PIECES or max(map(len, words), default=0) > LONGEST_WORD
+
+
+@cache
+def _time_words() -> re.Pattern[str]:
+    """Any word of the table, whole where its script has spaces between words."""
+    table: dict[str, dict[str, list[str]]] = tomllib.loads(TIME_WORDS.read_text(encoding="utf-8"))
+    apart = [word for words in table["apart"].values() for word in words]
+    inside = [word for words in table["inside"].values() for word in words]
+    return re.compile(rf"\b(?:{'|'.join(apart)})\b|{'|'.join(inside)}", re.IGNORECASE)

@@ -1,0 +1,171 @@
+"""What the store keeps of answers, and what it is asked about them. Every text is in its redacted form."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from orchestra_router.types import Scope
+
+CacheGroupBy = Literal["provider", "task", "user", "day", "reason"]
+"""Reason: why a request was not a hit, in short."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheEntry:
+    """One answer kept."""
+
+    entry_id: str
+    key: str
+    """The whole question, hashed: an exact hit is an entry of the same key."""
+    scope: Scope
+    who: str
+    """Who shares it: of `scope` what the settings tell apart."""
+    body: str
+    """The answer as JSON."""
+    cost_nusd: int
+    """What the answer cost when it was bought: what a hit saves."""
+    created_ms: int
+    expires_ms: int
+    task: str = ""
+    provider: str = ""
+    model: str = ""
+    shelf: str = ""
+    """Entries of one shelf may answer each other's questions if their prompts mean the same; "": exact hits only."""
+    words: str = ""
+    """The prompt's words as the lexical guard reads them at its strictest, hashed."""
+    guard: str = ""
+    """The version of the lexical guard that `shelf` and `words` were made with."""
+    prompt: str = ""
+    """What was asked, where it may be compared; "" where only exact hits are wanted."""
+    embedder: str = ""
+    """Which embedder the entry has a vector of; "" when it has none (yet)."""
+    hits: int = 0
+    used_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLimits:
+    """How much is kept, least recently used leaving first."""
+
+    entries: int
+    entries_per_scope: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheVector:
+    """The vector of an entry's prompt: float32, little-endian."""
+
+    entry_id: str
+    embedder: str
+    vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ShelvedVector:
+    """A vector as it is read back. `number` grows with every one that is written, in any process."""
+
+    number: int
+    entry_id: str
+    expires_ms: int
+    vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unembedded:
+    """An entry that can only be found exactly until its prompt is embedded (again)."""
+
+    entry_id: str
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheQuestion:
+    """What one look in the cache is for. With a `shelf` of "" only an exact hit is wanted."""
+
+    key: str
+    who: str = ""
+    shelf: str = ""
+    words: str = ""
+    prompt_hash: str = ""
+    embedder: str = ""
+    """Whose vectors can be compared; "": nobody's, so entries of the same words are wanted instead."""
+    seen: int = 0
+    """The number of the newest vector of this shelf that the asker knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheFindings:
+    """What was found, in one look. With an exact `entry` nothing else is filled in."""
+
+    entry: CacheEntry | None = None
+    vectors: tuple[ShelvedVector, ...] = ()
+    """Those newer than `seen`, oldest first, at most `MOST_VECTORS` at a time."""
+    unembedded: tuple[Unembedded, ...] = ()
+    same_words: tuple[CacheEntry, ...] = ()
+    wrong: frozenset[str] = frozenset()
+    """Hashes of the prompts whose answers were once marked wrong for this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheMatch:
+    """Two prompts of one scope that are as alike as the threshold asks."""
+
+    entry_id: str
+    """The entry that answers `earlier`."""
+    who: str
+    earlier: str
+    asked: str
+    similarity: float | None
+    """None where words were compared, not vectors."""
+    refusal: str
+    """Why the one's answer was not good enough for the other; "" if it was."""
+    served: bool
+    """False in shadow mode, which serves nothing."""
+    at_ms: int
+    expires_ms: int
+    """When it is forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongPair:
+    """Two prompts of one scope: what answers the one was served for the other, and was wrong."""
+
+    who: str
+    asked: str
+    asked_hash: str
+    earlier: str
+    earlier_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRates:
+    """What became of the requests of one group that looked in the cache."""
+
+    group: str
+    requests: int
+    hits: int
+    """Exact ones; those by meaning are `semantic_hits`."""
+    semantic_hits: int
+    misses: int
+    saved_nusd: int
+    """What the hits would have cost at the price of the answers they repeated."""
+
+    @property
+    def hit_rate(self) -> float:
+        return (self.hits + self.semantic_hits) / self.requests if self.requests else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheContents:
+    """What the cache holds now."""
+
+    entries: int
+    bytes: int
+    scopes: int
+    comparable: int
+    """Entries that may be found by meaning."""
+    embedded: int
+    """Of these, those that have a vector."""
+    wrong_pairs: int
+    embedders: dict[str, int] = field(default_factory=dict[str, int])
+    """Entries by the embedder of their vector."""
