@@ -125,6 +125,15 @@ class Settings(BaseModel):
         default=("user", "session"),
         description="Who shares cached answers, always within one access key: the same user, and session, or `none`.",
     )
+    embedder: Literal["local", "off"] = Field(
+        default="local",
+        description="What compares prompts by their meaning: all-MiniLM-L6-v2 on this machine, where its weights are.",
+    )
+    embedder_path: Path | None = Field(
+        default=None,
+        description="Folder with `model.safetensors` and `vocab.txt` of the embedder; else the data folder's, else the"
+        " installed package's.",
+    )
     budget_day_usd: Usd = Field(
         default=Decimal(150),
         description="US dollars that a calendar day may cost; 0 refuses everything that is not free.",
@@ -335,12 +344,16 @@ def settings_table() -> str:
         default = (
             "the platform's data folder"
             if field.is_required()
-            else f"`{_as_toml(field.get_default(call_default_factory=True))}`"
+            else _shown(field.get_default(call_default_factory=True))
         )
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
         one_of = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
         lines.append(f"| `{name}` | {default} | {field.description}{one_of} |")
     return "\n".join(lines)
+
+
+def _shown(default: object) -> str:
+    return "none" if default is None else f"`{_as_toml(default)}`"
 
 
 def _as_toml(value: object) -> str:

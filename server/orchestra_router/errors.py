@@ -11,6 +11,7 @@
     ├── DeadlineExceeded          the request's time is up
     ├── AllAttemptsFailed         every deployment on the route failed; holds every failure
     ├── StoreError                the database cannot be read or written
+    ├── EmbedderUnavailable       prompts cannot be compared by meaning; everything else goes on
     └── ProviderError             one attempt failed at one deployment
         ├── ConnectFailed         never dispatched: DNS, connect, TLS
         ├── RateLimited           429 that passes
@@ -96,6 +97,12 @@ class StoreError(RouterError):
     """The database cannot be used. Nothing is overwritten: the message names the file and the way out."""
 
     code = "store"
+
+
+class EmbedderUnavailable(RouterError):
+    """There are no weights, or not the right ones. Whoever wanted a vector goes on without."""
+
+    code = "embedder_unavailable"
 
 
 class ProviderError(RouterError):

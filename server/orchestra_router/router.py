@@ -17,6 +17,7 @@ from orchestra_router.attempts import Attempts, Call
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.config import Config
 from orchestra_router.deployments import Candidate, Plan
+from orchestra_router.embedding.local import LazyEmbedder
 from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError, StoreError
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt, logger
@@ -57,6 +58,7 @@ class Router:
         self._clock = clock
         self._pricing = Pricing.of(settings, checked=config.catalog.checked)
         self._transport = Transport(clock)
+        self.embedder = LazyEmbedder(settings.home, settings.embedder_path, wanted=settings.embedder != "off")
         self._inventory = Inventory(config, self._transport, clock)
         self._access = Access()
         self._guardrails = Guardrails(rules_for(settings, keys=config.keys.secrets()))

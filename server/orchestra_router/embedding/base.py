@@ -1,0 +1,41 @@
+"""What an embedder is, and what the process knows about its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors whose dot product says how alike the texts are."""
+
+    @property
+    def identity(self) -> str:
+        """The model and the hash of its weights. Vectors of two identities cannot be compared."""
+        ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    async def embed(self, texts: Sequence[str]) -> "NDArray[float32]":
+        """One row of unit length for each of `texts`, shape (n, dimensions). Computed off the event loop.
+
+        Raises:
+            EmbedderUnavailable: it cannot, or not any more; the message says what to do.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedderState:
+    """Which embedder is active, for people."""
+
+    identity: str = ""
+    """"" when there is none."""
+    source: str = ""
+    """Where it is: a folder, or an endpoint."""
+    problem: str = ""
+    """Why there is none, and what to do about it; "" when there is one, or none is wanted."""

@@ -1,0 +1,120 @@
+"""The embedder on this machine: loaded on first need, and run beside the event loop, one batch at a time."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from orchestra_router.embedding import blas, weights
+from orchestra_router.embedding.base import EmbedderState
+from orchestra_router.embedding.minilm import DIMENSIONS, MiniLM
+from orchestra_router.embedding.weights import Weights
+from orchestra_router.embedding.wordpiece import MOST_PIECES, WordPiece
+from orchestra_router.errors import EmbedderUnavailable
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+PIECES_AT_ONCE = 4 * MOST_PIECES
+"""A longer batch is computed in parts, so that a prompt that waits for its own vector gets its turn in between."""
+
+
+class LocalEmbedder:
+    """all-MiniLM-L6-v2 with these weights."""
+
+    dimensions = DIMENSIONS
+
+    def __init__(self, wordpiece: WordPiece, model: MiniLM, *, identity: str) -> None:
+        self.identity = identity
+        self._wordpiece = wordpiece
+        self._model = model
+        self._turn = anyio.CapacityLimiter(1)
+
+    @classmethod
+    def load(cls, found: Weights) -> "LocalEmbedder":
+        """Takes some tenths of a second, so not on the event loop.
+
+        Raises:
+            EmbedderUnavailable: the weights are damaged, another model's, or NumPy is missing.
+        """
+        try:
+            blas.use_one_thread()
+            identity = weights.verify(found)
+            wordpiece = WordPiece.load(found.folder / weights.VOCABULARY)
+            model = MiniLM.load(found.folder / weights.WEIGHTS, pieces=len(wordpiece))
+        except ImportError:
+            raise EmbedderUnavailable(
+                "The embedder needs NumPy, which is not installed: install orchestra-router[semantic]."
+            ) from None
+        except (OSError, ValueError, KeyError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise EmbedderUnavailable(
+                f"The weights in {found.folder} cannot be used: {reason}. {weights.FIX}"
+            ) from None
+        return cls(wordpiece, model, identity=identity)
+
+    async def embed(self, texts: Sequence[str]) -> "NDArray[float32]":
+        """See `Embedder`."""
+        import numpy as np  # noqa: PLC0415 - 60 ms; loaded with the weights
+
+        rows = np.empty((len(texts), DIMENSIONS), np.float32)
+        done = 0
+        while done < len(texts):
+            part = await anyio.to_thread.run_sync(self._embed_some, texts[done:], limiter=self._turn)
+            rows[done : done + len(part)] = part
+            done += len(part)
+        return rows
+
+    def _embed_some(self, texts: Sequence[str]) -> "NDArray[float32]":
+        """As many of `texts`, from the first on, as make one part."""
+        return self._model.embed(list(_until_full(self._wordpiece.ids(text) for text in texts)))
+
+
+def _until_full(texts: Iterator[list[int]]) -> Iterator[list[int]]:
+    pieces = 0
+    for ids in texts:
+        yield ids
+        pieces += len(ids)
+        if pieces >= PIECES_AT_ONCE:
+            return
+
+
+class LazyEmbedder:
+    """The process's local embedder, loaded by whoever needs it first."""
+
+    def __init__(self, home: Path, named: Path | None, *, wanted: bool) -> None:
+        """Where none is `wanted`, there is none, and that is no problem."""
+        self._home = home
+        self._named = named
+        self._wanted = wanted
+        self._embedder: LocalEmbedder | None = None
+        self._problem = ""
+        self._loading = anyio.Lock()
+
+    async def get(self) -> LocalEmbedder | None:
+        """The embedder; None when there is none, and `state` says why. Tried once: a failure is not repeated."""
+        if self._wanted and self._embedder is None and not self._problem:
+            async with self._loading:
+                if self._embedder is None and not self._problem:
+                    try:
+                        self._embedder = await anyio.to_thread.run_sync(self._load)
+                    except EmbedderUnavailable as error:
+                        self._problem = str(error)
+        return self._embedder
+
+    def state(self) -> EmbedderState:
+        """What is active, or would be at the first need. Loads nothing."""
+        if self._problem or not self._wanted:
+            return EmbedderState(problem=self._problem)
+        try:
+            found = weights.find(self._home, self._named)
+        except EmbedderUnavailable as error:
+            return EmbedderState(problem=str(error))
+        known = self._embedder.identity if self._embedder is not None else found.identity
+        return EmbedderState(identity=known or weights.MODEL, source=str(found.folder))
+
+    def _load(self) -> LocalEmbedder:
+        return LocalEmbedder.load(weights.find(self._home, self._named))
