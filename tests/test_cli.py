@@ -225,6 +225,20 @@ async def test_a_report_can_be_opened_as_a_spreadsheet(env: dict[str, str], worl
     assert nowhere.stderr.startswith("orchestra: ")
 
 
+async def test_a_price_fix_is_shown_first_and_written_when_told_to(env: dict[str, str]) -> None:
+    await spend_something(env)
+    wanted = ("reprice", "--since", "2026-01-01", "--reason", "a test")
+
+    tried = await orchestra(env, *wanted)
+    done = await orchestra(env, *wanted, "--yes", "--json")
+    refused = await orchestra(env, "reprice", "--since", "yesterday", "--reason", "a test")
+
+    assert (tried.returncode, done.returncode, refused.returncode) == (0, 0, 1)
+    assert "Every one counts at what the list says. There is nothing to write." in tried.stdout
+    assert json.loads(done.stdout)["written"] == 0
+    assert "dates such as 2026-11-23" in refused.stderr
+
+
 async def test_every_model_is_listed_with_its_price_and_state(env: dict[str, str]) -> None:
     for_programs = await orchestra(env, "models", "--json")
     for_people = await orchestra(env, "models")

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledgers import NOW_MS, TODAY, a_database, a_hold, a_record, ended, kept_sums
-from orchestra_router.store import ledger, reports
+from orchestra_router.store import ledger, reports, retention
 from orchestra_router.store.base import AttemptState, GroupBy, Period, ReportRow
 from orchestra_router.types import CacheStatus, Scope, Usage
 
 YESTERDAY = Period("2026-11-22", "2026-11")
 GROUPS: tuple[GroupBy, ...] = ("provider", "model", "task", "day", "user", "access_key")
-COLUMNS: dict[GroupBy, str] = {name: name for name in GROUPS}
+MONTH = {"first_day": "2026-11-01", "last_day": "2026-11-30"}
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,14 @@ def reported(rows: Sequence[ReportRow]) -> dict[str, tuple[int, ...]]:
     }
 
 
+@settings(max_examples=40)
 @given(history=steps)
 def test_every_report_agrees_with_the_rows(history: list[Step]) -> None:
     db = a_database()
     play(db, history)
 
     for group_by in GROUPS:
-        rows = reports.report(db, first_day="2026-11-01", last_day="2026-11-30", group_by=group_by)
+        rows = reports.report(db, **MONTH, group_by=group_by)
         found = reported(rows)
         expected = added_up(db, group_by)
         # A request may be on several days, or of several keys: it counts where its first attempt is.
@@ -149,15 +150,16 @@ def test_every_report_agrees_with_the_rows(history: list[Step]) -> None:
         }
 
 
+@settings(max_examples=40)
 @given(history=steps)
 def test_all_groupings_add_up_to_the_total_and_the_total_to_the_budget(history: list[Step]) -> None:
     db = a_database()
     play(db, history)
 
-    (total,) = reports.report(db, first_day="2026-11-01", last_day="2026-11-30", group_by=None)
+    (total,) = reports.report(db, **MONTH, group_by=None)
 
     for group_by in (*GROUPS, "session"):
-        rows = reports.report(db, first_day="2026-11-01", last_day="2026-11-30", group_by=group_by)
+        rows = reports.report(db, **MONTH, group_by=group_by)
         assert sum(row.spent_nusd for row in rows) == total.spent_nusd
         assert sum(row.attempts for row in rows) == total.attempts
         assert (sum(row.hits for row in rows), sum(row.saved_nusd for row in rows)) == (total.hits, total.saved_nusd)
@@ -177,3 +179,25 @@ def test_an_adjustment_starts_from_what_counts_now() -> None:
         db.execute("UPDATE adjustments SET delta_nusd = 5")
     assert db.execute("SELECT cost_nusd FROM attempts").fetchone()[0] == 60
     assert kept_sums(db)["global", TODAY.day] == (40, 0)
+
+
+# --- retention ---------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40)
+@given(history=steps, batch=st.integers(1, 5))
+def test_no_report_changes_when_old_records_are_deleted(history: list[Step], batch: int) -> None:
+    db = a_database()
+    play(db, history)
+    budgets = kept_sums(db)
+    before = {group: reports.report(db, **MONTH, group_by=group) for group in (None, *GROUPS)}
+
+    while retention.forget(db, attempts_before=TODAY.day, requests_before=TODAY.day, most=batch):
+        pass
+
+    assert {group: reports.report(db, **MONTH, group_by=group) for group in (None, *GROUPS)} == before
+    assert kept_sums(db) == budgets
+    left = "SELECT count(*) FROM attempts WHERE day < ? AND request_id NOT IN (SELECT request_id FROM attempts WHERE state = 'held')"
+    assert db.execute(left, (TODAY.day,)).fetchone()[0] == 0
+    orphans = "SELECT count(*) FROM adjustments WHERE attempt_id NOT IN (SELECT attempt_id FROM attempts)"
+    assert db.execute(orphans).fetchone()[0] == 0

@@ -163,6 +163,15 @@ class Settings(BaseModel):
     timezone: str = Field(
         default="UTC", description="IANA time zone whose midnights begin a day, like `Europe/Berlin`."
     )
+    keep_attempts_days: int = Field(
+        default=400,
+        ge=35,
+        le=36_500,
+        description="Days that each attempt is kept; daily sums are kept for ever, so no total changes after that.",
+    )
+    keep_requests_days: int = Field(
+        default=400, ge=35, le=36_500, description="Days that the record of each request, with its labels, is kept."
+    )
     allow_unpriced: bool = Field(
         default=False, description="Call models without a known price, counted at `unpriced_usd_per_mtok`."
     )

@@ -6,10 +6,12 @@ import json
 import sys
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
+from orchestra_router.policy.budget import dollars as exact
 from orchestra_router.policy.costs import BudgetState, CostReport
+from orchestra_router.policy.reprice import Repricing
 from orchestra_router.store.base import ReportRow
 from orchestra_tools.costs import added, costs, dollars
 from orchestra_tools.results import without_blanks
@@ -37,6 +39,34 @@ def show(report: CostReport, *, as_json: bool, csv_to: str | None) -> None:
         print(json.dumps(without_blanks(costs(report, notice="", most_rows=len(report.rows))), indent=2))
     else:
         print(as_text(report))
+
+
+def show_repricing(found: Repricing, *, as_json: bool, wrote: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(found) | {"delta_nusd": found.delta_nusd}, indent=2))
+        return
+    head = ("deployment", "attempts", "counted", "by the list", "difference")
+    lines = [
+        (
+            _name(key),
+            f"{row.attempts:,}",
+            exact(row.before_nusd),
+            exact(row.after_nusd),
+            exact(row.after_nusd - row.before_nusd),
+        )
+        for key, row in sorted(found.changed.items())
+    ]
+    print(f"{found.first_day} to {found.last_day}: {found.looked_at:,} attempts of known usage")
+    if found.unpriced:
+        print(f"{found.unpriced:,} of them no list has a price for any more; they stay as they are.")
+    if lines:
+        print(table([head, *lines], left=1))
+    if wrote:
+        print(f"{found.written:,} adjustments were written; spend changed by {exact(found.delta_nusd)}.")
+    elif lines:
+        print(f"Nothing was written. With --yes, spend changes by {exact(found.delta_nusd)}.")
+    else:
+        print("Every one counts at what the list says. There is nothing to write.")
 
 
 def as_csv(report: CostReport) -> str:

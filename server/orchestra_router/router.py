@@ -4,11 +4,13 @@ check access -> guard the prompt -> look in the cache -> plan the route -> for e
 settle -> check the answer -> store in the cache -> record -> answer
 """
 
+import asyncio
 import random
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -21,7 +23,7 @@ from orchestra_router.embedding.local import LazyEmbedder
 from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError, StoreError
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt, logger
-from orchestra_router.policy import affording, budget, estimate, routing, tasks
+from orchestra_router.policy import affording, budget, estimate, retention, routing, tasks
 from orchestra_router.policy.access import Access
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.cache.stage import Cache, Cached, Hit
@@ -353,7 +355,8 @@ async def open_router(
     try:
         await store.reclaim(now_ms=clock.now_ms())
         await store.drop_cached(expired_before_ms=clock.now_ms())
-        yield router
+        async with _in_background(retention.keep_at_it(store, config.settings, clock)):
+            yield router
     finally:
         with anyio.CancelScope(shield=True):
             await router.aclose()
@@ -363,6 +366,18 @@ def _not_cached(reason: str) -> str:
     return (
         f'Nothing in the cache answers this ({reason}). Nothing was paid, for `cache` is "only": leave it out to ask.'
     )
+
+
+@asynccontextmanager
+async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """`work` beside the body, and cancelled with its end. No task group: that would wrap the body's errors."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({task})
 
 
 def _signed(candidate: Candidate, answer: Answer) -> Cached:

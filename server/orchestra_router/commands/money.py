@@ -1,4 +1,4 @@
-"""The commands about money that was spent: `orchestra report`."""
+"""The commands about money that was spent: `orchestra report` and `orchestra reprice`."""
 
 import argparse
 from typing import TYPE_CHECKING, get_args
@@ -11,6 +11,7 @@ from orchestra_router.policy.periods import Period
 
 if TYPE_CHECKING:
     from orchestra_router.policy.costs import CostReport
+    from orchestra_router.policy.reprice import Repricing
     from orchestra_router.router import Router
 
 
@@ -26,6 +27,15 @@ def add_to(commands: Commands) -> None:
     )
     report.add_argument("--csv", metavar="FILE", help='for a spreadsheet; "-" prints it')
 
+    reprice = commands.reporting(
+        "reprice", _reprice, "After a price was put right: what earlier attempts cost by the prices of today's list."
+    )
+    reprice.add_argument("--since", required=True, metavar="DAY", help="the first day, e.g. 2026-11-01")
+    reprice.add_argument("--until", metavar="DAY", help="the last day; today if left out")
+    reprice.add_argument("--model", default="", help="only this one, by our name or its provider's")
+    reprice.add_argument("--reason", required=True, help="kept with every adjustment")
+    reprice.add_argument("--yes", action="store_true", help="write it; without, nothing is changed")
+
 
 def _report(asked: argparse.Namespace) -> int:
     from orchestra_router import report
@@ -36,4 +46,32 @@ def _report(asked: argparse.Namespace) -> int:
         )
 
     report.show(with_router(ask), as_json=asked.json, csv_to=asked.csv)
+    return 0
+
+
+def _reprice(asked: argparse.Namespace) -> int:
+    from orchestra_router.clock import SystemClock
+    from orchestra_router.policy.budget import period_at
+    from orchestra_router.policy.periods import given
+    from orchestra_router.policy.reprice import reprice
+    from orchestra_router.pricing import Pricing
+    from orchestra_router.report import show_repricing
+
+    async def work(router: "Router") -> "Repricing":
+        settings, catalog = router.config.settings, router.config.catalog
+        now_ms = SystemClock().now_ms()
+        first, last = given(asked.since, asked.until, today=period_at(now_ms, settings.timezone).day)
+        return await reprice(
+            router.store,
+            catalog,
+            Pricing.of(settings, checked=catalog.checked),
+            first_day=first,
+            last_day=last,
+            model=asked.model,
+            reason=asked.reason,
+            now_ms=now_ms,
+            write=asked.yes,
+        )
+
+    show_repricing(with_router(work), as_json=asked.json, wrote=asked.yes)
     return 0

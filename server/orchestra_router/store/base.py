@@ -366,6 +366,38 @@ class ReportRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PricedAttempt:
+    """A settled attempt whose usage is known, with what it counts at now."""
+
+    place: int
+    """Grows from one to the next."""
+    attempt_id: str
+    day: str
+    provider: str
+    model: str
+    offer_id: str
+    created_ms: int
+    reported_nusd: int | None
+    usage: Usage
+    cost_source: str
+    """Of its first price."""
+    counted_nusd: int
+    """Adjustments included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """What an attempt counts at from `at_ms` on, in place of `counted_nusd`, and why."""
+
+    attempt_id: str
+    counted_nusd: int
+    cost_nusd: int
+    cost_source: CostSource
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheReport:
     requests: int
     hits: int
@@ -514,5 +546,26 @@ class Store(Protocol):
     async def cache_report(self, *, first_day: str, last_day: str) -> CacheReport: ...
 
     async def alerts(self, *, first_day: str, last_day: str) -> tuple[Mapping[str, object], ...]: ...
+
+    # price fixes and retention
+    async def priced_attempts(
+        self, *, first_day: str, last_day: str, model: str = "", after: int = 0, most: int
+    ) -> tuple[PricedAttempt, ...]:
+        """At most `most` settled attempts of known usage, those after the place `after`. `model` is any of its names."""
+        ...
+
+    async def adjust(self, adjusted: Sequence[Adjustment]) -> int:
+        """Let them count, in every sum and budget; returns how many. One whose attempt counts otherwise by now is not."""
+        ...
+
+    async def claim_chore(self, name: str, *, now_ms: int, until_ms: int, latest_ms: int) -> bool:
+        """Whether the chore `name` is due, and now the caller's until `until_ms`. Nothing is due after `latest_ms`."""
+        ...
+
+    async def postpone_chore(self, name: str, *, due_ms: int) -> None: ...
+
+    async def forget(self, *, attempts_before: str, requests_before: str, most: int) -> int:
+        """Delete at most `most` attempts, and requests, of the days before; the sums stay. Returns how many rows."""
+        ...
 
     async def close(self) -> None: ...

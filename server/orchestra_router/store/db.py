@@ -9,8 +9,20 @@ import anyio
 
 from orchestra_router.clock import Clock
 from orchestra_router.errors import StoreError
-from orchestra_router.store import alerts, cache, cache_feedback, health, learned, ledger, opening, reports
+from orchestra_router.store import (
+    adjustments,
+    alerts,
+    cache,
+    cache_feedback,
+    health,
+    learned,
+    ledger,
+    opening,
+    reports,
+    retention,
+)
 from orchestra_router.store.base import (
+    Adjustment,
     Alert,
     CacheReport,
     Delivery,
@@ -21,6 +33,7 @@ from orchestra_router.store.base import (
     Hold,
     LearnedRows,
     Limit,
+    PricedAttempt,
     ReportRow,
     RequestRecord,
     Settled,
@@ -225,6 +238,33 @@ class SqliteStore:
 
     async def alerts(self, *, first_day: str, last_day: str) -> tuple[Mapping[str, object], ...]:
         return await self._read(lambda db: reports.alerts(db, first_day=first_day, last_day=last_day))
+
+    # --- price fixes and retention ---------------------------------------------------------------------------
+
+    async def priced_attempts(
+        self, *, first_day: str, last_day: str, model: str = "", after: int = 0, most: int
+    ) -> tuple[PricedAttempt, ...]:
+        return await self._read(
+            lambda db: adjustments.priced_attempts(
+                db, first_day=first_day, last_day=last_day, model=model, after=after, most=most
+            )
+        )
+
+    async def adjust(self, adjusted: Sequence[Adjustment]) -> int:
+        return await self._write(lambda db: adjustments.adjust(db, adjusted))
+
+    async def claim_chore(self, name: str, *, now_ms: int, until_ms: int, latest_ms: int) -> bool:
+        return await self._write(
+            lambda db: retention.claim_chore(db, name, now_ms=now_ms, until_ms=until_ms, latest_ms=latest_ms)
+        )
+
+    async def postpone_chore(self, name: str, *, due_ms: int) -> None:
+        await self._write(lambda db: retention.postpone_chore(db, name, due_ms=due_ms))
+
+    async def forget(self, *, attempts_before: str, requests_before: str, most: int) -> int:
+        return await self._write(
+            lambda db: retention.forget(db, attempts_before=attempts_before, requests_before=requests_before, most=most)
+        )
 
     # --- the hop ---------------------------------------------------------------------------------------------
 

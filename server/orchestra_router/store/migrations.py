@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from orchestra_router.store.cache_schema import SEMANTIC_CACHE
 from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS
 from orchestra_router.store.more_sums import ALERTS, TASKS_AND_HOURS
+from orchestra_router.store.retention import CHORES
 
 APPLICATION_ID = 0x4F524348
 """Marks a file as ours in its header: "ORCH"."""
@@ -312,6 +313,7 @@ MIGRATIONS: tuple[Step, ...] = (
     Step("sums of tasks and hours", TASKS_AND_HOURS),
     Step("alerts of every kind", ALERTS),
     Step("semantic cache", SEMANTIC_CACHE),
+    Step("chores", CHORES),
 )
 
 
