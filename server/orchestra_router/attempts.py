@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import PORTKEY, Config
-from orchestra_router.deployments import Candidate, Plan
+from orchestra_router.deployments import Candidate
 from orchestra_router.errors import (
     AllAttemptsFailed,
     BadRequest,
     DeadlineExceeded,
     GuardrailBlocked,
+    InvalidAnswer,
     InvalidRequest,
     ModelGone,
     PassedOver,
@@ -56,6 +57,13 @@ class Call:
     notes: list[str] = field(default_factory=list[str])
     cheap_step: CheapStep | None = None
     """How an escalation's cheap step fared, once it has answered."""
+    flaw: str = ""
+    """What is wrong with the answer that is handed over all the same."""
+    escalation_saved_nusd: int = 0
+
+    @property
+    def wasted_nusd(self) -> int:
+        return sum(attempt.cost_nusd for attempt in self.attempts if attempt.rejected)
 
     @property
     def cost_nusd(self) -> int:
@@ -91,15 +99,15 @@ class Attempts:
         self._observers = observers
         self._jitter = jitter
 
-    async def first_success(self, plan: Plan, call: Call, guarded: Guarded) -> tuple[Candidate, Answer]:
-        """Down the route, each deployment again while that makes sense.
+    async def first_success(self, route: Sequence[Candidate], call: Call, guarded: Guarded) -> tuple[Candidate, Answer]:
+        """Down `route`, each deployment again while that makes sense.
 
         Raises:
             AllAttemptsFailed: none answered.
             RouterError: a budget, the deadline or the store ended it; what had failed before is said with it.
         """
         failures: list[ProviderError] = []
-        route = list(plan.route)
+        route = list(route)
         tries = 0
         waited_s = 0.0
         while route:
@@ -110,7 +118,7 @@ class Attempts:
             except ProviderError as error:
                 failures.append(error)
                 rest = routing.after(error, route)
-                verdict = self._verdict(error, call, tries=tries, has_next=bool(rest))
+                verdict = self._verdict(error, route[0], call, tries=tries, has_next=bool(rest))
                 if verdict.step != "again":
                     # Once for all tries: one prompt that a model stumbles over is no proof against it.
                     await self._health.failed(route[0].deployment, error, began_ms=began_ms)
@@ -132,9 +140,17 @@ class Attempts:
                 tries = 0
         raise self._all_failed(failures, guarded) from failures[-1]
 
-    def _verdict(self, error: ProviderError, call: Call, *, tries: int, has_next: bool) -> Verdict:
+    def may_go_on(self, call: Call) -> bool:
+        """Whether there is an attempt and some time left."""
+        return len(call.attempts) < self._config.settings.max_attempts and self._clock.monotonic() < call.deadline
+
+    def _verdict(
+        self, error: ProviderError, candidate: Candidate, call: Call, *, tries: int, has_next: bool
+    ) -> Verdict:
         settings = self._config.settings
         asked = call.request.max_retries
+        if candidate.step == "cheap" and isinstance(error, InvalidAnswer):
+            asked = 0  # it had nothing to say, and there is somebody stronger
         return decide(
             error,
             tries=tries,

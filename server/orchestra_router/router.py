@@ -15,6 +15,8 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from orchestra_router import patterns
+from orchestra_router.answers import Answers
 from orchestra_router.attempts import Attempts, Call
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.config import Config
@@ -70,17 +72,19 @@ class Router:
         self._learning = Learning(store, settings, clock)
         self._turns = Turns()
         self._ledger = Ledger(store, self._pricing, settings, clock)
-        self._attempts = Attempts(
-            config,
-            clock,
-            self._transport,
-            self._inventory,
-            self._ledger,
-            self._health,
-            Admission(self._health, config, clock),
-            self._guardrails,
-            self.observers,
-            jitter,
+        self._answers = Answers(
+            Attempts(
+                config,
+                clock,
+                self._transport,
+                self._inventory,
+                self._ledger,
+                self._health,
+                Admission(self._health, config, clock),
+                self._guardrails,
+                self.observers,
+                jitter,
+            )
         )
 
     async def complete(self, request: CompletionRequest, *, on_progress: OnProgress | None = None) -> Completion:
@@ -190,6 +194,7 @@ class Router:
         # Until it is checked nothing of it is recorded.
         whole, call.request = call.request, replace(call.request, task=None, metadata={})
         self._check_size(whole)
+        await _check_pattern(whole)
         guarded = await self._guarded(whole)
         call.request, call.found = guarded.request, dict(guarded.found)
         routing.check_names(guarded.request, self.config.catalog)
@@ -212,12 +217,14 @@ class Router:
                 # Good enough for now, and not to be served once somebody can search.
                 call.request, asked = replace(call.request, web_search=False), replace(asked, key=None)
             try:
-                candidate, answer = await self._attempts.first_success(plan, call, guarded)
+                candidate, answer = await self._answers.good_enough(plan, call, guarded)
             except BudgetExceeded as error:
                 affording.add_what_fits(error, plan.route, call.request, self._pricing, at_ms=self._clock.now_ms())
                 raise
             # Outside the reservation: an answer we refuse to hand over was still paid for.
             written = _signed(candidate, await self._checked(answer))
+            # What will not do is asked again next time.
+            asked = replace(asked, key=None) if call.flaw else asked
             await self._cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
         return self._completion(written, call, guarded)
 
@@ -280,6 +287,8 @@ class Router:
             redactions=call.found,
             metadata=request.metadata,
             cheap_step=call.cheap_step,
+            escalation_saved_nusd=call.escalation_saved_nusd,
+            wasted_nusd=call.wasted_nusd,
         )
         try:
             await self.store.record(record)
@@ -292,9 +301,9 @@ class Router:
     # --- the answer ------------------------------------------------------------------------------------------
 
     def _completion(self, written: Cached, call: Call, guarded: Guarded) -> Completion:
-        last = call.attempts[-1]
+        paid = next(attempt for attempt in reversed(call.attempts) if attempt.outcome == "ok")
         unknown = sum(attempt.cost_nusd for attempt in call.attempts if attempt.cost_source == "estimate")
-        if unknown and last.cost_source != "estimate":
+        if unknown and paid.cost_source != "estimate":
             call.note(
                 f"{budget.dollars(unknown)} of the cost is for attempts that failed after they were sent: nobody knows"
                 " what they cost, so their worst case counts."
@@ -308,13 +317,16 @@ class Router:
             model=written.model,
             reason=written.reason,
             cost_nusd=call.cost_nusd,
-            cost_source=last.cost_source,
+            cost_source=paid.cost_source,
             cache=call.look.status,
             cache_reason=call.look.reason,
             attempts=tuple(call.attempts),
             notes=tuple(call.notes),
             redactions=call.found,
             latency_ms=self._elapsed_ms(call),
+            flaw=call.flaw,
+            escalation_saved_nusd=call.escalation_saved_nusd,
+            wasted_nusd=call.wasted_nusd,
         )
 
     def _from_cache(self, hit: Hit, call: Call, guarded: Guarded) -> Completion:
@@ -378,6 +390,15 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None
         task.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait({task})
+
+
+async def _check_pattern(request: CompletionRequest) -> None:
+    if request.accept is None:
+        return
+    try:
+        await anyio.to_thread.run_sync(patterns.check, request.accept)
+    except patterns.BadPattern as error:
+        raise InvalidRequest(f"`accept` {error}.") from None
 
 
 def _signed(candidate: Candidate, answer: Answer) -> Cached:

@@ -242,6 +242,8 @@ class Attempt:
     waited_ms: int
     """Slept before it (backoff, Retry-After)."""
     first_token_ms: int | None = None
+    rejected: str = ""
+    """What was wrong with its answer, so that another was used: "refused", "off_schema", ..."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +276,12 @@ class Completion:
     redactions: Mapping[str, int] = field(default_factory=dict[str, int])
     """How many of each kind the guard replaced: {"ssn": 1}."""
     latency_ms: int = 0
+    flaw: str = ""
+    """What is wrong with this answer, where no better one could be had."""
+    escalation_saved_nusd: int = 0
+    """What the strong model would likely have cost more, where a cheap one's answer was good enough."""
+    wasted_nusd: int = 0
+    """Of the cost: for answers that another was used in place of."""
 
 
 # --- The wire ----------------------------------------------------------------------------------------------

@@ -50,6 +50,9 @@ def completed(completion: Completion, *, notice: str) -> Json:
         "cache_similarity": completion.cache_similarity and round(completion.cache_similarity, 4),
         "cache_age_s": None if completion.cache_age_ms is None else completion.cache_age_ms / 1000,
         "saved_usd": usd(completion.saved_nusd) if completion.saved_nusd else None,
+        "flaw": completion.flaw,
+        "escalation_saved_usd": usd(completion.escalation_saved_nusd) if completion.escalation_saved_nusd else None,
+        "wasted_usd": usd(completion.wasted_nusd) if completion.wasted_nusd else None,
         "attempts": [_attempt(attempt) for attempt in completion.attempts],
         "notes": noted(notice, completion.notes),
         "redactions": dict(completion.redactions),
@@ -102,6 +105,7 @@ def _attempt(attempt: Attempt) -> Json:
         "cost_usd": usd(attempt.cost_nusd),
         "latency_ms": attempt.latency_ms,
         "waited_ms": attempt.waited_ms or None,
+        "rejected": attempt.rejected,
     }
 
 

@@ -225,6 +225,10 @@ class RequestRecord:
     """The entry that answered it."""
     cache_match: CacheMatch | None = None
     """The entry that answered it by meaning, or would have."""
+    escalation_saved_nusd: int = 0
+    """What the strong model would likely have cost more, where a cheap one's answer was good enough."""
+    wasted_nusd: int = 0
+    """Of the cost: for answers that another was used in place of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

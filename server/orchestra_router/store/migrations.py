@@ -314,6 +314,15 @@ MIGRATIONS: tuple[Step, ...] = (
     Step("alerts of every kind", ALERTS),
     Step("semantic cache", SEMANTIC_CACHE),
     Step("chores", CHORES),
+    Step(
+        "escalation",
+        (
+            # Whether a cheap step was tried and had to be gone beyond; NULL: there was none.
+            "ALTER TABLE requests ADD COLUMN escalated INTEGER CHECK (escalated IN (0, 1))",
+            "ALTER TABLE requests ADD COLUMN escalation_saved_nusd INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE requests ADD COLUMN wasted_nusd INTEGER NOT NULL DEFAULT 0 CHECK (wasted_nusd >= 0)",
+        ),
+    ),
 )
 
 
