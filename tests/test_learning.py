@@ -101,7 +101,7 @@ async def test_a_model_that_often_fails_at_one_provider_is_asked_at_the_next_tha
     async with open_world(tmp_path, max_retries=0) as world:
         before = await world.router.plan(ask(model="gpt-6-luna"))
         for number in range(20):
-            if number % 2:
+            if number % 4 == 3:
                 world.providers["openrouter"].script(ServerError(500))
             await world.router.complete(ask(f"Question {number}?", model="gpt-6-luna"))
             world.clock.advance(60)

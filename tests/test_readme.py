@@ -59,6 +59,12 @@ def test_a_provider_can_be_added_by_the_rows_that_are_shown(tmp_path: Path) -> N
     assert plan.route[0].deployment.key == "example/large-2"
 
 
+def test_the_rules_that_are_shown_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "orchestra.toml").write_text(snippet("toml", "[[rules]]"), encoding="utf-8")
+
+    assert [rule.name for rule in load({"ORCHESTRA_HOME": str(tmp_path)}).rules] == ["quiet hours", "confidential"]
+
+
 def test_every_provider_and_its_variable_is_in_the_table(tmp_path: Path) -> None:
     catalog = load({"ORCHESTRA_HOME": str(tmp_path)}).catalog
 

@@ -20,11 +20,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from orchestra_router import allowances
+from orchestra_router import allowances, rule_checks
 from orchestra_router.allowances import Budgets, Usd
 from orchestra_router.catalog import Catalog, Found, OldModel, RouteStep, Task
 from orchestra_router.config_checks import Checker, tables, url_problem
 from orchestra_router.errors import ConfigError
+from orchestra_router.routing_rules import Rule
 from orchestra_router.toml_file import Problem, TomlFile
 from orchestra_router.types import Strategy
 
@@ -316,6 +317,8 @@ class Config:
     keys: Keys
     file: Path | None = None
     """The `orchestra.toml` that was read, if there was one."""
+    rules: tuple[Rule, ...] = ()
+    """The user's own, in the order in which they are tried."""
 
 
 def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
@@ -335,6 +338,7 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     checker = Checker(file)
     settings = _settings(environ, file, checker, home=home.expanduser())
     catalog = _catalog(file, checker)
+    rules = rule_checks.rules(checker, file, catalog)
     _check_ways(environ, file, catalog, checker)
     checker.tasks_of_budgets(settings.budgets.task, catalog)
     catalog = _through_portkey(catalog, settings)
@@ -343,7 +347,7 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     problems += _unknown_variables(environ, catalog, checker)
     if problems:
         raise ConfigError(_explained(problems))
-    return Config(settings, catalog, keys, file.path if file.path.exists() else None)
+    return Config(settings, catalog, keys, file.path if file.path.exists() else None, rules)
 
 
 def settings_table() -> str:
@@ -378,7 +382,7 @@ def _as_toml(value: object) -> str:
 
 def _settings(environ: Mapping[str, str], file: TomlFile, checker: Checker, *, home: Path) -> Settings:
     names = set(Settings.model_fields)
-    checker.known_names(file.values, names | set(CATALOG_SECTIONS))
+    checker.known_names(file.values, {*names, *CATALOG_SECTIONS, "rules"})
     values: dict[str, Any] = {name: value for name, value in file.values.items() if name in names}
     if values.pop("home", None) is not None:
         checker.add(("home",), "says where this file is looked for, so set `ORCHESTRA_HOME` instead")

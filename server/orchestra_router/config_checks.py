@@ -50,14 +50,14 @@ class Checker:
         self.problems: list[Problem] = list(file.problems)
 
     def add(self, location: Location, what: str) -> None:
-        self.problems.append(self._file.problem(location, f"`{_dotted(location)}` {what}"))
+        self.problems.append(self._file.problem(location, f"`{dotted(location)}` {what}"))
 
     # --- settings --------------------------------------------------------------------------------------------
 
     def known_names(self, values: Mapping[str, Any], known: Collection[str]) -> None:
         for name in values:
             if name not in known:
-                self._unknown((name,), known)
+                self.unknown((name,), known)
 
     def settings(
         self,
@@ -73,9 +73,9 @@ class Checker:
         try:
             return kind.model_validate(given)
         except ValidationError as error:
-            for detail in _details(error):
+            for detail in details(error):
                 name = str(detail["loc"][0])
-                what = f"{_words(detail)}. {kind.model_fields[name].description}"
+                what = f"{words(detail)}. {kind.model_fields[name].description}"
                 if name in overrides:
                     self.setting(name, what, variable=variables[name])
                 else:
@@ -104,14 +104,14 @@ class Checker:
             if variable:
                 self.setting("portkey", what, variable=variable)
             else:
-                self.problems.append(self._file.problem(("portkey", name), f"`{_dotted(('portkey', shown))}` {what}"))
+                self.problems.append(self._file.problem(("portkey", name), f"`{dotted(('portkey', shown))}` {what}"))
 
     def tasks_of_budgets(self, named: Collection[str], catalog: Catalog) -> None:
         for task in named:
             if task not in catalog.tasks and task != EACH:
                 shown, meant = self.shown(task), self.meant(task, catalog.tasks)
                 place = ("budgets", "task", task)
-                what = f"`{_dotted(('budgets', 'task', shown))}` is the budget of a task that does not exist{meant}"
+                what = f"`{dotted(('budgets', 'task', shown))}` is the budget of a task that does not exist{meant}"
                 self.problems.append(self._file.problem(place, what))
 
     # --- the catalog -----------------------------------------------------------------------------------------
@@ -140,8 +140,8 @@ class Checker:
         try:
             return _Order.model_validate({name: raw[name] for name in _Order.model_fields})
         except ValidationError as error:
-            for detail in _details(error):
-                self.add(detail["loc"], _words(detail))
+            for detail in details(error):
+                self.add(detail["loc"], words(detail))
             return _Order(hierarchy=(), weights={})
 
     def _rows(self, section: str, kind: type[R], raw: Mapping[str, Any]) -> dict[str, R]:
@@ -156,16 +156,16 @@ class Checker:
             try:
                 rows[name] = kind.model_validate({**row, "name": name})
             except ValidationError as error:
-                for detail in _details(error):
+                for detail in details(error):
                     self._row_problem((section, name, *detail["loc"]), detail)
         return rows
 
     def _row_problem(self, location: Location, detail: ErrorDetails) -> None:
         if detail["type"] == "extra_forbidden":
             fields = {field for kind in _ROWS[str(location[0])] for field in kind.model_fields}
-            self._unknown(location, fields - {"name", "own_prices"})
+            self.unknown(location, fields - {"name", "own_prices"})
         elif detail["type"] != "missing" or self._file.is_whole:
-            self.add(location, f"{_words(detail)}{_form(location, detail)}")
+            self.add(location, f"{words(detail)}{_form(location, detail)}")
 
     def _check_provider(self, provider: Provider) -> None:
         at = ("providers", provider.name)
@@ -217,13 +217,13 @@ class Checker:
 
     # --- words -----------------------------------------------------------------------------------------------
 
-    def _unknown(self, location: Location, known: Collection[str]) -> None:
+    def unknown(self, location: Location, known: Collection[str]) -> None:
         name = str(location[-1])
         meant = self.meant(name, known)
         if not meant and re.search(r"key|token|secret|password", name, re.IGNORECASE):
             meant = ", and keys do not belong in this file; set the provider's variable in the environment"
         what = f"is not known{meant}"
-        shown = _dotted((*location[:-1], self.shown(name)))
+        shown = dotted((*location[:-1], self.shown(name)))
         self.problems.append(self._file.problem(location, f"`{shown}` {what}"))
 
     @staticmethod
@@ -243,7 +243,7 @@ def _usable(name: str, row: Mapping[str, Any]) -> Provider | None:
     try:
         return Provider.model_validate({**row, "name": name})
     except ValidationError as error:
-        wrong = {detail["loc"][0] for detail in _details(error) if detail["loc"]}
+        wrong = {detail["loc"][0] for detail in details(error) if detail["loc"]}
     kept = {field: value for field, value in row.items() if field not in wrong}
     try:
         return Provider.model_validate({"base_url": "https://missing.invalid", **kept, "name": name})
@@ -299,11 +299,11 @@ def _version(raw: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def _details(error: ValidationError) -> list[ErrorDetails]:
+def details(error: ValidationError) -> list[ErrorDetails]:
     return error.errors(include_url=False, include_input=False)
 
 
-def _words(detail: ErrorDetails) -> str:
+def words(detail: ErrorDetails) -> str:
     """A validation error, without the value."""
     match detail["type"]:
         case "missing":
@@ -333,7 +333,7 @@ def _form(location: Location, detail: ErrorDetails) -> str:
     return f"; write {form}" if form and detail["type"] == "model_type" else ""
 
 
-def _dotted(location: Location) -> str:
+def dotted(location: Location) -> str:
     text = ""
     for step in location:
         if isinstance(step, int):

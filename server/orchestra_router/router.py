@@ -25,7 +25,7 @@ from orchestra_router.embedding.local import LazyEmbedder
 from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError, StoreError
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt, logger
-from orchestra_router.policy import affording, budget, estimate, retention, routing, tasks
+from orchestra_router.policy import affording, budget, estimate, retention, routing, tasks, user_rules
 from orchestra_router.policy.access import Access
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.cache.stage import Cache, Cached, Hit
@@ -40,6 +40,7 @@ from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.strategies import Turns
 from orchestra_router.pricing import Pricing
+from orchestra_router.routing_rules import Rule
 from orchestra_router.store.base import RequestRecord, Store
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.transport import Transport
@@ -126,7 +127,8 @@ class Router:
         guarded = await self._guarded(self._access.admit(request))
         routing.check_names(guarded.request, self.config.catalog)
         request, task_reason = tasks.with_task(guarded.request, self.config.catalog)
-        return await self._plan(request, task_reason, search_is_implied=not guarded.request.web_search)
+        request, rule = user_rules.with_rule(request, self.config, now_ms=self._clock.now_ms())
+        return await self._plan(request, task_reason, rule, search_is_implied=not guarded.request.web_search)
 
     async def provider_status(self, provider: str | None = None, *, probe: bool = False) -> StatusReport:
         """What can be called now. `probe` asks each configured provider's free list first.
@@ -199,6 +201,7 @@ class Router:
         call.request, call.found = guarded.request, dict(guarded.found)
         routing.check_names(guarded.request, self.config.catalog)
         call.request, task_reason = tasks.with_task(guarded.request, self.config.catalog)
+        call.request, rule = user_rules.with_rule(call.request, self.config, now_ms=self._clock.now_ms())
 
         asked = self._cache.question(call.request)
         if entry_id := call.request.wrong_cache_entry:
@@ -210,7 +213,7 @@ class Router:
             if call.request.cache == "only":
                 raise CacheMiss(_not_cached(call.look.short_reason))
 
-            plan = await self._plan(call.request, task_reason, search_is_implied=not guarded.request.web_search)
+            plan = await self._plan(call.request, task_reason, rule, search_is_implied=not guarded.request.web_search)
             self._turns.take(plan.turn)
             call.note(*plan.notes)
             if plan.without_search:
@@ -251,7 +254,9 @@ class Router:
             return self._guardrails.check_answer(answer)
         return await anyio.to_thread.run_sync(self._guardrails.check_answer, answer)
 
-    async def _plan(self, request: CompletionRequest, task_reason: str, *, search_is_implied: bool) -> Plan:
+    async def _plan(
+        self, request: CompletionRequest, task_reason: str, rule: Rule | None, *, search_is_implied: bool
+    ) -> Plan:
         around = routing.Surroundings(
             config=self.config,
             pricing=self._pricing,
@@ -260,7 +265,7 @@ class Router:
             learned=await self._learning.view(),
             turns=self._turns.given,
         )
-        plan = routing.plan(request, around, task_reason=task_reason, search_is_implied=search_is_implied)
+        plan = routing.plan(request, around, task_reason=task_reason, search_is_implied=search_is_implied, rule=rule)
         return await self._ledger.within_budgets(plan, request)
 
     async def _record(self, call: Call, outcome: str, completion: Completion | None) -> None:

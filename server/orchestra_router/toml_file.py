@@ -53,8 +53,9 @@ class TomlFile:
 
     def problem(self, location: Sequence[str | int], what: str) -> Problem:
         """`what` is wrong at a place in the values; it gets the line of the nearest key that is written there."""
-        names = [step for step in location if isinstance(step, str)]
-        places = (tuple(names[:length]) for length in range(len(names), 0, -1))
+        lengths = range(len(location), 0, -1)
+        written = (tuple(location[:length]) for length in lengths)
+        places = (place for exact in written for place in (exact, _names(exact)))
         return Problem(str(self.path), next((self.lines[place] for place in places if place in self.lines), 0), what)
 
     def _read(self) -> str:
@@ -134,16 +135,25 @@ def _reason(message: str) -> str:
     return reason
 
 
-def _lines_of_keys(lines: Sequence[str]) -> Mapping[tuple[str, ...], int]:
-    """The path of each table and key, to the line (1-based) where it first stands."""
-    found: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
+def _names(place: Sequence[str | int]) -> tuple[str, ...]:
+    return tuple(step for step in place if isinstance(step, str))
+
+
+def _lines_of_keys(lines: Sequence[str]) -> Mapping[tuple[str | int, ...], int]:
+    """The path of each table and key, to the line (1-based) where it first stands; of `[[tables]]` with their numbers."""
+    found: dict[tuple[str | int, ...], int] = {}
+    table: tuple[str | int, ...] = ()
+    last: dict[tuple[str, ...], int] = {}
     depth, quote = 0, ""
     for number, line in enumerate(lines, 1):
         rest = line
         if depth == 0 and not quote:
             if header := _HEADER.match(line):
-                table = _path(header[1])
+                path = _path(header[1])
+                if line.lstrip().startswith("[["):
+                    last[path] = last.get(path, -1) + 1
+                    found.setdefault(path, number)
+                table = _numbered(path, last)
                 found.setdefault(table, number)
                 continue
             if key := _KEY.match(line):
@@ -151,6 +161,16 @@ def _lines_of_keys(lines: Sequence[str]) -> Mapping[tuple[str, ...], int]:
                 rest = line[key.end() :]
         depth, quote = _after(rest, depth, quote)
     return found
+
+
+def _numbered(path: tuple[str, ...], last: Mapping[tuple[str, ...], int]) -> tuple[str | int, ...]:
+    """`path` with the number of each of its `[[tables]]` behind that table's name."""
+    place: list[str | int] = []
+    for length, name in enumerate(path, 1):
+        place.append(name)
+        if path[:length] in last:
+            place.append(last[path[:length]])
+    return tuple(place)
 
 
 def _after(text: str, depth: int, quote: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ The strategy (strategies.py) then orders what can be used. Every deployment that
 
 import datetime as dt
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestra_router.config import Catalog, Config
@@ -22,6 +22,7 @@ from orchestra_router.policy.learning import Learned
 from orchestra_router.policy.tasks import DEFAULT_TASK
 from orchestra_router.pricing import Pricing
 from orchestra_router.providers.params import fit
+from orchestra_router.routing_rules import Rule, meant, selected
 from orchestra_router.types import CompletionRequest, Strategy, usd
 
 COMPARE_ALL: frozenset[Strategy] = frozenset({"cheapest", "escalate"})
@@ -59,9 +60,14 @@ class Surroundings:
 
 
 def plan(
-    request: CompletionRequest, around: Surroundings, *, task_reason: str, search_is_implied: bool = False
+    request: CompletionRequest,
+    around: Surroundings,
+    *,
+    task_reason: str,
+    search_is_implied: bool = False,
+    rule: Rule | None = None,
 ) -> Plan:
-    """The route for `request`, whose task is known, and why it is that task.
+    """The route for `request`, whose task is known, and why it is that task. `rule` is the user's own for it.
 
     `search_is_implied` says that the task, not the caller, wants the web searched: then an answer without is better
     than none.
@@ -71,10 +77,10 @@ def plan(
         BudgetExceeded: its own cost cap is below the cheapest candidate's worst case.
         NoRoute: nothing that is configured can serve it; the message says what to set or start.
     """
-    found = _survey(request, around)
+    found = _survey(request, around, rule)
     without_search = not found.candidates and search_is_implied
     if without_search:
-        offline = _survey(replace(request, web_search=False), around)
+        offline = _survey(replace(request, web_search=False), around, rule)
         without_search = bool(offline.candidates)
         if without_search:
             offline.excluded += [item for item in found.excluded if item not in offline.excluded]
@@ -102,6 +108,8 @@ def plan(
             turns=around.turns,
         )
         ordered = strategies.ordered(strategy, candidates, standing)
+    if rule is not None:
+        ordered = _as_ruled(ordered, rule, strategy, request, around.config.catalog)
     return Plan(
         task=task,
         task_reason=task_reason,
@@ -110,6 +118,7 @@ def plan(
         excluded=tuple(found.excluded),
         notes=(*found.notes, *ordered.notes),
         prompt_kind=kind,
+        rule=rule.name if rule is not None else "",
         turn=ordered.turn,
         without_search=without_search,
     )
@@ -126,12 +135,18 @@ class _Found:
     notes: list[str] = field(default_factory=list[str])
 
 
-def _survey(request: CompletionRequest, around: Surroundings) -> _Found:
+def _survey(request: CompletionRequest, around: Surroundings, rule: Rule | None) -> _Found:
     task = request.task or DEFAULT_TASK
     found = _Found(estimate.measure(request))
     blocked: list[tuple[Candidate, Block]] = []
-    for wanted in _once(_wanted(request, task, around, found.notes)):
-        if (obstacle := _obstacle(wanted.deployment, request, found.size, around)) is not None:
+    everything = _wanted(request, task, around, found.notes)
+    forbids = _allow_all
+    if rule is not None:
+        everything = _with_ruled(everything, rule, request, task, around)
+        forbids = _forbidding(rule, around.config.catalog)
+    for wanted in _once(everything):
+        obstacle = forbids(wanted.deployment) or _obstacle(wanted.deployment, request, found.size, around)
+        if obstacle is not None:
             found.excluded.append(Exclusion(wanted.deployment.key, obstacle))
             continue
         candidate = _candidate(wanted, request, found.size, around)
@@ -276,6 +291,62 @@ def _once(wanted: Iterable[Wanted]) -> Iterator[Wanted]:
         if item.deployment.key not in seen:
             seen.add(item.deployment.key)
             yield item
+
+
+# --- what the user's own rule wants --------------------------------------------------------------------------
+
+
+def _with_ruled(
+    wanted: Iterable[Wanted], rule: Rule, request: CompletionRequest, task: str, around: Surroundings
+) -> Iterator[Wanted]:
+    """`wanted`, with what `rule` prefers before it and what it requires behind it, unless the caller named the order."""
+    open_to_rules = not _order_is_named(request) and request.provider is None
+    if open_to_rules:
+        yield from _named_by_rule(rule.prefer, task, around, f"preferred by the rule {rule.name!r}")
+    yield from wanted
+    if open_to_rules:
+        yield from _named_by_rule(rule.require, task, around, f"required by the rule {rule.name!r}")
+
+
+def _named_by_rule(names: Iterable[str], task: str, around: Surroundings, reason: str) -> Iterator[Wanted]:
+    catalog = around.config.catalog
+    for name in names:
+        if name in catalog.providers:
+            yield from _models_for_task(catalog.providers[name], task, around, reason)
+        else:
+            yield from (Wanted(deployment, reason) for deployment in meant(name, catalog))
+
+
+def _forbidding(rule: Rule, catalog: Catalog) -> Callable[[Deployment], str | None]:
+    """What `rule` has against a deployment; None where it has nothing."""
+    required, excluded = selected(rule.require, catalog), selected(rule.exclude, catalog)
+
+    def forbids(deployment: Deployment) -> str | None:
+        if deployment in excluded:
+            return f"excluded by the rule {rule.name!r}"
+        if rule.require and deployment not in required:
+            return f"not among what the rule {rule.name!r} requires"
+        return None
+
+    return forbids
+
+
+def _allow_all(_: Deployment) -> None:
+    return None
+
+
+def _as_ruled(
+    ordered: strategies.Ordered, rule: Rule, strategy: Strategy, request: CompletionRequest, catalog: Catalog
+) -> strategies.Ordered:
+    """What the rule prefers comes first whatever the strategy says; an escalation keeps its steps."""
+    route = ordered.route
+    if rule.prefer and strategy != "escalate" and not _order_is_named(request):
+        preferred = selected(rule.prefer, catalog)
+        route = tuple(sorted(route, key=lambda candidate: candidate.deployment not in preferred))
+    route = tuple(
+        replace(c, reason=f"{c.reason}; rule {rule.name!r}") if rule.name not in c.reason else c for c in route
+    )
+    return replace(ordered, route=route)
 
 
 # --- what can be used ----------------------------------------------------------------------------------------
