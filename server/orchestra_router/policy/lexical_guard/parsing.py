@@ -1,0 +1,227 @@
+"""What the rules compare of one text. Parsed once, kept with a cache entry, compared often."""
+
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from orchestra_router.policy.lexical_guard.characters import plain
+from orchestra_router.policy.lexical_guard.questions import Question, question_of, without_polite_words
+from orchestra_router.policy.lexical_guard.stems import is_past_form, stem
+from orchestra_router.policy.lexical_guard.tables import Tables, tables
+from orchestra_router.policy.lexical_guard.tokens import Token, tokenize
+from orchestra_router.policy.lexical_guard.wording import Word, worded
+
+LONGEST = 6_000
+"""Characters. A longer text is material rather than a question: only the same text passes."""
+_WORDS_AS_SUCH = frozenset(
+    [
+        "translate",
+        "translation",
+        "say",
+        "spell",
+        "spelling",
+        "pronounce",
+        "pronunciation",
+        "plural",
+        "singular",
+        "tense",
+        "conjugate",
+        "rhyme",
+        "rhymes",
+        "synonym",
+        "synonyms",
+        "antonym",
+        "antonyms",
+        "etymology",
+        "anagram",
+        "letter",
+        "letters",
+        "vowel",
+        "vowels",
+        "syllables",
+        "grammar",
+        "grammatical",
+        "sentence",
+        "verb",
+        "noun",
+        "correct",
+        "proofread",
+    ]
+)
+_MATERIAL_VERBS = frozenset(
+    [
+        "fix",
+        "correct",
+        "translate",
+        "summarize",
+        "proofread",
+        "rewrite",
+        "explain",
+        "classify",
+        "extract",
+        "grammar",
+        "improve",
+        "edit",
+        "shorten",
+        "review",
+        "paraphrase",
+        "rephrase",
+        "debug",
+        "refactor",
+        "sort",
+        "count",
+        "reverse",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A word, quantity or literal that carries meaning, with the small words that lead to it."""
+
+    key: str
+    said: str
+    link: tuple[str, ...]
+    kind: str
+    """word, name, quantity, literal or not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    text: str
+    """The whole text with one form for each character and blank: equal here is equal."""
+    covered: bool
+    """The rules know this language. If not, only an equal text is the same."""
+    question: Question
+    items: tuple[Item, ...] = ()
+    literals: tuple[str, ...] = ()
+    quantities: Mapping[str, int] = field(default_factory=dict[str, int])
+    contrast: Mapping[str, int] = field(default_factory=dict[str, int])
+    words: frozenset[str] = frozenset()
+    """Every word as it is written, in lower case."""
+    forms: frozenset[str] = frozenset()
+    """Every word as the tables of opposites know it."""
+    names: frozenset[str] = frozenset()
+    """Words with a capital inside a sentence, as written."""
+    pronouns: frozenset[str] = frozenset()
+    tenses: frozenset[str] = frozenset()
+    alternatives: int = 0
+    as_such: tuple[str, ...] | None = None
+    """All words in order, where the question is about the words themselves or about material after a colon."""
+    past_forms: Mapping[str, bool] = field(default_factory=dict[str, bool])
+
+
+@functools.lru_cache(maxsize=2_000)
+def parse(text: str) -> Parsed:
+    """Bounded in time by the length of `text`, whatever it is made of."""
+    same = " ".join(plain(text).split())
+    if len(same) > LONGEST:
+        return Parsed(text=same, covered=False, question=Question())
+    known = tables()
+    tokens = tokenize(plain(text))
+    words = worded(tokens, known)
+    if not _is_english(words, known):
+        return Parsed(text=same, covered=False, question=Question())
+    words = without_polite_words(words, known)
+    question, rest = question_of(words, known)
+    return _parsed(same, tokens, words, question, rest, known)
+
+
+def _is_english(words: Sequence[Word], known: Tables) -> bool:
+    """No letters of another script, and no more words of another language than English ones."""
+    plain_words = [word.text for word in words if word.kind == "word"]
+    if any(not word.isascii() and not _latin(word) for word in plain_words):
+        return False
+    english = sum(word in known.english for word in plain_words)
+    foreign = sum(word in known.foreign for word in plain_words)
+    return (foreign < 2 or foreign * 2 <= english) and (
+        english > 0 or (len(plain_words) <= 6 and all(map(str.isascii, plain_words)))
+    )
+
+
+def _latin(word: str) -> bool:
+    return all(character < "\u0250" or not character.isalpha() for character in word)
+
+
+def _parsed(
+    same: str, tokens: Sequence[Token], words: Sequence[Word], question: Question, rest: Sequence[Word], known: Tables
+) -> Parsed:
+    items = _items(rest, known)
+    texts = [word.text for word in words if word.kind == "word"]
+    shown = [word.text for word in rest if word.kind == "word"]
+    said = frozenset(texts) | frozenset(token.text.lower() for token in tokens if token.kind == "word")
+    material = _material(words, known)
+    return Parsed(
+        text=same,
+        covered=True,
+        question=question,
+        items=tuple(items),
+        literals=tuple(word.text for word in words if word.kind == "literal"),
+        quantities=Counter(word.text for word in words if word.kind == "quantity"),
+        contrast=Counter(known.contrast[word] for word in shown if word in known.contrast),
+        words=said,
+        forms=frozenset(shown) | frozenset(_key(word, known) for word in shown),
+        names=frozenset(word.said for word in words if word.is_name),
+        pronouns=frozenset(known.pronouns[word] for word in shown if word in known.pronouns),
+        tenses=_tenses(words),
+        alternatives=shown.count("or"),
+        as_such=material,
+        past_forms={_key(word.text, known): is_past_form(word.text) for word in rest if word.kind == "word"},
+    )
+
+
+def _items(rest: Sequence[Word], known: Tables) -> list[Item]:
+    items: list[Item] = []
+    link: list[str] = []
+    for word in rest:
+        if word.kind == "stop":
+            link.append(",")
+            continue
+        if word.kind in {"quantity", "literal"}:
+            items.append(Item(word.text, word.said, tuple(link), word.kind))
+        elif word.text in known.negations and not word.is_name:
+            items.append(Item("not", word.said, tuple(link), "not"))
+        elif word.is_name:
+            items.append(Item(_key(word.text, known), word.said, tuple(link), "name"))
+        elif word.text in known.prepositions or word.text in {"and", "or", "'s"} or word.text in known.contrast:
+            link.append(word.text)
+            continue
+        elif word.text in known.free or word.text in known.pronouns:
+            continue
+        else:
+            items.append(Item(_key(word.text, known), word.said, tuple(link), "word"))
+        link = []
+    return items
+
+
+def _key(word: str, known: Tables) -> str:
+    found = stem(word)
+    return known.synonyms.get(found, found)
+
+
+def _tenses(words: Sequence[Word]) -> frozenset[str]:
+    texts = [word.text for word in words if word.kind == "word"]
+    found: set[str] = set()
+    for place, word in enumerate(texts):
+        if word in {"did", "was", "were", "had", "used_to"}:
+            found.add("past")
+        elif word == "will" and not words[place].is_name if place < len(words) else False:
+            found.add("future")
+        elif word in {"has", "have"} and any(is_past_form(following) for following in texts[place + 1 : place + 4]):
+            found.add("perfect")
+    return frozenset(found)
+
+
+def _material(words: Sequence[Word], known: Tables) -> tuple[str, ...] | None:
+    """The words that must be the very same: all of them where words are the subject, else those after a colon."""
+    texts = [word.text for word in words]
+    if _WORDS_AS_SUCH & set(texts):
+        return tuple(
+            word.text
+            for word in words
+            if word.kind != "stop" and word.text not in known.free and word.text not in known.light
+        )
+    if ":" in texts and {known.task_verbs.get(text, text) for text in texts[: texts.index(":")]} & _MATERIAL_VERBS:
+        return tuple(word.said.lower() for word in words[texts.index(":") :] if word.kind != "stop")
+    return None

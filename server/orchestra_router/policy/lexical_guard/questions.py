@@ -1,0 +1,192 @@
+"""Which kind of thing a text asks for, whatever the words it asks with; and the words that are left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestra_router.policy.lexical_guard.stems import stem
+from orchestra_router.policy.lexical_guard.tables import Tables
+from orchestra_router.policy.lexical_guard.wording import Word
+
+_LONGEST_OPENER = 8
+_WH = frozenset(["what", "which", "who", "whom", "whose", "when", "where", "why", "how"])
+_AUXILIARIES = frozenset(
+    [
+        "is",
+        "are",
+        "am",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "should",
+        "shall",
+        "will",
+        "would",
+        "may",
+        "might",
+        "must",
+        "has",
+        "have",
+        "had",
+    ]
+)
+_TELL: frozenset[tuple[str, ...]] = frozenset(
+    (
+        ("tell", "me"),
+        ("explain",),
+        ("explain", "to", "me"),
+        ("describe",),
+        ("show", "me"),
+        ("say",),
+        ("let", "me", "know"),
+    )
+)
+_ASKED = _WH | {"if", "whether"}
+_HOW_MUCH = frozenset(
+    [
+        "many",
+        "much",
+        "long",
+        "often",
+        "far",
+        "old",
+        "big",
+        "tall",
+        "high",
+        "fast",
+        "deep",
+        "heavy",
+        "large",
+        "wide",
+        "late",
+        "soon",
+        "expensive",
+        "likely",
+    ]
+)
+_ALIKE = frozenset(
+    frozenset(pair)
+    for pair in (
+        ("what_is", "explain"),
+        ("explain", "how_works"),
+        ("what", "what_is"),
+        ("give", "recommend"),
+        ("give", "noun"),
+        ("write", "noun"),
+        ("recommend", "noun"),
+        ("give", "what"),
+        ("recommend", "what"),
+        ("what_is", "noun"),
+        ("what_is", "calculate"),
+        ("noun", "how_to"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    kinds: frozenset[str] = frozenset()
+
+    def fits(self, other: "Question") -> bool:
+        """The two may ask for the same."""
+        return bool(self.kinds & other.kinds) or any(
+            frozenset((one, another)) in _ALIKE for one in self.kinds for another in other.kinds
+        )
+
+    def __str__(self) -> str:
+        return "|".join(sorted(self.kinds))
+
+
+def question_of(words: Sequence[Word], known: Tables) -> tuple[Question, list[Word]]:
+    rest = _with_place_last(list(words))
+    texts = [word.text for word in rest]
+    for length in range(min(known.longest_frame, len(texts)), 0, -1):
+        if kinds := known.frames.get(tuple(texts[:length])):
+            following = texts[length] if length < len(texts) else ""
+            if kinds & {"how_works"} and (following in _HOW_MUCH or texts[0] != "how") and following in _WH | _HOW_MUCH:
+                break
+            return Question(kinds | _head(texts[:length])), rest[length:]
+    return _by_first_words(rest, texts, known)
+
+
+def _head(opening: Sequence[str]) -> frozenset[str]:
+    if opening[0] in {"what", "who"} and opening[-1] in {"was", "were"}:
+        return frozenset({"what"})
+    return frozenset()
+
+
+def _by_first_words(rest: list[Word], texts: list[str], known: Tables) -> tuple[Question, list[Word]]:
+    if not texts:
+        return Question(frozenset({"noun"})), rest
+    start = 1 if texts[0] in known.prepositions and len(texts) > 1 and texts[1] in _WH else 0
+    first = texts[start]
+    following = texts[start + 1] if start + 1 < len(texts) else ""
+    if first == "how":
+        kind = f"how {following}" if following in _HOW_MUCH else "how_works"
+        return Question(frozenset({kind})), rest[
+            start + 1 + (following in _HOW_MUCH and following in {"many", "much"}) :
+        ]
+    if first in _WH:
+        kind = {"which": "what", "whom": "who"}.get(first, first)
+        return Question(frozenset({kind})), rest[start + 1 :]
+    if first in _AUXILIARIES:
+        return Question(frozenset({"yes_no"})), rest
+    if (verb := known.task_verbs.get(first)) and not rest[0].is_name:
+        return Question(frozenset({verb})), rest
+    later = next(
+        (place for place, text in enumerate(texts) if text in _WH and place and rest[place - 1].kind == "stop"), None
+    )
+    if later is not None:
+        inner, _ = question_of(rest[later:], known)
+        return inner, rest
+    if texts[-1] == "how" or texts[-2:] == ["how", "?"]:
+        return Question(frozenset({"how_to"})), rest[:-1]
+    if any(stem(text) in known.artefacts for text in texts[:5]):
+        return Question(frozenset({"noun"})), rest
+    return Question(frozenset({"noun" if len(texts) <= 4 else f"do {first}"})), rest
+
+
+def without_polite_words(words: list[Word], known: Tables) -> list[Word]:
+    while words and words[-1].kind == "stop":
+        words.pop()
+    for length in (4, 3, 2, 1):
+        if len(words) > length and tuple(word.text for word in words[-length:]) in known.endings:
+            words = words[:-length]
+            while words and words[-1].kind == "stop":
+                words.pop()
+    taken = True
+    while taken and words:
+        taken = False
+        if words[0].kind == "stop":
+            words, taken = words[1:], True
+            continue
+        for length in range(min(_LONGEST_OPENER, len(words) - 1), 0, -1):
+            if _carries_nothing(tuple(word.text for word in words[:length]), words[length].text, known):
+                words, taken = words[length:], True
+                break
+    return words
+
+
+def _carries_nothing(opening: tuple[str, ...], following: str, known: Tables) -> bool:
+    """`opening` says nothing, or only that what follows is a request."""
+    if opening in known.openers:
+        return True
+    if opening in known.polite:
+        return following in known.task_verbs or (following,) in known.openers
+    return opening in _TELL and following in _ASKED and (*opening, following) not in known.frames
+
+
+def _with_place_last(words: list[Word]) -> list[Word]:
+    """What says where, put last: "In Java, how do I ..." as "how do I ... in Java"."""
+    if (
+        words
+        and words[0].text in {"in", "with", "using", "on", "for"}
+        and not (len(words) > 1 and words[1].text in _WH)
+    ):
+        comma = next((place for place, word in enumerate(words[:6]) if word.kind == "stop"), None)
+        if comma and comma + 1 < len(words):
+            return [*words[comma + 1 :], *words[:comma]]
+    return words

@@ -1,0 +1,308 @@
+"""The rules, in the order they are asked; the first that finds a difference names it.
+
+Level 1: literals, quantities, negations, opposites. Level 2: the kind of question, tense, persons, limiting words,
+and/or, names, order and prepositions, one replaced word. Level 3: words that only one side has, and the limits of a
+rewording. Level 4: the same content words.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+from orchestra_router.policy.lexical_guard.parsing import Item, Parsed
+from orchestra_router.policy.lexical_guard.tables import tables
+
+GUARD_VERSION = 1
+"""Goes up with every change of a rule or table that could let through what was stopped before."""
+Level = Literal[1, 2, 3, 4]
+Rule = Callable[[Parsed, Parsed], str | None]
+LONGEST_REWORDING = 25
+"""Content words. What is longer is material, and must have the same words."""
+LONGEST_REPLACEMENT = 3
+SYMMETRIC = frozenset(
+    [
+        "compare",
+        "contrast",
+        "difference",
+        "differ",
+        "between",
+        "sum",
+        "product",
+        "versus",
+        "vs",
+        "both",
+        "similarity",
+        "similar",
+        "relationship",
+        "common",
+        "average",
+    ]
+)
+_DETAIL = 40
+
+
+def difference(a: Parsed, b: Parsed, *, level: int) -> str | None:
+    """Why an answer to `a` must not be served for `b` at `level`, or None when it may."""
+    if a.text == b.text:
+        return None
+    if not (a.covered and b.covered):
+        return "not covered" if _bare(a.text) != _bare(b.text) else None
+    for needed, rule in RULES:
+        if needed <= level and (reason := rule(a, b)):
+            return reason
+    return None
+
+
+def _bare(text: str) -> str:
+    """Case stays: in many languages it tells words apart."""
+    return text.rstrip(" ?!.。\uff1f\uff01")
+
+
+def _literals(a: Parsed, b: Parsed) -> str | None:
+    return _unequal("literal", a.literals, b.literals)
+
+
+def _quantities(a: Parsed, b: Parsed) -> str | None:
+    one, other = Counter(a.quantities), Counter(b.quantities)
+    if one == other:
+        return None
+    only_a, only_b = sorted((one - other).elements()), sorted((other - one).elements())
+    kind = (only_a + only_b)[0].partition(" ")[0]
+    return _said(kind if kind in {"unit", "date", "time", "ordinal"} else "number", only_a, only_b)
+
+
+def _negations(a: Parsed, b: Parsed) -> str | None:
+    one, other = ([item for item in parsed.items if item.kind == "not"] for parsed in (a, b))
+    return (
+        _said("negation", [item.said for item in one], [item.said for item in other])
+        if len(one) != len(other)
+        else None
+    )
+
+
+def _opposites(a: Parsed, b: Parsed) -> str | None:
+    known = tables()
+    only_a, only_b = a.forms - b.forms, b.forms - a.forms
+    for one in sorted(only_a):
+        for other in sorted(only_b):
+            if (one, other) in known.opposites or _prefixed(one, other) or _prefixed(other, one):
+                return _said("opposite", [one], [other])
+    return None
+
+
+def _prefixed(long: str, short: str) -> bool:
+    return len(short) > 3 and long.endswith(short) and long[: -len(short)].rstrip("-") in tables().prefixes
+
+
+def _as_such(a: Parsed, b: Parsed) -> str | None:
+    return _unequal("wording", a.as_such or (), b.as_such or ())
+
+
+def _question(a: Parsed, b: Parsed) -> str | None:
+    return None if a.question.fits(b.question) else f"question: {a.question} / {b.question}"
+
+
+def _tense(a: Parsed, b: Parsed) -> str | None:
+    if a.tenses != b.tenses:
+        return _said("tense", sorted(a.tenses), sorted(b.tenses))
+    for word in a.past_forms.keys() & b.past_forms.keys():
+        if a.past_forms[word] != b.past_forms[word] and not a.tenses:
+            return f"tense: {word}"
+    return None
+
+
+def _persons(a: Parsed, b: Parsed) -> str | None:
+    return (
+        _said("person", sorted(a.pronouns - {"my"}), sorted(b.pronouns - {"my"}))
+        if a.pronouns - {"my"} != b.pronouns - {"my"}
+        else None
+    )
+
+
+def _limits(a: Parsed, b: Parsed) -> str | None:
+    one, other = Counter(a.contrast), Counter(b.contrast)
+    return _said("limit", (one - other).elements(), (other - one).elements()) if one != other else None
+
+
+def _alternatives(a: Parsed, b: Parsed) -> str | None:
+    return f"alternatives: {a.alternatives} / {b.alternatives} or" if a.alternatives != b.alternatives else None
+
+
+def _names(a: Parsed, b: Parsed) -> str | None:
+    only_a = sorted(name for name in a.names if name.lower() not in b.words)
+    only_b = sorted(name for name in b.names if name.lower() not in a.words)
+    if only_a or only_b:
+        return _said("name", only_a, only_b)
+    cased = {name for name in a.names ^ b.names if name.lower() in tables().case_matters}
+    return _said("name", sorted(cased & a.names), sorted(cased & b.names)) if cased else None
+
+
+def _replaced(a: Parsed, b: Parsed) -> str | None:
+    """One word for another, or one stretch of a sentence for another of a few words."""
+    only_a, only_b = _unmatched(a, b)
+    if not only_a or not only_b:
+        return None
+    if min(len(only_a), len(only_b)) == 1 or (
+        max(len(only_a), len(only_b)) <= LONGEST_REPLACEMENT and _is_stretch(a, only_a) and _is_stretch(b, only_b)
+    ):
+        return _said("replaced", (a.items[place].said for place in only_a), (b.items[place].said for place in only_b))
+    return None
+
+
+def _order(a: Parsed, b: Parsed) -> str | None:
+    common = Counter(item.key for item in a.items) & Counter(item.key for item in b.items)
+    one, other = (_within(parsed.items, common) for parsed in (a, b))
+    if [item.key for item in one] == [item.key for item in other]:
+        return _leading_words(one, other)
+    start = next(place for place, (x, y) in enumerate(zip(one, other, strict=True)) if x.key != y.key)
+    stop = next(
+        place for place, (x, y) in enumerate(zip(reversed(one), reversed(other), strict=True)) if x.key != y.key
+    )
+    inner, outer = one[start : len(one) - stop], other[start : len(other) - stop]
+    symmetric = bool(SYMMETRIC & (a.words | b.words))
+    for turn in range(1, len(inner)):
+        if [item.key for item in inner[turn:] + inner[:turn]] == [item.key for item in outer]:
+            first, second = inner[:turn], inner[turn:]
+            moved_second, moved_first = outer[: len(second)], outer[len(second) :]
+            if _may_turn(first, second, moved_second, moved_first, symmetric=symmetric):
+                return None
+    return _said("order", (item.said for item in inner), (item.said for item in outer))
+
+
+def _may_turn(
+    first: Sequence[Item],
+    second: Sequence[Item],
+    moved_second: Sequence[Item],
+    moved_first: Sequence[Item],
+    *,
+    symmetric: bool,
+) -> bool:
+    """P Q as Q P: joined by and/or, as "P of Q" and "Q P", or when what moved keeps its preposition."""
+    joint, moved_joint = second[0].link, moved_first[0].link
+    if ({"and"} & {*joint} & {*moved_joint} and symmetric) or (
+        {"or"} & {*joint} & {*moved_joint} and "," not in joint + moved_joint
+    ):
+        return True
+    if {"between", "and"} & {*joint} and symmetric and ({"and"} & {*moved_joint} or {"versus", "vs"} & {*moved_joint}):
+        return True
+    loose = {"of", "for", "in", "on", "about", "'s", "with"}
+    for lead, follow in ((joint, moved_joint), (moved_joint, joint)):
+        if lead and {*lead} <= loose and {*follow} <= {"'s"}:
+            return True
+    lead, moved = _preposition(second[0]), _preposition(moved_second[0])
+    return bool(lead) and lead == moved and _preposition(first[0]) == _preposition(moved_first[0])
+
+
+def _leading_words(one: Sequence[Item], other: Sequence[Item]) -> str | None:
+    """The same words in the same order, but led to by other prepositions."""
+    known = tables()
+    for x, y in zip(one, other, strict=True):
+        p, q = _preposition(x), _preposition(y)
+        if p == q or frozenset((p, q)) in known.alike_prepositions:
+            continue
+        if (not p or not q) and (p or q) in known.loose_prepositions:
+            continue
+        return f"preposition: {p} {x.said} / {q} {y.said}"
+    return None
+
+
+def _preposition(item: Item) -> str:
+    found = [word for word in item.link if word in tables().prepositions]
+    return found[-1] if found else ""
+
+
+def _inserted(a: Parsed, b: Parsed) -> str | None:
+    """A word that only one of them has. Words that say little may come and go."""
+    only_a, only_b = (_heavy(parsed, places) for parsed, places in zip((a, b), _unmatched(a, b), strict=True))
+    if bool(only_a) != bool(only_b):
+        return _said("inserted", only_a, only_b)
+    return None
+
+
+def _rewording(a: Parsed, b: Parsed) -> str | None:
+    """Both have words of their own: no closed class among them, more in common than not, and no long material."""
+    known = tables()
+    places = _unmatched(a, b)
+    for parsed, own in zip((a, b), places, strict=True):
+        for place in own:
+            item = parsed.items[place]
+            if item.kind != "word" or item.key in known.class_of:
+                return _said("own word", [item.said], [])
+    most = max(map(len, places))
+    longest = max(len(a.items), len(b.items))
+    if most and (longest > LONGEST_REWORDING or longest - most < most):
+        return "reworded: too much"
+    return None
+
+
+def _same_words(a: Parsed, b: Parsed) -> str | None:
+    only_a, only_b = _unmatched(a, b, with_light=True)
+    if only_a or only_b:
+        return _said("words", (a.items[place].said for place in only_a), (b.items[place].said for place in only_b))
+    return None
+
+
+RULES: tuple[tuple[int, Rule], ...] = (
+    (1, _literals),
+    (1, _quantities),
+    (1, _negations),
+    (1, _opposites),
+    (2, _as_such),
+    (2, _question),
+    (2, _tense),
+    (2, _persons),
+    (2, _limits),
+    (2, _alternatives),
+    (2, _names),
+    (2, _order),
+    (2, _replaced),
+    (3, _inserted),
+    (3, _rewording),
+    (4, _same_words),
+)
+
+
+def _unmatched(a: Parsed, b: Parsed, *, with_light: bool = False) -> tuple[list[int], list[int]]:
+    """Places of the items that the other has not, without those that say little."""
+    return _own(a, b, with_light=with_light), _own(b, a, with_light=with_light)
+
+
+def _own(parsed: Parsed, other: Parsed, *, with_light: bool) -> list[int]:
+    left = Counter(item.key for item in other.items)
+    light = frozenset[str]() if with_light else tables().light
+    places: list[int] = []
+    for place, item in enumerate(parsed.items):
+        if left[item.key]:
+            left[item.key] -= 1
+        elif not (item.kind == "word" and item.key in light):
+            places.append(place)
+    return places
+
+
+def _heavy(parsed: Parsed, places: Iterable[int]) -> list[str]:
+    return [parsed.items[place].said for place in places]
+
+
+def _within(items: Sequence[Item], common: Counter[str]) -> list[Item]:
+    left = Counter(common)
+    found: list[Item] = []
+    for item in items:
+        if left[item.key]:
+            left[item.key] -= 1
+            found.append(item)
+    return found
+
+
+def _is_stretch(parsed: Parsed, places: Sequence[int]) -> bool:
+    """Side by side, but for words that say little."""
+    return all(
+        place in places or parsed.items[place].key in tables().light for place in range(places[0], places[-1] + 1)
+    )
+
+
+def _unequal(name: str, one: Sequence[str], other: Sequence[str]) -> str | None:
+    return None if one == other else _said(name, one, other)
+
+
+def _said(name: str, one: Iterable[str], other: Iterable[str]) -> str:
+    return f"{name}: {' '.join(one)[:_DETAIL] or '-'} / {' '.join(other)[:_DETAIL] or '-'}"

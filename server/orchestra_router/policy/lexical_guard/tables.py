@@ -1,0 +1,129 @@
+"""The word tables of `words.toml`, each in the shape its rule looks things up in. Read once, when first needed."""
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from orchestra_router.policy.lexical_guard import stems, words
+
+FRAMES = ("how_to", "what_is", "explain", "how_works", "give", "recommend", "write")
+"""Ways to ask, in `words.toml` under these names."""
+Phrase = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    openers: frozenset[Phrase]
+    polite: frozenset[Phrase]
+    endings: frozenset[Phrase]
+    frames: Mapping[Phrase, frozenset[str]]
+    """How a question begins, to the kinds of question that begins so."""
+    longest_frame: int
+    phrases: Mapping[Phrase, Phrase]
+    phrase_starts: Mapping[str, int]
+    """First word of a phrase, to the words of the longest that begins so."""
+    artefacts: frozenset[str]
+    task_verbs: Mapping[str, str]
+    free: frozenset[str]
+    prepositions: frozenset[str]
+    loose_prepositions: frozenset[str]
+    alike_prepositions: frozenset[frozenset[str]]
+    pronouns: Mapping[str, str]
+    negations: frozenset[str]
+    contrast: Mapping[str, str]
+    past_of: Mapping[str, str]
+    synonyms: Mapping[str, str]
+    light: frozenset[str]
+    opposites: frozenset[tuple[str, str]]
+    prefixes: tuple[str, ...]
+    case_matters: frozenset[str]
+    misspelled: Mapping[str, Phrase]
+    class_of: Mapping[str, str]
+    units: Mapping[str, str]
+    foreign: frozenset[str]
+    english: frozenset[str]
+
+
+@functools.cache
+def tables() -> Tables:
+    read = words.words()
+    synonyms = _groups(read["synonyms"]["groups"])
+    stemmed = {stems.stem(word): stems.stem(first) for word, first in synonyms.items()}
+    frames: dict[Phrase, set[str]] = {}
+    for name in FRAMES:
+        for phrase in _phrases(read[name]):
+            frames.setdefault(phrase, set()).add(name)
+    phrases = {tuple(phrase.split()): tuple(said.split()) for phrase, said in read["phrases"].items()}
+    starts: dict[str, int] = {}
+    for phrase in phrases:
+        starts[phrase[0]] = max(starts.get(phrase[0], 0), len(phrase))
+    foreign = frozenset(read["foreign"]["words"].split())
+    english = frozenset(read["english"].split()) | frozenset(read["free"].split()) | _groups(read["task_verbs"]).keys()
+    return Tables(
+        openers=frozenset(_phrases(read["openers"])),
+        polite=frozenset(_phrases(read["polite"])),
+        endings=frozenset(_phrases(read["endings"])),
+        frames={phrase: frozenset(names) for phrase, names in frames.items()},
+        longest_frame=max(map(len, frames)),
+        phrases=phrases,
+        phrase_starts=starts,
+        artefacts=frozenset(map(stems.stem, read["artefacts"].split())),
+        task_verbs=_groups(read["task_verbs"]),
+        free=frozenset(read["free"].split()),
+        prepositions=frozenset(read["prepositions"].split()),
+        loose_prepositions=frozenset(read["loose_prepositions"].split()),
+        alike_prepositions=_pairs(read["alike_prepositions"]),
+        pronouns={form: name for name, forms in read["pronouns"].items() for form in forms.split()},
+        negations=frozenset(read["negations"].split()),
+        contrast=_groups(read["contrast"]),
+        past_of=_past(read["irregular"]),
+        synonyms=stemmed,
+        light=frozenset(stemmed.get(stems.stem(word), stems.stem(word)) for word in read["light"].split()),
+        opposites=_opposites(read["opposites"]["pairs"], stemmed),
+        prefixes=tuple(read["prefixes"].split()),
+        case_matters=frozenset(read["case_matters"].split()),
+        misspelled={word: tuple(right.split()) for word, right in read["misspelled"].items()},
+        class_of={
+            stemmed.get(stems.stem(word), stems.stem(word)): name
+            for name, members in read["classes"].items()
+            for word in members.split()
+        },
+        units=_units(read["units"]["names"]),
+        foreign=foreign - english,
+        english=english - foreign,
+    )
+
+
+def _phrases(lines: Iterable[str]) -> list[Phrase]:
+    return [tuple(line.split()) for line in lines]
+
+
+def _groups(lines: Iterable[str]) -> dict[str, str]:
+    return {word: line.split()[0] for line in lines for word in line.split()}
+
+
+def _pairs(lines: Iterable[str]) -> frozenset[frozenset[str]]:
+    groups = [line.split() for line in lines]
+    return frozenset(frozenset((one, other)) for group in groups for one in group for other in group if one != other)
+
+
+def _opposites(pairs: str, synonyms: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    found: set[tuple[str, str]] = set()
+    for pair in pairs.split():
+        one, other = (synonyms.get(stems.stem(word), stems.stem(word)) for word in pair.split("/"))
+        found |= {(one, other), (other, one)} if one != other else set()
+        found |= {tuple(pair.split("/")), tuple(reversed(pair.split("/")))}  # pyright: ignore[reportAssignmentType] - pairs
+    return frozenset(found)
+
+
+def _past(lines: str) -> dict[str, str]:
+    pairs = (entry.split(":") for entry in lines.split())
+    return {form: verb for verb, forms in (pair for pair in pairs if len(pair) == 2) for form in forms.split(",")}
+
+
+def _units(lines: str) -> dict[str, str]:
+    units: dict[str, str] = {}
+    for entry in lines.split():
+        name, forms = entry.split(":")
+        units |= dict.fromkeys((name, *forms.split(",")), name)
+    return units

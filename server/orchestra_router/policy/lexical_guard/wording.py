@@ -1,0 +1,163 @@
+"""From tokens to words as the rules read them: contractions opened, misspellings righted, quantities and phrases joined."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestra_router.policy.lexical_guard import quantities
+from orchestra_router.policy.lexical_guard.tables import Tables
+from orchestra_router.policy.lexical_guard.tokens import Token
+
+_IS = frozenset(["what", "how", "where", "who", "that", "it", "there", "here", "when", "why", "he", "she", "which"])
+_CONTRACTED = {"'re": "are", "'ve": "have", "'ll": "will", "'d": "would", "'m": "am"}
+_JOINED = re.compile(r"\d[\d.,]*[A-Za-z%°µμ]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    kind: Literal["word", "quantity", "literal", "stop"]
+    text: str
+    said: str
+    is_name: bool = False
+
+
+def worded(tokens: Sequence[Token], known: Tables) -> list[Word]:
+    return _with_phrases(_words(_opened(tokens), known), known)
+
+
+def _opened(tokens: Sequence[Token]) -> list[Token]:
+    """Contractions as two words, and numbers apart from the units written against them."""
+    opened: list[Token] = []
+    for place, token in enumerate(tokens):
+        after = tokens[place - 1].kind == "number" if place else False
+        match token.kind:
+            case "word":
+                opened.extend(
+                    Token("word", text, token.opens and not number) for number, text in enumerate(_parts(token.text))
+                )
+            case "literal" if after and token.text[0].isalpha():
+                opened.append(Token("word", token.text))
+            case _:
+                opened.append(token)
+    return opened
+
+
+def _parts(text: str) -> list[str]:
+    lower = text.lower()
+    if lower.endswith("n't"):
+        base = {"ca": "can", "wo": "will", "sha": "shall", "ai": "is"}.get(lower[:-3], lower[:-3])
+        return [base, "not"]
+    if lower == "cannot":
+        return ["can", "not"]
+    if lower == "let's":
+        return ["let", "us"]
+    if lower.endswith("'s"):
+        return [text[:-2], "is" if lower[:-2] in _IS else "'s"]
+    for ending, whole in _CONTRACTED.items():
+        if lower.endswith(ending):
+            return [text[: -len(ending)], whole]
+    if lower.endswith("'"):
+        return [text[:-1], "'s"]
+    return [text]
+
+
+def _words(tokens: Sequence[Token], known: Tables) -> list[Word]:
+    texts = [token.text for token in tokens]
+    capitals = _capitals_say_something(tokens)
+    words: list[Word] = []
+    place = 0
+    while place < len(tokens):
+        token = tokens[place]
+        if token.kind in {"literal", "stop"}:
+            words.append(Word("literal" if token.kind == "literal" else "stop", token.text, token.text))
+            place += 1
+            continue
+        if token.kind == "word" and (
+            value := quantities.roman(token.text, after_name=bool(words) and words[-1].is_name)
+        ):
+            words.append(Word("quantity", value, token.text))
+            place += 1
+            continue
+        if read := quantities.date(texts, place) or quantities.clock(texts, place) or _number(tokens, texts, place):
+            words.append(Word("quantity", read[0], texts[place]))
+            place += read[1]
+            place = _unit(texts, place, words, known)
+            continue
+        if token.text in "$€£¥₹" and place + 1 < len(tokens) and tokens[place + 1].kind == "number":
+            words.append(Word("quantity", f"unit {known.units[token.text]}", token.text))
+            place += 1
+            continue
+        lower = token.text.lower()
+        is_name = capitals and _is_name(token)
+        right = (lower,) if is_name else known.misspelled.get(lower, (lower,))
+        if not is_name and lower in known.units and lower in {known.units[lower], "percentage"} and lower in _SPELLED:
+            right = (known.units[lower],)
+        words.extend(Word("word", text, token.text, is_name) for text in right)
+        place += 1
+    return words
+
+
+_SPELLED = frozenset({"percent", "percentage"})
+
+
+def _number(tokens: Sequence[Token], texts: Sequence[str], place: int) -> quantities.Reading | None:
+    if tokens[place].kind == "number" or tokens[place].text[0].isalpha():
+        read = quantities.number(texts, place)
+        if read and read[0] == "ordinal 2" and place and (texts[place - 1].lower() in {"per", "a", "each", "every"}):
+            return None
+        return read
+    return None
+
+
+def _unit(texts: Sequence[str], place: int, words: list[Word], known: Tables) -> int:
+    if place >= len(texts):
+        return place
+    text = texts[place].lstrip("-")
+    if (unit := quantities.unit(text, known)) and text not in {"a", "A", "in"}:
+        words.append(Word("quantity", f"unit {unit}", texts[place]))
+        return place + 1
+    return place
+
+
+def _capitals_say_something(tokens: Sequence[Token]) -> bool:
+    """Not in a text that is all capitals, or that writes Every Word With One."""
+    inside = [
+        token.text
+        for token in tokens
+        if token.kind == "word" and not token.opens and len(token.text) > 1 and token.text[0].isalpha()
+    ]
+    raised = sum(text[0].isupper() for text in inside)
+    return len(inside) < 4 or raised * 10 <= len(inside) * 7
+
+
+def _is_name(token: Token) -> bool:
+    text = token.text
+    if len(text) == 1:
+        return text.isupper() and text != "I" and not (token.opens and text == "A")
+    if text.isupper() and text.isalpha():
+        return True
+    return not token.opens and text[0].isupper() and not text.startswith("I'")
+
+
+def _with_phrases(words: Sequence[Word], known: Tables) -> list[Word]:
+    """Phrases of the table as the words they stand for, the longest first."""
+    joined: list[Word] = []
+    place = 0
+    while place < len(words):
+        word = words[place]
+        longest = known.phrase_starts.get(word.text, 0) if word.kind == "word" else 0
+        for length in range(min(longest, len(words) - place), 0, -1):
+            found = known.phrases.get(tuple(each.text for each in words[place : place + length]))
+            if found is not None and all(each.kind == "word" for each in words[place : place + length]):
+                joined.extend(_said(text, word) for text in found)
+                place += length
+                break
+        else:
+            joined.append(word)
+            place += 1
+    return joined
+
+
+def _said(text: str, word: Word) -> Word:
+    return Word("quantity" if text.isdigit() else "word", text, word.said)

@@ -1,0 +1,85 @@
+"""What the lexical guard stops, what it lets pass, and that no text keeps it busy."""
+
+import time
+
+import pytest
+
+from orchestra_router.policy.lexical_guard import difference, parse
+
+STOPPED = [
+    ("literal", "What does git reset --soft do?", "What does git reset --hard do?"),
+    ("number", "Plan a 3 day trip to Kyoto", "Plan a seven day trip to Kyoto"),
+    ("negation", "Which foods should I eat?", "Which foods should I not eat?"),
+    ("opposite", "How do I turn on dark mode?", "How do I turn off dark mode?"),
+    ("name", "Who wrote Alien?", "Who wrote Aliens?"),
+    ("order", "Is Mars bigger than Venus?", "Is Venus bigger than Mars?"),
+    ("replaced", "How do I boil an egg?", "How do I fry an egg?"),
+    ("inserted", "How do I boil an egg?", "How do I boil an ostrich egg?"),
+]
+SERVED = [
+    ("How do I boil an egg?", "What's the best way to boil an egg?"),
+    ("What is 10% of 50?", "What is ten percent of fifty?"),
+    ("Explain photosynthesis", "Could you please describe how photosynthesis works?"),
+    ("How do I turn off notifications on Android?", "how can I disable notifications on android"),
+]
+
+
+@pytest.mark.parametrize(("name", "a", "b"), STOPPED)
+def test_another_question_is_stopped_and_the_reason_named(name: str, a: str, b: str) -> None:
+    forth, back = difference(parse(a), parse(b), level=3), difference(parse(b), parse(a), level=3)
+
+    assert (forth or "").partition(":")[0] == name
+    assert (back or "").partition(":")[0] == name
+
+
+@pytest.mark.parametrize(("a", "b"), SERVED)
+def test_the_same_question_in_other_words_passes(a: str, b: str) -> None:
+    assert difference(parse(a), parse(b), level=3) is None
+    assert difference(parse(b), parse(a), level=3) is None
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Wie schreibe ich eine Bewerbung?", "Wie schreibe ich keine Bewerbung?"),
+        ("東京の天気は?", "大阪の天気は?"),
+        ("What is \u0445?", "What is x?"),  # the first is a Cyrillic letter
+        ("What is 2¹⁰?", "What is 210?"),
+        ("What is 5½?", "What is 51/2?"),
+        ("Say \U000e0041hello", "Say hello"),  # an invisible tag character, which a model reads
+    ],
+)
+def test_what_the_rules_do_not_cover_passes_only_when_equal(a: str, b: str) -> None:
+    assert difference(parse(a), parse(b), level=1)
+    assert difference(parse(a), parse(a), level=4) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 100_000,
+        "7" * 100_000,
+        "'" * 100_000,
+        "a." * 50_000,
+        "-" * 100_000,
+        "\u200b" * 100_000,
+        "\u200d\u0430字a" * 25_000,
+        "can you " * 12_500,
+        "a." * 2_900,
+        "7" * 5_900,
+        "1," * 2_900,
+        "please " * 800,
+        "`" * 5_900,
+        '"' * 5_900,
+        "one hundred " * 490,
+        "/a" * 2_900,
+        "a(" * 2_900,
+    ],
+)
+def test_a_hostile_text_is_parsed_in_bounded_time(text: str) -> None:
+    began = time.perf_counter()
+
+    parsed = parse(text)
+    difference(parsed, parse(text + " b"), level=3)
+
+    assert time.perf_counter() - began < 1
