@@ -45,7 +45,7 @@ async def test_what_one_process_sets_aside_is_set_aside_for_all_and_after_a_rest
 
     second = await SqliteStore.open(path, clock=FakeClock())
 
-    assert await second.health() == (SET_ASIDE,)
+    assert (await second.health()).rows == (SET_ASIDE,)
     await second.close()
 
 
@@ -58,7 +58,7 @@ async def test_a_change_sees_what_was_known_and_replaces_it(store: SqliteStore) 
 
     assert seen == [SET_ASIDE]
     assert rows == {SET_ASIDE.target: worse}
-    assert await store.health() == (worse,)
+    assert (await store.health()).rows == (worse,)
 
 
 async def test_what_is_well_again_is_no_longer_listed(store: SqliteStore) -> None:
@@ -67,7 +67,7 @@ async def test_what_is_well_again_is_no_longer_listed(store: SqliteStore) -> Non
 
     await store.restore(SET_ASIDE.target)
 
-    assert [row.target for row in await store.health()] == ["provider:together"]
+    assert [row.target for row in (await store.health()).rows] == ["provider:together"]
 
 
 async def test_the_window_holds_the_latest_attempts_of_that_model_alone_newest_first(store: SqliteStore) -> None:
@@ -110,5 +110,5 @@ async def test_of_several_processes_one_gets_the_probe_and_its_death_frees_it(
             else:
                 await one.go()
 
-    (row,) = await store.health()
+    (row,) = (await store.health()).rows
     assert row == HALF_OPEN

@@ -227,7 +227,7 @@ async def test_damage_is_noticed_later_and_does_not_take_the_process_down(path: 
             await store.settle(ended())
         with pytest.raises(StoreError, match="is damaged"):
             await store.report(first_day=TODAY.day, last_day=TODAY.day)
-        assert await store.health() == ()
+        assert (await store.health()).rows == ()
 
 
 async def test_a_full_disk_is_named_and_nothing_is_half_written(path: Path) -> None:

@@ -3,7 +3,7 @@
 for each attempt: hold money, call, settle, learn -> ask again, ask the next, or give up
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestra_router.clock import Clock
@@ -164,9 +164,8 @@ class Attempts:
     async def _attempt(self, candidate: Candidate, call: Call, guarded: Guarded, *, waited_s: float) -> Answer:
         """One call to one deployment, inside its reservation, and what is learned from it."""
         deployment = candidate.deployment
-        seconds_left = call.deadline - self._clock.monotonic()
         try:
-            async with self._admission.admitted(candidate, seconds_left=seconds_left):
+            async with self._admission.admitted(candidate, deadline=call.deadline):
                 began_ms = self._clock.now_ms()
                 answer, notes = await self._reserved(candidate, call, guarded, waited_s=waited_s)
                 await self._health.succeeded(deployment, began_ms=began_ms)
@@ -229,9 +228,13 @@ class Attempts:
         seconds_left = call.deadline - self._clock.monotonic()
         timeout_s = min(settings.request_timeout_s, seconds_left)
         await _tell(call, f"asking {candidate.deployment.key} (attempt {reservation.hold.number})")
+
+        def on_head(headers: Mapping[str, str]) -> None:
+            reservation.allowances = self._health.heard(candidate.deployment, headers)
+
         reservation.sending()
         if call.on_progress is None:
-            return await self._transport.ask(adapter, wire, timeout_s=timeout_s)
+            return await self._transport.ask(adapter, wire, timeout_s=timeout_s, on_head=on_head)
         growth = Growth(call.on_progress, self._guardrails, guarded, self._clock)
         try:
             return await self._transport.ask_streaming(
@@ -241,6 +244,7 @@ class Attempts:
                     first_s=timeout_s, idle_s=min(settings.stream_idle_timeout_s, seconds_left), total_s=seconds_left
                 ),
                 on_text=growth.add,
+                on_head=on_head,
             )
         finally:
             if growth.started is not None:

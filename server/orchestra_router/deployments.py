@@ -98,6 +98,8 @@ class Provider(Row):
     """Variables that may hold the key, the first one set wins. Empty: no key is needed."""
     local: bool = False
     """A server on this machine: free, no key."""
+    max_concurrent: int = Field(default=32, ge=1, le=1_000)
+    """Calls that one process makes at the same time; more wait their turn."""
     enabled: bool = True
     headers: dict[str, str] = Field(default_factory=dict[str, str])
     """Sent with every call; never a key."""
@@ -186,6 +188,11 @@ class Candidate:
     """Half of this installation's answers from it came within this time; None: too few were seen."""
     slow_ms: int | None = None
     """The same for 95 in 100."""
+    likely_input: int = 0
+    """Tokens that its rate limit has to take, as are `likely_output`."""
+    likely_output: int = 0
+    not_before_ms: int = 0
+    """Its rate limit takes this request then, which is soon enough to be waited for."""
     is_probe: bool = False
     """It is set aside, and asked all the same: so is everything else."""
 

@@ -6,7 +6,7 @@ billed, so the two are kept apart.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -41,6 +41,12 @@ LARGE_BODY_BYTES = 500_000
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-generation-id")
 
 OnText = Callable[[str], Awaitable[None]]
+OnHead = Callable[[Mapping[str, str]], None]
+"""Told the headers of a response, whatever its status; their names are in lower case."""
+
+
+def _ignore(_: Mapping[str, str]) -> None:
+    """What nobody listens to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +66,26 @@ class Transport:
         self._client: httpx.AsyncClient | None = None
         self._opening = anyio.Lock()
 
-    async def ask(self, adapter: Adapter, wire: WireRequest, *, timeout_s: float) -> Answer:
+    async def ask(self, adapter: Adapter, wire: WireRequest, *, timeout_s: float, on_head: OnHead = _ignore) -> Answer:
         """The answer to `wire`, whole.
 
         Raises:
             ProviderError: whatever went wrong, classified.
         """
         response = await self.send(wire, timeout_s=timeout_s)
+        on_head(response.headers)
         self._raise_for_status(adapter, response)
         with _from_answer():
             return _with_request_id(await _parsed(adapter, response.body), response)
 
     async def ask_streaming(
-        self, adapter: Adapter, wire: WireRequest, *, timeouts: StreamTimeouts, on_text: OnText
+        self,
+        adapter: Adapter,
+        wire: WireRequest,
+        *,
+        timeouts: StreamTimeouts,
+        on_text: OnText,
+        on_head: OnHead = _ignore,
     ) -> Answer:
         """The answer to `wire`, its text handed to `on_text` piece by piece as it arrives.
 
@@ -89,7 +102,7 @@ class Transport:
 
         try:
             with anyio.fail_after(timeouts.total_s):
-                return await self._stream(adapter, wire, timeouts, deliver)
+                return await self._stream(adapter, wire, timeouts, deliver, on_head)
         except TimeoutError:
             raise (StreamBroken() if delivered else ReadTimeout()) from None
         except StreamBroken:
@@ -120,9 +133,12 @@ class Transport:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _stream(self, adapter: Adapter, wire: WireRequest, timeouts: StreamTimeouts, deliver: OnText) -> Answer:
+    async def _stream(
+        self, adapter: Adapter, wire: WireRequest, timeouts: StreamTimeouts, deliver: OnText, on_head: OnHead
+    ) -> Answer:
         with anyio.fail_after(timeouts.first_s) as patience:
             async with self._open(wire) as response:
+                on_head(_head(response).headers)
                 if not response.is_success or not _is_event_stream(response):
                     whole = await _read_whole(response)
                     self._raise_for_status(adapter, whole)

@@ -284,6 +284,22 @@ class Completion:
     """Of the cost: for answers that another was used in place of."""
 
 
+# --- Rate limits -------------------------------------------------------------------------------------------
+
+AllowanceKind = Literal["requests", "tokens", "input_tokens", "output_tokens"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What was left of one rate limit when a provider last said so. Nothing is known any more after `reset_ms`."""
+
+    kind: AllowanceKind
+    remaining: int
+    most: int | None
+    """The limit itself, where it was named."""
+    reset_ms: int
+
+
 # --- The wire ----------------------------------------------------------------------------------------------
 
 

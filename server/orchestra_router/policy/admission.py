@@ -1,4 +1,8 @@
-"""Lets one attempt at a deployment begin: what is half open is tried by one request at a time."""
+"""Lets one attempt at a deployment begin, in its turn: within the provider's rate limit, with one of the calls that may
+
+be made there at the same time, and as the only one that tries what is half open. The turns are this process's own, the
+rate limits and the probes are shared by all on the data folder.
+"""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -7,8 +11,9 @@ import anyio
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import Config
-from orchestra_router.deployments import Candidate
-from orchestra_router.errors import PassedOver, ProviderError
+from orchestra_router.deployments import Candidate, Provider
+from orchestra_router.errors import DeadlineExceeded, PassedOver, ProviderError
+from orchestra_router.policy.headroom import SHORT_WAIT_S, Need
 from orchestra_router.policy.health import Health
 
 LOOK_AGAIN_S = 0.25
@@ -21,28 +26,74 @@ class Admission:
         self._health = health
         self._config = config
         self._clock = clock
+        self._turns: dict[str, anyio.Semaphore] = {}
+        """By provider. Whoever waits longest is next."""
 
     @asynccontextmanager
-    async def admitted(self, candidate: Candidate, *, seconds_left: float) -> AsyncGenerator[None]:
-        """Everything of one attempt at `candidate` happens in here. What it claims ends with it, by any exit.
+    async def admitted(self, candidate: Candidate, *, deadline: float) -> AsyncGenerator[None]:
+        """Everything of one attempt at `candidate` happens in here. What it takes ends with it, by any exit.
+
+        `deadline` is on the clock's monotonic scale.
 
         Raises:
             PassedOver: it is not to be asked just now.
+            DeadlineExceeded: its turn did not come in time.
         """
-        probe_id = await self._claim(candidate, seconds_left=seconds_left)
+        await self._within_limits(candidate, deadline)
+        async with self._turn(candidate.deployment.provider, deadline):
+            probe_id = await self._claim(candidate, deadline)
+            try:
+                yield
+            except ProviderError as error:
+                error.probing = bool(probe_id)
+                raise
+            finally:
+                if probe_id:
+                    with anyio.CancelScope(shield=True):
+                        await self._health.release(candidate.deployment, probe_id)
+
+    async def _within_limits(self, candidate: Candidate, deadline: float) -> None:
+        await self._wait_until(candidate.not_before_ms, deadline)
+        need = Need(candidate.likely_input, candidate.likely_output)
+        while (block := self._health.take(candidate.deployment, need)) is not None:
+            seconds = ((block.until_ms or 0) - self._clock.now_ms()) / 1000
+            if seconds > SHORT_WAIT_S:
+                reason = f"{candidate.deployment.key} was not asked: {block.reason}."
+                raise PassedOver(reason, retry_after_s=seconds)
+            await self._wait_until(block.until_ms or 0, deadline)
+
+    async def _wait_until(self, moment_ms: int, deadline: float) -> None:
+        seconds = (moment_ms - self._clock.now_ms()) / 1000
+        if seconds <= 0:
+            return
+        if seconds >= self._left(deadline):
+            raise PassedOver("Its rate limit ends after this request's time.", retry_after_s=seconds)
+        await self._clock.sleep(seconds)
+
+    @asynccontextmanager
+    async def _turn(self, provider: Provider, deadline: float) -> AsyncGenerator[None]:
+        turns = self._turns.setdefault(provider.name, anyio.Semaphore(provider.max_concurrent))
+        try:
+            turns.acquire_nowait()
+        except anyio.WouldBlock:
+            await self._wait_for_turn(turns, provider, deadline)
         try:
             yield
-        except ProviderError as error:
-            error.probing = bool(probe_id)
-            raise
         finally:
-            if probe_id:
-                with anyio.CancelScope(shield=True):
-                    await self._health.release(candidate.deployment, probe_id)
+            turns.release()
 
-    async def _claim(self, candidate: Candidate, *, seconds_left: float) -> str:
-        seconds = max(0.0, min(self._config.settings.request_timeout_s, seconds_left))
-        give_up = self._clock.monotonic() + min(PROBE_PATIENCE_S, seconds_left)
+    async def _wait_for_turn(self, turns: anyio.Semaphore, provider: Provider, deadline: float) -> None:
+        with anyio.move_on_after(self._left(deadline)) as waiting:
+            await turns.acquire()
+        if waiting.cancelled_caught:
+            raise DeadlineExceeded(
+                f"This request's time ran out while {provider.max_concurrent} others were asking {provider.name}."
+                " Ask less at once, or raise its max_concurrent."
+            )
+
+    async def _claim(self, candidate: Candidate, deadline: float) -> str:
+        seconds = max(0.0, min(self._config.settings.request_timeout_s, self._left(deadline)))
+        give_up = min(self._clock.monotonic() + PROBE_PATIENCE_S, deadline)
         while True:
             probe_id = await self._health.claim(candidate.deployment, seconds=seconds, bypass=candidate.is_probe)
             if probe_id is not None:
@@ -52,3 +103,6 @@ class Admission:
                     f"{candidate.deployment.key} has been set aside meanwhile.", retry_after_s=LOOK_AGAIN_S
                 )
             await self._clock.sleep(LOOK_AGAIN_S)
+
+    def _left(self, deadline: float) -> float:
+        return max(0.0, deadline - self._clock.monotonic())

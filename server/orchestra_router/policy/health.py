@@ -1,19 +1,21 @@
 """What can be asked now and what is set aside: the circuit breakers, kept in the store for every process and start."""
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import Config
 from orchestra_router.deployments import Deployment
 from orchestra_router.errors import ModelGone, ProviderError, StoreError
 from orchestra_router.observe import logger
-from orchestra_router.policy import breaker
+from orchestra_router.policy import breaker, headroom
 from orchestra_router.policy.breaker import Claim, Moment, State, targets
-from orchestra_router.store.base import HealthChange, HealthRow, Store, Window
+from orchestra_router.policy.headroom import Headroom, Need, limited
+from orchestra_router.providers.headroom import allowances
+from orchestra_router.store.base import HealthChange, HealthRow, SharedAllowance, Store, Window
 from orchestra_router.store.owner import this_process
-from orchestra_router.types import Probe
+from orchestra_router.types import Allowance, Probe
 
 PROBE_GRACE_MS = 5_000
 """A claim outlives its probe's time by this much, for settling."""
@@ -39,6 +41,8 @@ class HealthView:
     rows: Mapping[str, HealthRow]
     now_ms: int
     catalog: str
+    allowances: Mapping[str, tuple[Allowance, ...]] = field(default_factory=dict[str, tuple[Allowance, ...]])
+    """By deployment and key: what was left of the rate limits there."""
 
     def block(self, deployment: Deployment, *, fingerprint: str) -> Block | None:
         """The longest-lasting reason not to ask `deployment`, if there is one."""
@@ -53,6 +57,11 @@ class HealthView:
         """What the next attempt at `deployment` is the one probe of, if it is one."""
         rows = breaker.of(self.rows, targets(deployment, fingerprint=fingerprint))
         return next((row for row in rows if breaker.state_of(row, self._moment) == "half_open"), None)
+
+    def shortage(self, deployment: Deployment, need: Need, *, fingerprint: str) -> Block | None:
+        """Why the rate limit of `deployment` cannot take one more request yet, by what it said itself."""
+        known = self.allowances.get(limited(deployment, fingerprint=fingerprint), ())
+        return _shortage(known, need, now_ms=self.now_ms)
 
     @property
     def _moment(self) -> Moment:
@@ -81,14 +90,32 @@ class Health:
         self._config = config
         self._clock = clock
         self._rows: Mapping[str, HealthRow] = {}
+        self._headroom = Headroom()
 
     async def view(self) -> HealthView:
         """The health of everything now, other processes' failures included."""
         try:
-            self._rows = {row.target: row for row in await self._store.health()}
+            standing = await self._store.health()
         except StoreError as error:
             logger.warning("health could not be read: %s", error)
-        return HealthView(self._rows, self._clock.now_ms(), self._config.catalog.version)
+        else:
+            self._rows = {row.target: row for row in standing.rows}
+            self._headroom.learn(standing.allowances)
+        return HealthView(self._rows, self._clock.now_ms(), self._config.catalog.version, self._headroom.view())
+
+    def heard(self, deployment: Deployment, headers: Mapping[str, str]) -> tuple[SharedAllowance, ...]:
+        """Learn what an answer's headers say of the rate limits. Returns what other processes should know of them."""
+        now_ms = self._clock.now_ms()
+        name = limited(deployment, fingerprint=self._fingerprint(deployment))
+        return self._headroom.heard(name, allowances(headers, now_ms=now_ms), now_ms=now_ms)
+
+    def take(self, deployment: Deployment, need: Need) -> Block | None:
+        """Count a request off that is sent now; or say why the rate limit there does not take it."""
+        name = limited(deployment, fingerprint=self._fingerprint(deployment))
+        block = _shortage(self._headroom.known(name), need, now_ms=self._clock.now_ms())
+        if block is None:
+            self._headroom.take(name, need)
+        return block
 
     async def failed(self, deployment: Deployment, error: ProviderError, *, began_ms: int) -> None:
         """Learn from `error`, the last one of a request's tries at `deployment`; they began at `began_ms`."""
@@ -199,3 +226,12 @@ class Health:
             await self._store.restore(target)
         except StoreError as error:
             logger.warning("health could not be written: %s", error)
+
+
+def _shortage(known: Iterable[Allowance], need: Need, *, now_ms: int) -> Block | None:
+    short = headroom.shortage(known, need, now_ms=now_ms)
+    if short is None:
+        return None
+    what = short.kind.replace("_", " ")
+    reason = f"its rate limit has {short.remaining:,} {what} left for {(short.reset_ms - now_ms) / 1000:.1f} s"
+    return Block(reason, short.reset_ms, headroom.CAUSE)

@@ -23,7 +23,7 @@ from orchestra_router.observe import logger
 from orchestra_router.policy import affording, budget
 from orchestra_router.policy.alerts import Watching
 from orchestra_router.pricing import Cost, Pricing
-from orchestra_router.store.base import Alert, AttemptState, Hold, Settlement, Store
+from orchestra_router.store.base import Alert, AttemptState, Hold, Settlement, SharedAllowance, Store
 from orchestra_router.types import Answer, Attempt, CompletionRequest, CostSource, Usage
 
 T = TypeVar("T")
@@ -56,6 +56,8 @@ class Reservation:
     answered_as: str = ""
     """The model that the provider says it was."""
     first_token_ms: int | None = None
+    allowances: tuple[SharedAllowance, ...] = ()
+    """What the provider said is nearly used up of its rate limits."""
     attempt: Attempt | None = None
     """The finished attempt, once the reservation has been left."""
 
@@ -216,6 +218,7 @@ class Ledger:
                 finished_ms=self._clock.now_ms(),
                 watches=self._watching.watches(hold),
                 sightings=self._watching.sightings(hold, reservation.candidate.deployment, reservation.answered_as),
+                allowances=reservation.allowances,
             )
         )
         reservation.attempt = Attempt(

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, replace
 from orchestra_router.config import Catalog, Config
 from orchestra_router.deployments import Candidate, Deployment, Exclusion, Model, Offer, Plan, Provider, Turn
 from orchestra_router.errors import BudgetExceeded, InvalidRequest, NoRoute, ProviderError, RateLimited
-from orchestra_router.policy import estimate, strategies
+from orchestra_router.policy import estimate, headroom, strategies
 from orchestra_router.policy.estimate import Size
 from orchestra_router.policy.guardrails import is_id
+from orchestra_router.policy.headroom import SHORT_WAIT_S, Need
 from orchestra_router.policy.health import Block, HealthView
 from orchestra_router.policy.learning import Learned
+from orchestra_router.policy.retry import PATIENCE_S
 from orchestra_router.policy.tasks import DEFAULT_TASK
 from orchestra_router.pricing import Pricing
 from orchestra_router.providers.params import fit
@@ -152,6 +154,11 @@ def _survey(request: CompletionRequest, around: Surroundings, rule: Rule | None)
         candidate = _candidate(wanted, request, found.size, around)
         fingerprint = around.config.keys.fingerprint(wanted.deployment.provider.name)
         block = around.health.block(wanted.deployment, fingerprint=fingerprint)
+        if block is None:
+            need = Need(candidate.likely_input, candidate.likely_output)
+            block = around.health.shortage(wanted.deployment, need, fingerprint=fingerprint)
+            if block is not None and _within(block, SHORT_WAIT_S, around):
+                candidate, block = replace(candidate, not_before_ms=block.until_ms or 0), None
         if block is not None:
             blocked.append((candidate, block))
             if not found.candidates:
@@ -160,7 +167,7 @@ def _survey(request: CompletionRequest, around: Surroundings, rule: Rule | None)
             found.candidates.append(replace(candidate, health=f"tried again after: {row.cause}"))
         else:
             found.candidates.append(candidate)
-    if not found.candidates and (probe := _least_bad(blocked)) is not None:
+    if not found.candidates and (probe := _least_bad(blocked, around)) is not None:
         found.candidates.append(probe)
         blocked = [pair for pair in blocked if pair[0].deployment != probe.deployment]
     found.excluded += [Exclusion(candidate.deployment.key, block.reason) for candidate, block in blocked]
@@ -417,6 +424,8 @@ def _candidate(wanted: Wanted, request: CompletionRequest, size: Size, around: S
             searches=1 if request.web_search else 0,
             at_ms=around.health.now_ms,
         ),
+        likely_input=size.likely_input,
+        likely_output=min(likely_output, request.max_tokens, deployment.max_output_tokens),
         expected_ms=typical.median_ms,
         slow_ms=typical.slow_ms,
     )
@@ -443,14 +452,25 @@ def _affordable(
     return tuple(candidate for candidate in candidates if candidate.worst_nusd <= cap)
 
 
-def _least_bad(blocked: Sequence[tuple[Candidate, Block]]) -> Candidate | None:
-    """When everything is set aside, the one that is due first gets one try; but not one that told us to wait."""
-    waiting = [pair for pair in blocked if pair[1].until_ms is not None and pair[1].cause != RateLimited.code]
-    if not waiting:
+def _least_bad(blocked: Sequence[tuple[Candidate, Block]], around: Surroundings) -> Candidate | None:
+    """When everything is set aside: whose limit ends soon is waited for; else what is due first gets one try.
+
+    One that told us to wait for longer is left in peace.
+    """
+    limits = [pair for pair in blocked if pair[1].cause in {RateLimited.code, headroom.CAUSE}]
+    if soon := [pair for pair in limits if _within(pair[1], PATIENCE_S, around)]:
+        candidate, block = min(soon, key=lambda pair: pair[1].until_ms or 0)
+        return replace(candidate, health=block.reason, is_probe=True, not_before_ms=block.until_ms or 0)
+    failing = [pair for pair in blocked if pair[1].until_ms is not None and pair not in limits]
+    if not failing:
         return None
-    candidate, block = min(waiting, key=lambda pair: (pair[1].state == "probing", pair[1].until_ms or 0))
+    candidate, block = min(failing, key=lambda pair: (pair[1].state == "probing", pair[1].until_ms or 0))
     reason = f"{candidate.reason}; everything is cooling, so this is a probe"
     return replace(candidate, reason=reason, health=block.reason, is_probe=True)
+
+
+def _within(block: Block, seconds: float, around: Surroundings) -> bool:
+    return block.until_ms is not None and block.until_ms - around.health.now_ms <= seconds * 1000
 
 
 def after(error: ProviderError, route: Sequence[Candidate]) -> list[Candidate]:

@@ -175,19 +175,19 @@ def retry_after(headers: Mapping[str, str], *, now_ms: int) -> float | None:
     """
     if (ms := _number(headers.get("retry-after-ms"))) is not None:
         return max(0.0, ms / 1000)
-    if (wait := _wait(headers.get("retry-after"), now_ms=now_ms)) is not None:
+    if (wait := wait_s(headers.get("retry-after"), now_ms=now_ms)) is not None:
         return wait
     waits = [
         wait
         for name, value in headers.items()
         if "ratelimit" in name and "remaining" in name and _number(value) == 0
         # OpenAI puts the kind last (-remaining-requests), Anthropic first (-requests-remaining).
-        if (wait := _wait(headers.get(name.replace("remaining", "reset")), now_ms=now_ms)) is not None
+        if (wait := wait_s(headers.get(name.replace("remaining", "reset")), now_ms=now_ms)) is not None
     ]
     return max(waits, default=None)
 
 
-def _wait(value: str | None, *, now_ms: int) -> float | None:
+def wait_s(value: str | None, *, now_ms: int) -> float | None:
     """Seconds from now, for a number, a duration or a moment; None for anything else."""
     if value is None:
         return None

@@ -27,7 +27,7 @@ from orchestra_router.store.cache_records import (
     ShelvedVector,
     WrongPair,
 )
-from orchestra_router.types import CacheStatus, CostSource, Scope, Usage
+from orchestra_router.types import Allowance, CacheStatus, CostSource, Scope, Usage
 
 AttemptState = Literal["held", "settled", "released", "uncertain"]
 GroupBy = Literal["provider", "model", "task", "day", "hour", "user", "access_key", "session", "metadata"]
@@ -132,6 +132,16 @@ class Delivery:
     """How often it could not be delivered before."""
 
 
+@dataclass(frozen=True, slots=True)
+class SharedAllowance:
+    """A rate limit that is nearly used up, for every process to know. `target` is a deployment with one key."""
+
+    target: str
+    allowance: Allowance
+    at_ms: int
+    """When the provider said so."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """How one attempt ended. For `released` the cost is 0; for `uncertain` it is the estimate that counts."""
@@ -154,6 +164,8 @@ class Settlement:
     """Slept before this attempt (backoff, Retry-After)."""
     provider_request_id: str = ""
     finished_ms: int = 0
+    allowances: tuple[SharedAllowance, ...] = ()
+    """What the answer's headers said is nearly used up."""
     watches: tuple[Watch, ...] = ()
     sightings: tuple[Seen, ...] = ()
     """Looked at in the same transaction, for the sums and the time are right then."""
@@ -287,6 +299,14 @@ class HealthRow:
     probe_process: str = ""
     probe_until_ms: int = 0
     """When the probe has not ended by then, another may be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of the providers' health."""
+
+    rows: tuple[HealthRow, ...]
+    allowances: tuple[SharedAllowance, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -506,7 +526,7 @@ class Store(Protocol):
         ...
 
     # health
-    async def health(self) -> tuple[HealthRow, ...]: ...
+    async def health(self) -> Standing: ...
 
     async def change_health(
         self, targets: Sequence[str], change: HealthChange, *, window: Window | None = None

@@ -39,6 +39,7 @@ from orchestra_router.store.base import (
     Settled,
     Settlement,
     Spent,
+    Standing,
     Window,
 )
 from orchestra_router.store.cache_records import (
@@ -115,7 +116,11 @@ class SqliteStore:
         return await self._write(lambda db: ledger.hold(db, hold, limits, owner=this_process()))
 
     async def settle(self, settlement: Settlement) -> Settled:
-        return await self._write(lambda db: ledger.settle(db, settlement))
+        def work(db: sqlite3.Connection) -> Settled:
+            health.keep_allowances(db, settlement.allowances)
+            return ledger.settle(db, settlement)
+
+        return await self._write(work)
 
     async def reclaim(self, *, now_ms: int, keep: Collection[str] = ()) -> int:
         return await self._write(lambda db: ledger.reclaim(db, now_ms=now_ms, keep=keep))
@@ -194,7 +199,7 @@ class SqliteStore:
 
     # --- health ----------------------------------------------------------------------------------------------
 
-    async def health(self) -> tuple[HealthRow, ...]:
+    async def health(self) -> Standing:
         return await self._read(health.health)
 
     async def change_health(

@@ -4,8 +4,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-from orchestra_router.store.base import HealthChange, HealthRow, Outcome, Window
+from orchestra_router.store.base import HealthChange, HealthRow, Outcome, SharedAllowance, Standing, Window
 from orchestra_router.store.owner import has_died
+from orchestra_router.types import Allowance, AllowanceKind
 
 _WRITE = """
     INSERT INTO health (
@@ -30,12 +31,22 @@ _OUTCOMES = """
     LIMIT :most
 """
 
+_ALLOWANCES = "SELECT target, kind, remaining, most, reset_ms, at_ms FROM allowances"
+
+_KEEP_ALLOWANCE = """
+    INSERT INTO allowances (target, kind, remaining, most, reset_ms, at_ms)
+    VALUES (:target, :kind, :remaining, :most, :reset_ms, :at_ms)
+    ON CONFLICT (target, kind) DO UPDATE SET
+        remaining = excluded.remaining, most = excluded.most, reset_ms = excluded.reset_ms, at_ms = excluded.at_ms
+"""
+
 MOST_OUTCOMES = 60
 """More attempts than a window of requests is made of."""
 
 
-def health(db: sqlite3.Connection) -> tuple[HealthRow, ...]:
-    return tuple(_row(row) for row in db.execute("SELECT * FROM health ORDER BY target"))
+def health(db: sqlite3.Connection) -> Standing:
+    rows = tuple(_row(row) for row in db.execute("SELECT * FROM health ORDER BY target"))
+    return Standing(rows, tuple(_allowance(*row) for row in db.execute(_ALLOWANCES)))
 
 
 def change_health(
@@ -48,8 +59,22 @@ def change_health(
     return rows | {row.target: row for row in changed}
 
 
+def keep_allowances(db: sqlite3.Connection, allowances: Sequence[SharedAllowance]) -> None:
+    """Write what is nearly used up, and forget what has come back meanwhile."""
+    for one in allowances:
+        values = asdict(one.allowance) | {"target": one.target, "at_ms": one.at_ms}
+        db.execute(_KEEP_ALLOWANCE, values)
+        db.execute("DELETE FROM allowances WHERE reset_ms <= ?", (one.at_ms,))
+
+
 def restore(db: sqlite3.Connection, target: str) -> None:
     db.execute("DELETE FROM health WHERE target = ?", (target,))
+
+
+def _allowance(
+    target: str, kind: AllowanceKind, remaining: int, most: int | None, reset_ms: int, at_ms: int
+) -> SharedAllowance:
+    return SharedAllowance(target, Allowance(kind=kind, remaining=remaining, most=most, reset_ms=reset_ms), at_ms)
 
 
 def _row(columns: sqlite3.Row) -> HealthRow:

@@ -323,6 +323,22 @@ MIGRATIONS: tuple[Step, ...] = (
             "ALTER TABLE requests ADD COLUMN wasted_nusd INTEGER NOT NULL DEFAULT 0 CHECK (wasted_nusd >= 0)",
         ),
     ),
+    Step(
+        "allowances",
+        (
+            """
+            CREATE TABLE allowances (
+                target TEXT NOT NULL,
+                kind TEXT NOT NULL,
+                remaining INTEGER NOT NULL CHECK (remaining >= 0),
+                most INTEGER CHECK (most >= 0),
+                reset_ms INTEGER NOT NULL CHECK (reset_ms >= 0),
+                at_ms INTEGER NOT NULL CHECK (at_ms >= 0),
+                PRIMARY KEY (target, kind)
+            ) STRICT, WITHOUT ROWID
+            """,
+        ),
+    ),
 )
 
 
