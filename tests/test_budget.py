@@ -163,7 +163,7 @@ def test_a_refusal_says_which_budget_how_full_and_when_it_resets() -> None:
 
 
 def test_where_only_calls_in_flight_are_in_the_way_the_caller_is_to_ask_again_soon() -> None:
-    denied = Denied(Limit("global", TODAY.day, 5 * CENT), spent_nusd=0, held_nusd=4 * CENT, left_nusd=0)
+    denied = Denied(Limit("global", TODAY.day, 5 * CENT), spent_nusd=0, held_nusd=4 * CENT, left_nusd=0, in_flight=True)
 
     error = budget.exceeded(denied, needed_nusd=2 * CENT, now_ms=NOW_MS, timezone="UTC")
 

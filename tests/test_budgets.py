@@ -1,6 +1,7 @@
 """Budgets of one user, key and task: what a caller meets when they run short."""
 
 import re
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from orchestra_router.config import load
 from orchestra_router.deployments import Candidate
 from orchestra_router.errors import BudgetExceeded, ConfigError
 from orchestra_router.policy.access import Access
+from orchestra_router.policy.ledger import Reservation
 from orchestra_router.types import Scope
 from worlds import World, ask, open_world
 
@@ -197,3 +199,27 @@ def test_budgets_can_come_as_json_from_the_environment(tmp_path: Path) -> None:
     assert str(load(environ).settings.budgets.of("user", "ada").day_usd) == "0.1"
     with pytest.raises(ConfigError, match="must be JSON there"):
         load(environ | {"ORCHESTRA_BUDGETS": "user=ada"})
+
+
+async def test_a_call_waits_a_little_for_money_that_calls_in_flight_may_not_need(tmp_path: Path) -> None:
+    async with open_world(tmp_path, budget_day_usd="0.5") as world:
+        deployment = world.router.config.catalog.deployments_at("openrouter")[0]
+        dear = Candidate(deployment=deployment, reason="", worst_nusd=300_000_000, expected_nusd=0)
+        ledger = world.router._ledger  # pyright: ignore[reportPrivateUsage]
+
+        def reserve() -> AbstractAsyncContextManager[Reservation]:
+            return ledger.reserve(dear, ask(), request_id="r", number=1, spent_nusd=0, seconds_left=60, waited_s=0)
+
+        async with reserve() as first:
+            with pytest.raises(BudgetExceeded) as refused:
+                async with reserve():
+                    pass
+            waited_s = sum(world.clock.slept)
+            first.sending()
+            first.reported_nusd = 1_000_000
+        async with reserve() as second:
+            pass
+
+    assert refused.value.in_flight
+    assert waited_s == pytest.approx(5, abs=0.1)
+    assert second.waited_ms == 0

@@ -54,7 +54,7 @@ async def test_a_hold_may_use_a_budget_up_to_its_last_billionth_and_no_further(s
     one_more = await store.hold(a_hold("a2", 1), [DAY])
 
     assert exact is None
-    assert one_more == Denied(DAY, spent_nusd=0, held_nusd=1_000, left_nusd=0)
+    assert one_more == Denied(DAY, spent_nusd=0, held_nusd=1_000, left_nusd=0, in_flight=True)
 
 
 async def test_what_costs_nothing_is_not_refused_over_an_empty_budget(store: SqliteStore) -> None:
@@ -88,7 +88,7 @@ async def test_a_new_day_has_its_own_budget_and_the_month_goes_on(store: SqliteS
     too_much = await store.hold(a_hold("a2", 600, period=tomorrow), [Limit("global", tomorrow.day, 1_000), month])
     enough = await store.hold(a_hold("a3", 500, period=tomorrow), [Limit("global", tomorrow.day, 1_000), month])
 
-    assert too_much == Denied(month, spent_nusd=0, held_nusd=1_000, left_nusd=500)
+    assert too_much == Denied(month, spent_nusd=0, held_nusd=1_000, left_nusd=500, in_flight=True)
     assert enough is None
 
 

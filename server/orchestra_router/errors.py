@@ -73,6 +73,8 @@ class BudgetExceeded(RouterError):
     code = "budget_exceeded"
     left_nusd: int | None = None
     """What every budget could still pay; None where it is the request's own cap that is in the way."""
+    in_flight: bool = False
+    """Only what is held for calls in flight is in the way."""
     over_nusd: int = 0
     """How far the call would go over its budgets. Nobody but a person may allow that, for this one call."""
 

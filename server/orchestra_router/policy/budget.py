@@ -153,7 +153,7 @@ def exceeded(denied: Denied, *, needed_nusd: int, now_ms: int, timezone: str) ->
         retry_after_s = None
         facts.append("Waiting does not help, for the call may cost more than the whole budget.")
         ways = "Choose a cheaper model or a smaller max_tokens, or raise the budget in orchestra.toml."
-    elif denied.spent_nusd + needed_nusd <= limit.limit_nusd:
+    elif denied.in_flight:
         retry_after_s = IN_FLIGHT_S
         facts.append("What they do not need is free again when they are done.")
         ways = "Try again then, or choose a cheaper model or a smaller max_tokens."
@@ -162,6 +162,7 @@ def exceeded(denied: Denied, *, needed_nusd: int, now_ms: int, timezone: str) ->
         facts.append(f"It resets at {reset:%Y-%m-%d %H:%M} {timezone}.")
         ways = "Until then, choose a cheaper model or a smaller max_tokens, or raise the budget in orchestra.toml."
     error = BudgetExceeded(" ".join([*facts, ways]), retry_after_s=retry_after_s)
+    error.in_flight = denied.in_flight
     error.left_nusd, error.over_nusd = denied.left_nusd, needed_nusd - denied.left_nusd
     return error
 

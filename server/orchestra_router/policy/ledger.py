@@ -5,10 +5,11 @@ but what the answer cost is never lost. What the database does not take is kept,
 """
 
 import asyncio
+import random
 import secrets
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -60,6 +61,12 @@ class Reservation:
     """What the provider said is nearly used up of its rate limits."""
     attempt: Attempt | None = None
     """The finished attempt, once the reservation has been left."""
+
+    def put_off(self, *, now_ms: int, timezone: str) -> None:
+        """Begin later than was meant, be it on another day."""
+        waited_ms = max(0, now_ms - self.hold.created_ms)
+        self.waited_ms += waited_ms
+        self.hold = replace(self.hold, created_ms=now_ms, period=budget.period_at(now_ms, timezone))
 
     def sending(self) -> None:
         """From here on the attempt may cost money, whatever becomes of it."""
@@ -141,16 +148,13 @@ class Ledger:
             raise BudgetExceeded(
                 "What the attempts so far have cost leaves too little of max_cost_usd for another. Raise it to go on."
             )
-        hold = self._hold(candidate, request, request_id=request_id, number=number, seconds_left=seconds_left)
         reservation = Reservation(
-            hold=hold, candidate=candidate, started=self._clock.monotonic(), waited_ms=round(waited_s * 1000)
+            hold=self._hold(candidate, request, request_id=request_id, number=number, seconds_left=seconds_left),
+            candidate=candidate,
+            started=self._clock.monotonic(),
+            waited_ms=round(waited_s * 1000),
         )
-        try:
-            await _uncut(self._write_hold(hold))
-        except asyncio.CancelledError:
-            # A caller who leaves at this very moment must not leave a hold behind that nobody ends.
-            await _uncut(self._settle(reservation))
-            raise
+        await self._begin(reservation, seconds_left=seconds_left)
         try:
             self._pricing.warm_up()
             yield reservation
@@ -186,6 +190,26 @@ class Ledger:
             created_ms=now_ms,
             expires_ms=now_ms + round(seconds_left * 1000) + HOLD_GRACE_MS,
         )
+
+    async def _begin(self, reservation: Reservation, *, seconds_left: float) -> None:
+        """Hold the money, waiting a little where only calls in flight are in the way: most cost less than they hold."""
+        pauses = _pauses(min(seconds_left, budget.IN_FLIGHT_S))
+        while True:
+            try:
+                await _uncut(self._write_hold(reservation.hold))
+            except asyncio.CancelledError:
+                # A caller who leaves at this very moment must not leave a hold behind that nobody ends.
+                await _uncut(self._settle(reservation))
+                raise
+            except BudgetExceeded as error:
+                pause = next(pauses, None) if error.in_flight else None
+                if pause is None:
+                    raise
+                await self._clock.sleep(pause)
+                reservation.put_off(now_ms=self._clock.now_ms(), timezone=self._settings.timezone)
+            else:
+                reservation.started = self._clock.monotonic()
+                return
 
     async def _write_hold(self, hold: Hold) -> None:
         # Nothing more is spent while it cannot be written down.
@@ -303,6 +327,16 @@ class Ledger:
         for alert in alerts:
             self._watching.told(alert)
             logger.warning("%s", alert.text)
+
+
+def _pauses(seconds: float) -> Iterator[float]:
+    """Seconds to wait between tries, `seconds` in all: short at first, never the same for many at once."""
+    left, pause = seconds, 0.02
+    while left > 0:
+        jittered = min(left, pause * (0.5 + random.random()))  # noqa: S311 - spreads tries; nothing secret
+        left -= jittered
+        yield jittered
+        pause = min(0.5, pause * 1.6)
 
 
 async def _uncut(work: Coroutine[Any, Any, T]) -> T:

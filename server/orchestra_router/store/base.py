@@ -190,6 +190,8 @@ class Denied:
     held_nusd: int
     left_nusd: int
     """The most that every budget could still pay; below 0 where one has been passed."""
+    in_flight: bool = False
+    """Without what is held, every budget could pay."""
 
 
 @dataclass(frozen=True, slots=True)

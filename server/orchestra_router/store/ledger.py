@@ -40,7 +40,10 @@ _DENIED = """
         json_extract(budget.value, '$[2]') AS limit_nusd,
         coalesce(spend.spent_nusd, 0) AS spent_nusd,
         coalesce(spend.held_nusd, 0) AS held_nusd,
-        min(json_extract(budget.value, '$[2]') - coalesce(spend.spent_nusd + spend.held_nusd, 0)) OVER () AS left_nusd
+        min(json_extract(budget.value, '$[2]') - coalesce(spend.spent_nusd + spend.held_nusd, 0)) OVER () AS left_nusd,
+        max(
+            coalesce(spend.spent_nusd, 0) + :amount_nusd > json_extract(budget.value, '$[2]') + :approved_nusd
+        ) OVER () AS is_spent
     FROM json_each(:limits) AS budget
     LEFT JOIN spend
         ON spend.holder = json_extract(budget.value, '$[0]') AND spend.period = json_extract(budget.value, '$[1]')
@@ -110,6 +113,7 @@ def hold(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit], *, owner: 
         spent_nusd=denied["spent_nusd"],
         held_nusd=denied["held_nusd"],
         left_nusd=denied["left_nusd"],
+        in_flight=not denied["is_spent"],
     )
 
 
