@@ -32,6 +32,9 @@ from orchestra_router.types import Strategy
 __all__ = ["Catalog", "Config", "Found", "Keys", "OldModel", "RouteStep", "Settings", "Task", "load", "settings_table"]
 
 PREFIX = "ORCHESTRA_"
+WEBHOOK = "webhook"
+"""The name of the webhook's secret in `Keys`."""
+WEBHOOK_SECRET = f"{PREFIX}WEBHOOK_SECRET"
 PORTKEY = "portkey"
 """The name of Portkey's own key in `Keys`; Portkey is a way to providers, not one of them."""
 ENVIRONMENT = "environment"
@@ -160,6 +163,11 @@ class Settings(BaseModel):
         ge=0,
         le=1000,
         description="An hour that costs more than so many times the usual one raises an alert; 0 is never.",
+    )
+    alert_webhook: str = Field(
+        default="",
+        repr=False,
+        description="Where alerts are posted, signed with `ORCHESTRA_WEBHOOK_SECRET`; https, or on this machine.",
     )
     timezone: str = Field(
         default="UTC", description="IANA time zone whose midnights begin a day, like `Europe/Berlin`."
@@ -343,6 +351,8 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     checker.tasks_of_budgets(settings.budgets.task, catalog)
     catalog = _through_portkey(catalog, settings)
     keys = _keys(environ, catalog, problems)
+    if settings.alert_webhook and WEBHOOK not in keys:
+        checker.setting("alert_webhook", f"needs a secret to sign with: set `{WEBHOOK_SECRET}`", variable="")
     problems += checker.problems
     problems += _unknown_variables(environ, catalog, checker)
     if problems:
@@ -392,6 +402,10 @@ def _settings(environ: Mapping[str, str], file: TomlFile, checker: Checker, *, h
     checker.allows_insecure_http = settings.allow_insecure_http
     if what := url_problem(settings.portkey_base_url, insecure_allowed=settings.allow_insecure_http):
         name = "portkey_base_url"
+        checker.setting(name, what, variable=variables[name] if name in overrides else "")
+    if settings.alert_webhook and (what := url_problem(settings.alert_webhook, insecure_allowed=False)):
+        name = "alert_webhook"
+        what = what.partition("; or set")[0]
         checker.setting(name, what, variable=variables[name] if name in overrides else "")
     return settings
 
@@ -476,7 +490,10 @@ def _keys(environ: Mapping[str, str], catalog: Catalog, problems: list[Problem])
     secrets: dict[str, str] = {}
     variables: dict[str, str] = {}
     placeholders: dict[str, str] = {}
-    wanted = {p.name: p.key_env for p in catalog.providers.values() if p.enabled} | {PORTKEY: ("PORTKEY_API_KEY",)}
+    wanted = {p.name: p.key_env for p in catalog.providers.values() if p.enabled} | {
+        PORTKEY: ("PORTKEY_API_KEY",),
+        WEBHOOK: (WEBHOOK_SECRET,),
+    }
     for name, choices in wanted.items():
         for variable in choices:
             try:
@@ -524,7 +541,12 @@ def _from_file(path: Path, variable: str) -> str:
 
 
 def _unknown_variables(environ: Mapping[str, str], catalog: Catalog, checker: Checker) -> list[Problem]:
-    known = {f"{PREFIX}CONFIG", *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)}
+    known = {
+        f"{PREFIX}CONFIG",
+        WEBHOOK_SECRET,
+        f"{WEBHOOK_SECRET}_FILE",
+        *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields),
+    }
     for provider in catalog.providers.values():
         known.update(provider.key_env, (f"{variable}_FILE" for variable in provider.key_env))
     return [

@@ -19,7 +19,7 @@ from orchestra_router import patterns
 from orchestra_router.answers import Answers
 from orchestra_router.attempts import Attempts, Call
 from orchestra_router.clock import Clock, SystemClock
-from orchestra_router.config import Config
+from orchestra_router.config import WEBHOOK, Config
 from orchestra_router.deployments import Candidate, Plan
 from orchestra_router.embedding.local import LazyEmbedder
 from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError, StoreError
@@ -39,6 +39,7 @@ from orchestra_router.policy.progress import OnProgress
 from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.strategies import Turns
+from orchestra_router.policy.webhook import Webhook
 from orchestra_router.pricing import Pricing
 from orchestra_router.routing_rules import Rule
 from orchestra_router.store.base import RequestRecord, Store
@@ -73,6 +74,7 @@ class Router:
         self._learning = Learning(store, settings, clock)
         self._turns = Turns()
         self._ledger = Ledger(store, self._pricing, settings, clock)
+        self._webhook = self._delivering() if settings.alert_webhook else None
         self._answers = Answers(
             Attempts(
                 config,
@@ -175,9 +177,16 @@ class Router:
         )
 
     async def aclose(self) -> None:
+        if self._webhook is not None:
+            await self._webhook.aclose()
         await self._transport.aclose()
         await self._ledger.aclose()
         await self.store.close()
+
+    def start(self) -> None:
+        """Begin what goes on in the background until `aclose`."""
+        if self._webhook is not None:
+            self._webhook.start()
 
     # --- the stages ------------------------------------------------------------------------------------------
 
@@ -303,6 +312,12 @@ class Router:
     def _elapsed_ms(self, call: Call) -> int:
         return round((self._clock.monotonic() - call.started) * 1000)
 
+    def _delivering(self) -> Webhook:
+        url, secret = self.config.settings.alert_webhook, self.config.keys.get(WEBHOOK)
+        webhook = Webhook(self.store, self._transport, self._clock, url=url, secret=secret)
+        self._ledger.on_alert = webhook.wake
+        return webhook
+
     # --- the answer ------------------------------------------------------------------------------------------
 
     def _completion(self, written: Cached, call: Call, guarded: Guarded) -> Completion:
@@ -373,7 +388,8 @@ async def open_router(
         await store.reclaim(now_ms=clock.now_ms())
         await store.drop_cached(expired_before_ms=clock.now_ms())
         async with _in_background(retention.keep_at_it(store, config.settings, clock)):
-            yield router
+            router.start()
+        yield router
     finally:
         with anyio.CancelScope(shield=True):
             await router.aclose()

@@ -7,7 +7,7 @@ but what the answer cost is never lost. What the database does not take is kept,
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -91,6 +91,8 @@ class Ledger:
         self._settings = settings
         self._clock = clock
         self._watching = Watching(settings, pricing)
+        self.on_alert: Callable[[], None] = _nothing
+        """Called once an alert is in the outbox."""
         self._unwritten: dict[str, Settlement] = {}
         """By attempt, oldest first."""
 
@@ -327,6 +329,12 @@ class Ledger:
         for alert in alerts:
             self._watching.told(alert)
             logger.warning("%s", alert.text)
+        if alerts:
+            self.on_alert()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _pauses(seconds: float) -> Iterator[float]:

@@ -43,7 +43,8 @@ _CLAIM = """
     UPDATE outbox SET claimed_until_ms = :claimed_until_ms, claim = :claim
     WHERE delivery_id = (
         SELECT delivery_id FROM outbox
-        WHERE due_ms <= :now_ms AND claimed_until_ms <= :now_ms
+        -- What is due much later than anything is ever put off was put off before the clock went back.
+        WHERE max(due_ms, claimed_until_ms) NOT BETWEEN :now_ms + 1 AND :now_ms + 3600000
         ORDER BY at_ms, delivery_id
         LIMIT 1
     )
