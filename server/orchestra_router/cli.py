@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from orchestra_router.commands import cache, money, route
+from orchestra_router.commands import audit, cache, money, route
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.types import usd
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("provider", nargs="?", help="only this one")
     config = commands.command("config", _config_check, "Say whether the configuration can be used, and if not, why.")
     config.add_argument("check", nargs="?", choices=("check",), help="the same")
+    audit.add_to(commands)
     cache.add_to(commands)
     route.add_to(commands)
     return parser

@@ -28,6 +28,7 @@ from orchestra_router.observe import Observers, log_attempt, logger
 from orchestra_router.policy import affording, budget, estimate, retention, routing, tasks, user_rules
 from orchestra_router.policy.access import Access
 from orchestra_router.policy.admission import Admission
+from orchestra_router.policy.audit import configured
 from orchestra_router.policy.cache.stage import Cache, Cached, Hit
 from orchestra_router.policy.costs import CostReport, cost_report
 from orchestra_router.policy.flights import Flights
@@ -300,6 +301,8 @@ class Router:
             latency_ms=self._elapsed_ms(call),
             redactions=call.found,
             metadata=request.metadata,
+            reason=completion.reason if completion is not None else "",
+            tried=tuple((attempt.deployment, attempt.outcome) for attempt in call.attempts),
             cheap_step=call.cheap_step,
             escalation_saved_nusd=call.escalation_saved_nusd,
             wasted_nusd=call.wasted_nusd,
@@ -387,6 +390,7 @@ async def open_router(
     try:
         await store.reclaim(now_ms=clock.now_ms())
         await store.drop_cached(expired_before_ms=clock.now_ms())
+        await store.audit(configured(config, at_ms=clock.now_ms()), if_new=True)
         async with _in_background(retention.keep_at_it(store, config.settings, clock)):
             router.start()
         yield router

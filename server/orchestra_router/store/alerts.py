@@ -8,6 +8,7 @@ import sqlite3
 import statistics
 from collections.abc import Iterator, Sequence
 
+from orchestra_router.store import audit, trail
 from orchestra_router.store.base import Alert, Delivery, Seen, Watch
 
 _REACHED = """
@@ -62,7 +63,7 @@ def watched(
 
 def raise_once(db: sqlite3.Connection, alert: Alert) -> bool:
     """Whether this is the first time."""
-    return (
+    first = (
         db.execute(
             "INSERT INTO alerts (holder, period, threshold_nusd, at_ms, kind, text) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
@@ -70,6 +71,9 @@ def raise_once(db: sqlite3.Connection, alert: Alert) -> bool:
         ).rowcount
         == 1
     )
+    if first:
+        audit.append(db, trail.alerted(alert))
+    return first
 
 
 def claim(db: sqlite3.Connection, *, by: str, now_ms: int, until_ms: int) -> Delivery | None:

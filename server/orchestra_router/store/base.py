@@ -243,6 +243,10 @@ class RequestRecord:
     """What the strong model would likely have cost more, where a cheap one's answer was good enough."""
     wasted_nusd: int = 0
     """Of the cost: for answers that another was used in place of."""
+    reason: str = ""
+    """Why the deployment that answered was on the route."""
+    tried: tuple[tuple[str, str], ...] = ()
+    """The deployments that were asked, in order, each with its outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -431,6 +435,39 @@ class CacheReport:
     saved_nusd: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """Something that happened, for the audit trail. `body` is JSON; it holds no prompt, no answer and no key."""
+
+    at_ms: int
+    kind: str
+    """"request", "budget", "key", "configuration", ..."""
+    subject: str
+    """The id of the request, the key or whatever else it is about."""
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    number: int
+    at_ms: int
+    kind: str
+    subject: str
+    body: Mapping[str, object] | None
+    """None: erased."""
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditCheck:
+    """What reading the whole trail found; nothing is wrong when there are no `problems`."""
+
+    rows: int
+    last_number: int
+    last_hash: str
+    problems: tuple[str, ...]
+
+
 class Store(Protocol):
     """Every method is one transaction, safe for several tasks and several processes on one file.
 
@@ -593,5 +630,16 @@ class Store(Protocol):
     async def forget(self, *, attempts_before: str, requests_before: str, most: int) -> int:
         """Delete at most `most` attempts, and requests, of the days before; the sums stay. Returns how many rows."""
         ...
+
+    # audit
+    async def audit(self, event: AuditEvent, *, if_new: bool = False) -> None:
+        """Add `event` to the audit trail; with `if_new` only where its kind and subject said something else last."""
+        ...
+
+    async def verify_audit(self, *, known: tuple[int, str] | None = None) -> AuditCheck:
+        """Read the whole trail. `known`: the number and hash of a row that was noted elsewhere."""
+        ...
+
+    async def audit_rows(self, *, after: int = 0, limit: int = 1000) -> tuple[AuditRow, ...]: ...
 
     async def close(self) -> None: ...

@@ -12,6 +12,7 @@ from orchestra_router.errors import StoreError
 from orchestra_router.store import (
     adjustments,
     alerts,
+    audit,
     cache,
     cache_feedback,
     health,
@@ -20,10 +21,14 @@ from orchestra_router.store import (
     opening,
     reports,
     retention,
+    trail,
 )
 from orchestra_router.store.base import (
     Adjustment,
     Alert,
+    AuditCheck,
+    AuditEvent,
+    AuditRow,
     CacheReport,
     Delivery,
     Denied,
@@ -113,7 +118,7 @@ class SqliteStore:
         if opening.identity(self._path) != self._file:
             # Other processes would count in another file, and each would have the whole budget.
             raise opening.removed(self._path)
-        return await self._write(lambda db: ledger.hold(db, hold, limits, owner=this_process()))
+        return await self._write(lambda db: _held(db, hold, limits))
 
     async def settle(self, settlement: Settlement) -> Settled:
         def work(db: sqlite3.Connection) -> Settled:
@@ -221,12 +226,7 @@ class SqliteStore:
     # --- records and reports ---------------------------------------------------------------------------------
 
     async def record(self, record: RequestRecord) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            reports.record(db, record)
-            learned.count_escalation(db, record)
-            cache.note_use(db, record)
-
-        await self._write(work)
+        await self._write(lambda db: _recorded(db, record))
 
     async def attempts_of(self, request_or_trace_id: str) -> tuple[Mapping[str, object], ...]:
         return await self._read(lambda db: reports.attempts_of(db, request_or_trace_id))
@@ -271,6 +271,17 @@ class SqliteStore:
             lambda db: retention.forget(db, attempts_before=attempts_before, requests_before=requests_before, most=most)
         )
 
+    # --- audit -----------------------------------------------------------------------------------------------
+
+    async def audit(self, event: AuditEvent, *, if_new: bool = False) -> None:
+        await self._write(lambda db: audit.append_news(db, event) if if_new else audit.append(db, event))
+
+    async def verify_audit(self, *, known: tuple[int, str] | None = None) -> AuditCheck:
+        return await self._read(lambda db: audit.verify(db, known=known))
+
+    async def audit_rows(self, *, after: int = 0, limit: int = 1000) -> tuple[AuditRow, ...]:
+        return await self._read(lambda db: audit.rows(db, after=after, limit=limit))
+
     # --- the hop ---------------------------------------------------------------------------------------------
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -292,3 +303,22 @@ class SqliteStore:
             raise  # our own code sent a value that the schema refuses; the database is well
         except sqlite3.Error as error:
             raise opening.explain(error, self._path) from error
+
+
+# --- what leaves a trace: in one transaction with the trail, so that there is never one without the other ------------
+
+
+def _held(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit]) -> Denied | None:
+    denied = ledger.hold(db, hold, limits, owner=this_process())
+    if denied is not None:
+        audit.append(db, trail.refused(hold, denied))
+    elif hold.approved_nusd:
+        audit.append(db, trail.approved(hold))
+    return denied
+
+
+def _recorded(db: sqlite3.Connection, record: RequestRecord) -> None:
+    reports.record(db, record)
+    learned.count_escalation(db, record)
+    cache.note_use(db, record)
+    audit.append(db, trail.requested(record))

@@ -3,6 +3,7 @@
 import sqlite3
 from dataclasses import dataclass
 
+from orchestra_router.store.audit_schema import AUDIT
 from orchestra_router.store.cache_schema import SEMANTIC_CACHE
 from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS
 from orchestra_router.store.more_sums import ALERTS, TASKS_AND_HOURS
@@ -339,6 +340,7 @@ MIGRATIONS: tuple[Step, ...] = (
             """,
         ),
     ),
+    Step("audit", AUDIT),
 )
 
 

@@ -1,0 +1,26 @@
+"""What the audit trail says of the configuration, so that a change of it is on record."""
+
+from importlib.metadata import version
+
+from orchestra_router.config import Config
+from orchestra_router.store.base import AuditEvent
+
+CONFIGURATION = "configuration"
+NOT_SHOWN = frozenset({"portkey", "webhook_url"})
+"""Settings that may hold a secret."""
+
+
+def configured(config: Config, *, at_ms: int) -> AuditEvent:
+    """The settings that are not the default, the catalog's version, and which provider has which key by fingerprint."""
+    settings = config.settings.model_dump(mode="json", exclude_defaults=True, exclude=set(NOT_SHOWN))
+    return AuditEvent(
+        at_ms=at_ms,
+        kind=CONFIGURATION,
+        subject=CONFIGURATION,
+        body={
+            "program": version("orchestra-router"),
+            "catalog": config.catalog.version,
+            "settings": settings,
+            "keys": {name: config.keys.fingerprint(name) for name in sorted(config.keys)},
+        },
+    )

@@ -1,0 +1,60 @@
+"""What the audit trail says of the things that leave a trace: who, what, how it was decided, and what it cost."""
+
+from orchestra_router.store.base import Alert, AuditEvent, Denied, Hold, RequestRecord
+from orchestra_router.types import Scope
+
+
+def requested(record: RequestRecord) -> AuditEvent:
+    return AuditEvent(
+        at_ms=record.created_ms,
+        kind="request",
+        subject=record.request_id,
+        body={
+            **_who(record.scope),
+            "trace_id": record.trace_id,
+            "task": record.task,
+            "outcome": record.outcome,
+            "cache": record.cache,
+            "provider": record.provider,
+            "model": record.model,
+            "why": record.reason,
+            "tried": [list(attempt) for attempt in record.tried],
+            "cost_nusd": record.cost_nusd,
+            "found": dict(record.redactions),
+            "metadata": dict(record.metadata),
+        },
+    )
+
+
+def refused(hold: Hold, denied: Denied) -> AuditEvent:
+    """A budget that could not pay."""
+    return AuditEvent(
+        at_ms=hold.created_ms,
+        kind="budget",
+        subject=hold.request_id,
+        body={
+            **_who(hold.scope),
+            "event": "refused",
+            "budget": denied.limit.holder,
+            "period": denied.limit.period,
+            "limit_nusd": denied.limit.limit_nusd,
+            "spent_nusd": denied.spent_nusd,
+            "held_nusd": denied.held_nusd,
+            "wanted_nusd": hold.amount_nusd,
+        },
+    )
+
+
+def approved(hold: Hold) -> AuditEvent:
+    """A call over a budget that a person allowed."""
+    body = {**_who(hold.scope), "event": "approved", "by": hold.approved_by, "over_nusd": hold.approved_nusd}
+    return AuditEvent(at_ms=hold.created_ms, kind="budget", subject=hold.request_id, body=body)
+
+
+def alerted(alert: Alert) -> AuditEvent:
+    body = {"event": alert.kind, "budget": alert.holder, "period": alert.period, "threshold_nusd": alert.threshold_nusd}
+    return AuditEvent(at_ms=alert.at_ms, kind="alert", subject=alert.holder, body=body)
+
+
+def _who(scope: Scope) -> dict[str, str]:
+    return {"access_key": scope.access_key, "user": scope.user, "session": scope.session}

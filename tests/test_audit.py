@@ -1,0 +1,243 @@
+"""The record of what happened: what is in it, and that nobody changes it unseen."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from clocks import FakeClock
+from orchestra_router.errors import BudgetExceeded
+from orchestra_router.store import audit
+from orchestra_router.store.base import AuditEvent, AuditRow
+from orchestra_router.store.db import SqliteStore
+from worlds import ask, open_world
+
+SSN = "536-90-4399"
+
+
+def event(number: int) -> AuditEvent:
+    return AuditEvent(
+        at_ms=1_000 * number, kind="request", subject=f"r{number}", body={"user": f"u{number % 2}", "n": number}
+    )
+
+
+async def written(path: Path, rows: int = 6) -> None:
+    store = await SqliteStore.open(path, clock=FakeClock())
+    for number in range(1, rows + 1):
+        await store.audit(event(number))
+    await store.close()
+
+
+@contextmanager
+def forged(path: Path) -> Generator[sqlite3.Connection]:
+    """The file as somebody opens it who knows the program, and takes its triggers out first."""
+    with closing(sqlite3.connect(path)) as db:
+        for (name,) in db.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'audit%'"
+        ).fetchall():
+            db.execute(f"DROP TRIGGER {name}")
+        yield db
+        db.commit()
+
+
+async def problems(path: Path, known: tuple[int, str] | None = None) -> tuple[str, ...]:
+    store = await SqliteStore.open(path, clock=FakeClock())
+    try:
+        return (await store.verify_audit(known=known)).problems
+    finally:
+        await store.close()
+
+
+async def test_a_record_that_nobody_touched_is_whole(tmp_path: Path) -> None:
+    await written(tmp_path / "o.db")
+
+    assert await problems(tmp_path / "o.db") == ()
+
+
+COLUMNS = ["number", "at_ms", "kind", "subject", "body", "body_hash", "hash"]
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+async def test_every_byte_of_a_row_that_is_changed_is_found(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "o.db"
+    await written(path)
+    with closing(sqlite3.connect(path)) as db:
+        original = str(db.execute(f"SELECT {column} FROM audit WHERE number = 3").fetchone()[0])  # noqa: S608 - one of ours
+
+    with forged(path) as db:
+        db.row_factory = sqlite3.Row
+        for place, character in enumerate(original):
+            changed = original[:place] + ("7" if character != "7" else "8") + original[place + 1 :]
+            value = int(changed) + 10 if column in {"number", "at_ms"} else changed
+            where = "number = 3" if column != "number" else "subject = 'r3'"
+            db.execute(f"UPDATE audit SET {column} = ? WHERE {where}", (value,))  # noqa: S608 - as above
+
+            assert audit.verify(db).problems, (column, place)
+
+            db.execute(f"UPDATE audit SET {column} = ? WHERE subject = 'r3' OR number = 3", (original,))  # noqa: S608 - as above
+        assert audit.verify(db).problems == ()
+
+
+TAMPERED: dict[str, tuple[str, str]] = {
+    "a row taken out": ("DELETE FROM audit WHERE number = 3", "row 3 is missing"),
+    "the first row taken out": ("DELETE FROM audit WHERE number = 1", "row 1 is missing"),
+    "the last rows taken out": ("DELETE FROM audit WHERE number > 4", "rows 5 to 6 are missing"),
+    "everything taken out": ("DELETE FROM audit", "rows 1 to 6 are missing"),
+    "a row added": (
+        "INSERT INTO audit SELECT 7, at_ms, kind, subject, body, body_hash, hash FROM audit WHERE number = 6",
+        "row 7 was changed",
+    ),
+    "a body taken away": ("UPDATE audit SET body = NULL WHERE number = 2", "the body of row 2 is gone"),
+}
+
+
+@pytest.mark.parametrize(("statement", "said"), TAMPERED.values(), ids=TAMPERED)
+async def test_what_was_done_to_the_file_is_named(tmp_path: Path, statement: str, said: str) -> None:
+    path = tmp_path / "o.db"
+    await written(path)
+    with forged(path) as db:
+        db.execute(statement)
+
+    assert any(said in problem for problem in await problems(path))
+
+
+async def test_two_rows_that_changed_places_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    await written(path)
+    with forged(path) as db:
+        for old, new in ((2, 100), (3, 2), (100, 3)):
+            db.execute("UPDATE audit SET number = ? WHERE number = ?", (new, old))
+
+    assert len(await problems(path)) >= 2
+
+
+async def test_a_record_written_anew_as_a_whole_is_found_by_a_row_that_was_noted(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    await written(path)
+    with closing(sqlite3.connect(path)) as db:
+        noted: tuple[int, str] = db.execute("SELECT number, hash FROM audit WHERE number = 4").fetchone()
+    with forged(path) as db:
+        db.execute("DELETE FROM audit")
+        db.execute("UPDATE audit_ends SET first_number = 1, hash_before = '', last_number = 0, last_hash = ''")
+    store = await SqliteStore.open(path, clock=FakeClock())
+    for number in range(1, 7):
+        await store.audit(AuditEvent(at_ms=5, kind="request", subject="innocent", body={"n": number}))
+    await store.close()
+
+    assert await problems(path) == ()
+    assert await problems(path, known=noted) == ("row 4 is not the one that you know",)
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE audit SET subject = 'x' WHERE number = 2", "DELETE FROM audit WHERE number = 2"]
+)
+async def test_the_database_itself_refuses_a_change(tmp_path: Path, statement: str) -> None:
+    await written(tmp_path / "o.db")
+
+    with closing(sqlite3.connect(tmp_path / "o.db")) as db, pytest.raises(sqlite3.IntegrityError):
+        db.execute(statement)
+
+
+WRITER = """
+import anyio, sys
+from pathlib import Path
+from typing import Any
+from orchestra_router.clock import SystemClock
+from orchestra_router.store.base import AuditEvent, AuditRow
+from orchestra_router.store.db import SqliteStore
+
+async def main():
+    store = await SqliteStore.open(Path(sys.argv[1]), clock=SystemClock(), busy_timeout_s=60)
+    for number in range(100):
+        await store.audit(AuditEvent(at_ms=number, kind="request", subject=sys.argv[2], body={"n": number}))
+    await store.close()
+
+anyio.run(main)
+"""
+
+
+def test_the_chain_holds_over_several_processes(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    anyio.run(written, path, 1)
+
+    processes = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), f"p{n}"]) for n in range(4)]
+    codes = [process.wait(timeout=120) for process in processes]
+
+    with closing(sqlite3.connect(path)) as db:
+        db.row_factory = sqlite3.Row
+        check = audit.verify(db)
+    assert codes == [0, 0, 0, 0]
+    assert (check.rows, check.problems) == (401, ())
+
+
+async def test_a_request_its_decision_and_a_refused_budget_are_on_record_without_a_word_of_the_prompt(
+    tmp_path: Path,
+) -> None:
+    async with open_world(tmp_path, budget_day_usd="0.000001") as world:
+        with pytest.raises(BudgetExceeded):
+            await world.router.complete(ask(f"My number is {SSN}. A secret plan.", metadata={"app": "docs"}))
+        rows = await world.router.store.audit_rows()
+
+    bodies = {row.kind: row.body or {} for row in rows}
+    assert [row.kind for row in rows] == ["configuration", "budget", "request"]
+    assert bodies["configuration"]["settings"]["budget_day_usd"] == "0.000001"  # pyright: ignore[reportIndexIssue, reportUnknownVariableType]
+    assert bodies["budget"]["event"] == "refused"
+    assert bodies["request"]["outcome"] == "budget_exceeded"
+    assert bodies["request"]["metadata"] == {"app": "docs"}
+    assert "plan" not in json.dumps(bodies)
+    assert SSN not in json.dumps(bodies)
+
+
+async def test_who_was_tried_and_why_is_on_record(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        done = await world.router.complete(ask("Hello"))
+        (row,) = [row for row in await world.router.store.audit_rows() if row.kind == "request"]
+
+    assert row.subject == done.request_id
+    assert row.body is not None
+    assert row.body["why"] == done.reason
+    assert row.body["tried"] == [[done.attempts[0].deployment, "ok"]]
+
+
+async def test_the_same_configuration_is_on_record_once_and_a_changed_one_again(tmp_path: Path) -> None:
+    settings: list[dict[str, Any]] = [{}, {}, {"max_tokens": 100}]
+    rows: list[AuditRow] = []
+    for changed in settings:
+        async with open_world(tmp_path, **changed) as world:
+            rows = [row for row in await world.router.store.audit_rows() if row.kind == "configuration"]
+
+    # The simulated providers have other ports each time, so the catalog is another one, too.
+    assert rows[-1].body is not None
+    assert rows[-1].body["settings"] == {**(rows[0].body or {})["settings"], "max_tokens": 100}  # pyright: ignore[reportUnknownMemberType, reportGeneralTypeIssues]
+
+
+def test_the_command_says_whether_the_record_is_whole(
+    tmp_path: Path, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    whole = run("audit", "verify", "--json", home=tmp_path)
+    line = run("audit", "verify", home=tmp_path).stdout.splitlines()[1].removeprefix("Newest row: ")
+    with forged(tmp_path / "orchestra.db") as db:
+        db.execute("UPDATE audit SET body = '{}' WHERE number = 1")
+    changed = run("audit", "verify", "--known", line, home=tmp_path)
+    exported = run("audit", "export", home=tmp_path)
+
+    assert (whole.returncode, json.loads(whole.stdout)["whole"]) == (0, True)
+    assert changed.returncode == 1
+    assert "the body of row 1 was changed" in changed.stdout
+    assert json.loads(exported.stdout.splitlines()[0])["kind"] == "configuration"
+
+
+@pytest.fixture
+def run() -> Callable[..., subprocess.CompletedProcess[str]]:
+    def start(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "orchestra_router", *arguments]
+        return subprocess.run(command, env={"ORCHESTRA_HOME": str(home)}, capture_output=True, text=True, check=False)
+
+    return start
