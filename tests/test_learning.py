@@ -110,7 +110,7 @@ async def test_a_model_that_often_fails_at_one_provider_is_asked_at_the_next_tha
 
     assert [c.deployment.provider.name for c in before.route] == ["openrouter", "openai"]
     assert [c.deployment.provider.name for c in after.route] == ["openai", "openrouter"]
-    assert "did better here" in after.route[0].reason
+    assert "did worse here" in after.route[0].reason
 
 
 async def test_the_same_knowledge_gives_the_same_plan(tmp_path: Path) -> None:

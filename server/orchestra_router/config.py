@@ -268,7 +268,7 @@ class Settings(BaseModel):
 class Keys:
     """Provider -> its key, from the environment. Shows the providers' names, never a value."""
 
-    __slots__ = ("_placeholders", "_secrets", "_variables")
+    __slots__ = ("_fingerprints", "_placeholders", "_secrets", "_variables")
 
     def __init__(
         self,
@@ -281,6 +281,7 @@ class Keys:
         self._secrets = dict(secrets)
         self._variables = dict(variables or {})
         self._placeholders = dict(placeholders or {})
+        self._fingerprints = {name: _fingerprint(name, secret) for name, secret in self._secrets.items()}
 
     def get(self, provider: str) -> str:
         """The key; "" where there is none."""
@@ -300,10 +301,7 @@ class Keys:
 
     def fingerprint(self, provider: str) -> str:
         """Eight hex digits that change with the key and do not give it away; "" where there is none."""
-        secret = self._secrets.get(provider)
-        if secret is None:
-            return ""
-        return hashlib.blake2b(secret.encode(), key=f"orchestra {provider}".encode()[:64], digest_size=4).hexdigest()
+        return self._fingerprints.get(provider, "")
 
     def __contains__(self, provider: object) -> bool:
         return provider in self._secrets
@@ -316,6 +314,10 @@ class Keys:
 
     def __repr__(self) -> str:
         return f"Keys({', '.join(self._secrets)})"
+
+
+def _fingerprint(provider: str, secret: str) -> str:
+    return hashlib.blake2b(secret.encode(), key=f"orchestra {provider}".encode()[:64], digest_size=4).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,12 @@ class Price(Row):
     """US dollars per 1,000 server-side searches."""
 
 
+def in_force(prices: tuple[Price, ...], day: dt.date) -> Price:
+    """The row of `day`, of one at least; before the first row's day, that first row."""
+    begun = [row for row in prices if row.since <= day]
+    return max(begun, key=lambda row: row.since) if begun else min(prices, key=lambda row: row.since)
+
+
 class Offer(Row):
     """A model at one provider: the provider's id for it, what it costs there, and where it differs."""
 
@@ -215,6 +221,8 @@ class Plan:
     route: tuple[Candidate, ...]
     excluded: tuple[Exclusion, ...] = ()
     notes: tuple[str, ...] = ()
+    at_ms: int = 0
+    """When it was made."""
     prompt_kind: str = ""
     """The prompt's length and script, which escalations are counted by: "short", "long, not Latin"."""
     rule: str = ""

@@ -24,7 +24,7 @@ from decimal import Decimal
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
-from orchestra_router.deployments import Deployment, Price
+from orchestra_router.deployments import Deployment, Price, in_force
 from orchestra_router.types import NUSD_PER_USD, CostSource, Usage, nusd
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Pricing:
         if asks_lists and (calculation := _calculate(deployment, usage, at_ms=at_ms)) is not None:
             return _listed_cost(calculation, deployment, usage, at_ms=at_ms)
         if prices:
-            return Cost(nusd(_table_usd(_in_force(prices, _day(at_ms)), usage)), "table")
+            return Cost(nusd(_table_usd(in_force(prices, _day(at_ms)), usage)), "table")
         if deployment.provider.local:
             return Cost(0, "free")
         if reported_nusd == 0:
@@ -158,7 +158,7 @@ class Pricing:
             searches=searches,
         )
         if prices := deployment.offer.prices:
-            return nusd(_table_usd(_in_force(prices, _day(at_ms)), usage))
+            return nusd(_table_usd(in_force(prices, _day(at_ms)), usage))
         return self.cost(deployment, usage, at_ms=at_ms).nusd
 
     # --- the lists themselves --------------------------------------------------------------------------------
@@ -218,17 +218,11 @@ def _day(at_ms: int) -> dt.date:
     return dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).date()
 
 
-def _in_force(prices: tuple[Price, ...], day: dt.date) -> Price:
-    """The row of `day`; before the first row's day, that first row."""
-    begun = [row for row in prices if row.since <= day]
-    return max(begun, key=lambda row: row.since) if begun else min(prices, key=lambda row: row.since)
-
-
 def _rows_within_a_day(prices: tuple[Price, ...], at_ms: int) -> Iterator[Price]:
     if prices:
         today = _day(at_ms)
-        yield _in_force(prices, today)
-        yield _in_force(prices, today + dt.timedelta(days=1))
+        yield in_force(prices, today)
+        yield in_force(prices, today + dt.timedelta(days=1))
 
 
 def _table_usd(row: Price, usage: Usage) -> Decimal:
@@ -306,7 +300,7 @@ def _listed_cost(calculation: "PriceCalculation", deployment: Deployment, usage:
 
 def _search_rate(deployment: Deployment, day: dt.date) -> tuple[Decimal, str]:
     if prices := deployment.offer.prices:
-        return _in_force(prices, day).search, "the catalog's"
+        return in_force(prices, day).search, "the catalog's"
     return DEFAULT_SEARCH_USD, "an assumed fee"
 
 

@@ -34,7 +34,7 @@ from orchestra_router.policy.costs import CostReport, cost_report
 from orchestra_router.policy.flights import Flights
 from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
-from orchestra_router.policy.learning import Learning
+from orchestra_router.policy.learning import Learned, Learning
 from orchestra_router.policy.ledger import Ledger
 from orchestra_router.policy.progress import OnProgress
 from orchestra_router.policy.rules.all_rules import rules_for
@@ -132,6 +132,20 @@ class Router:
         request, task_reason = tasks.with_task(guarded.request, self.config.catalog)
         request, rule = user_rules.with_rule(request, self.config, now_ms=self._clock.now_ms())
         return await self._plan(request, task_reason, rule, search_is_implied=not guarded.request.web_search)
+
+    async def learned(self) -> Learned:
+        """What this installation has seen of its models, which decides between equals."""
+        return await self._learning.view()
+
+    async def forget_learned(self, task: str | None = None) -> int:
+        """Forget that, for one task or for all. Returns how many attempts were behind it.
+
+        Raises:
+            InvalidRequest: nobody knows `task`.
+        """
+        if task is not None and task not in self.config.catalog.tasks:
+            raise InvalidRequest(routing.unknown("task", task, self.config.catalog.tasks))
+        return await self._learning.forget(task)
 
     async def provider_status(self, provider: str | None = None, *, probe: bool = False) -> StatusReport:
         """What can be called now. `probe` asks each configured provider's free list first.

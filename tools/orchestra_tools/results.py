@@ -1,13 +1,15 @@
 """What the tools answer: plain JSON, the answer first, nothing empty."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestra_router.deployments import Candidate, Plan
+from orchestra_router.deployments import Candidate, Plan, in_force
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.types import Attempt, Completion, Usage, usd
 
 if TYPE_CHECKING:  # they load the catalog and the prices
+    from orchestra_router.policy.learning import Learned
     from orchestra_router.policy.status import ProviderStatus, StatusReport
 
 Json = dict[str, Any]
@@ -79,21 +81,57 @@ def planned(plan: Plan, *, notice: str) -> Json:
         "task": plan.task,
         "task_reason": plan.task_reason,
         "strategy": plan.strategy,
-        "route": [_candidate(candidate) for candidate in plan.route],
+        "rule": plan.rule,
+        "route": [_candidate(candidate, plan.at_ms) for candidate in plan.route],
         "excluded": [{"deployment": excluded.deployment, "reason": excluded.reason} for excluded in plan.excluded],
         "notes": noted(notice, plan.notes),
     }
 
 
-def _candidate(candidate: Candidate) -> Json:
+def _candidate(candidate: Candidate, at_ms: int) -> Json:
+    prices = candidate.deployment.offer.prices
+    price = in_force(prices, dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).date()) if prices else None
     return {
         "provider": candidate.deployment.provider.name,
         "model": candidate.deployment.model.name,
         "model_id": candidate.deployment.offer.id,
         "reason": candidate.reason,
+        "step": candidate.step,
         "expected_usd": usd(candidate.expected_nusd),
         "worst_usd": usd(candidate.worst_nusd),
+        "usd_per_mtok": None if price is None else [float(price.input), float(price.output)],
+        "expected_ms": candidate.expected_ms,
+        "slow_ms": candidate.slow_ms,
         "health": candidate.health,
+    }
+
+
+def learned(known: "Learned") -> Json:
+    """What was seen of each model at each task, and how often a cheap step's answer would not do."""
+    return {
+        "seen": [
+            {
+                "task": task,
+                "deployment": f"{provider}/{model}",
+                "attempts": seen.attempts,
+                "answered": seen.answered,
+                "median_ms": seen.median_ms,
+                "slow_ms": seen.slow_ms,
+                "mean_usd": None if seen.mean_cost_nusd is None else usd(seen.mean_cost_nusd),
+                "mean_output_tokens": seen.mean_output_tokens,
+            }
+            for (task, provider, model), seen in known.by_task.items()
+        ],
+        "escalations": [
+            {
+                "task": row.task,
+                "prompts": row.prompt_kind,
+                "deployment": f"{row.provider}/{row.model}",
+                "tried": row.tried,
+                "escalated": row.escalated,
+            }
+            for row in known.rows.escalations
+        ],
     }
 
 

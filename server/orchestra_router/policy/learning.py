@@ -55,7 +55,7 @@ class Learned:
     rows: LearnedRows = field(default_factory=LearnedRows)
 
     def of(self, deployment: Deployment, task: str) -> Seen:
-        return self._by_task.get((task, deployment.provider.name, deployment.model.name), NOTHING_SEEN)
+        return self.by_task.get((task, deployment.provider.name, deployment.model.name), NOTHING_SEEN)
 
     def typical(self, deployment: Deployment, task: str) -> Seen:
         """What is known of its times: in this task, else in all of them together; `NOTHING_SEEN` if it is too little."""
@@ -86,7 +86,7 @@ class Learned:
         return _rate(of_task) if of_kind is None else of_kind
 
     @cached_property
-    def _by_task(self) -> Mapping[tuple[str, str, str], Seen]:
+    def by_task(self) -> Mapping[tuple[str, str, str], Seen]:
         groups: dict[tuple[str, str, str], list[SeenRow]] = {}
         for row in self.rows.seen:
             groups.setdefault((row.task, row.provider, row.model), []).append(row)

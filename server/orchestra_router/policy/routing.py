@@ -119,6 +119,7 @@ def plan(
         route=ordered.route,
         excluded=tuple(found.excluded),
         notes=(*found.notes, *ordered.notes),
+        at_ms=around.health.now_ms,
         prompt_kind=kind,
         rule=rule.name if rule is not None else "",
         turn=ordered.turn,

@@ -106,7 +106,9 @@ def among_equals(candidates: Sequence[Candidate], around: Around) -> list[Candid
 
     order = sorted(range(len(candidates)), key=rank)
     moved = {place for new, place in enumerate(order) if place > new}
-    return [_because(candidates[p], "did better here than its equals") if p in moved else candidates[p] for p in order]
+    return [
+        _because(candidates[p], "before an equal that did worse here") if p in moved else candidates[p] for p in order
+    ]
 
 
 def _failing(success: float | None) -> int:
