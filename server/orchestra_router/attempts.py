@@ -4,7 +4,7 @@ for each attempt: hold money, call, settle, learn -> ask again, ask the next, or
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import PORTKEY, Config
@@ -30,6 +30,7 @@ from orchestra_router.policy.cache.stage import Look
 from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.ledger import Ledger, Reservation
+from orchestra_router.policy.prefixes import Prefixes, beginnings
 from orchestra_router.policy.progress import Growth, OnProgress
 from orchestra_router.policy.retry import Verdict, decide
 from orchestra_router.providers import registry
@@ -84,6 +85,7 @@ class Attempts:
         health: Health,
         admission: Admission,
         guardrails: Guardrails,
+        prefixes: Prefixes,
         observers: Observers,
         jitter: Callable[[], float],
     ) -> None:
@@ -96,6 +98,7 @@ class Attempts:
         self._health = health
         self._admission = admission
         self._guardrails = guardrails
+        self._prefixes = prefixes
         self._observers = observers
         self._jitter = jitter
 
@@ -184,9 +187,11 @@ class Attempts:
         seconds_left = call.deadline - self._clock.monotonic()
         if seconds_left <= 0:
             raise DeadlineExceeded(f"This request's {self._config.settings.deadline_s:.0f} s are over.")
+        begun = beginnings(call.request)
+        marked = self._prefixes.should_mark(deployment, begun)
         adapter, wire = registry.build_request(
             deployment,
-            call.request,
+            replace(call.request, mark_prefix=marked),
             api_key=self._config.keys.get(deployment.provider.name),
             portkey_key=self._config.keys.get(PORTKEY),
             stream=call.on_progress is not None,
@@ -209,6 +214,7 @@ class Attempts:
                         raise
                     raise await self._inventory.second_look(error, deployment, call.request) from None
                 reservation.answered(answer)
+                self._prefixes.was_read(deployment, begun, marked=marked)
         finally:
             if reservation is not None and reservation.attempt is not None:
                 call.attempts.append(reservation.attempt)

@@ -84,6 +84,8 @@ class Model(Row):
     tools_need_responses: bool = False
     """Function tools with reasoning are refused on chat completions (OpenAI, gpt-5.4 and later)."""
     web_search: bool = False
+    cache_from_tokens: int = Field(default=0, ge=0)
+    """The smallest beginning of a prompt that can be marked for its provider's cache; 0: none can."""
     strength: int = Field(default=2, ge=1, le=5)
     """1 small and cheap ... 5 the strongest there is. A price list is not a quality ranking, so it is said here."""
     retires: dt.date | None = None
@@ -121,6 +123,8 @@ class Provider(Row):
     """The `cost` in its usage is its bill. Elsewhere such a field is not believed: anybody can write one."""
     stream_usage: bool = False
     """Sends usage in a stream only when asked (stream_options.include_usage)."""
+    marks_cache: bool = False
+    """Keeps the beginning of a prompt where it is marked with `cache_control`, for models that can."""
     returns_reasoning: bool = False
     """Wants `reasoning_content` back on assistant turns (DeepSeek while thinking)."""
     tools_are_strict: bool = False

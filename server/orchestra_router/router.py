@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import anyio
@@ -36,6 +37,7 @@ from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.learning import Learned, Learning
 from orchestra_router.policy.ledger import Ledger
+from orchestra_router.policy.prefixes import Prefixes, beginnings
 from orchestra_router.policy.progress import OnProgress
 from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
@@ -76,6 +78,7 @@ class Router:
         self._turns = Turns()
         self._ledger = Ledger(store, self._pricing, settings, clock)
         self._webhook = self._delivering() if settings.alert_webhook else None
+        self._prefixes = Prefixes(clock)
         self._answers = Answers(
             Attempts(
                 config,
@@ -86,6 +89,7 @@ class Router:
                 self._health,
                 Admission(self._health, config, clock),
                 self._guardrails,
+                self._prefixes,
                 self.observers,
                 jitter,
             )
@@ -288,6 +292,7 @@ class Router:
             local=await self._inventory.local(),
             learned=await self._learning.view(),
             turns=self._turns.given,
+            cached_tokens=partial(self._prefixes.cached_tokens, beginnings=beginnings(request)),
         )
         plan = routing.plan(request, around, task_reason=task_reason, search_is_implied=search_is_implied, rule=rule)
         return await self._ledger.within_budgets(plan, request)

@@ -143,6 +143,8 @@ class CompletionRequest:
     max_cost_nusd: int | None = None
     """The most all attempts together may cost."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    mark_prefix: bool = False
+    """Have the provider keep tools and system prompt for the next call; said by the router, not by callers."""
     trace_id: str = ""
     request_id: str = ""
     """Chosen by whoever wants to name the request before it is answered; the router makes one when empty."""

@@ -55,6 +55,8 @@ class Surroundings:
     learned: Learned = field(default_factory=Learned)
     turns: Mapping[Turn, int] = field(default_factory=dict[Turn, int])
     """How many turns were given to each set of providers, for strategies that go by turns."""
+    cached_tokens: Callable[[Deployment], int] = lambda _: 0
+    """How many of the request's tokens a deployment will probably read at its cached rate."""
 
     @property
     def today(self) -> dt.date:
@@ -423,6 +425,7 @@ def _candidate(wanted: Wanted, request: CompletionRequest, size: Size, around: S
             input_tokens=size.likely_input,
             output_tokens=min(likely_output, request.max_tokens, deployment.max_output_tokens),
             searches=1 if request.web_search else 0,
+            cached_tokens=min(around.cached_tokens(deployment), size.likely_input),
             at_ms=around.health.now_ms,
         ),
         likely_input=size.likely_input,

@@ -152,7 +152,10 @@ def _response_format(provider: Provider, request: CompletionRequest) -> dict[str
 
 def _messages(deployment: Deployment, request: CompletionRequest, params: Params) -> list[dict[str, object]]:
     system = system_text(deployment.provider, request)
-    messages: list[dict[str, object]] = [{"role": "system", "content": system}] if system else []
+    content: object = system
+    if request.mark_prefix:
+        content = [{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}]
+    messages: list[dict[str, object]] = [{"role": "system", "content": content}] if system else []
     for turn in request.turns:
         if turn.role == "assistant":
             messages.append(_assistant(turn) | _returned_reasoning(deployment, params, turn))

@@ -69,11 +69,11 @@ def build_request(
     sampling = {"temperature": fitted.temperature, "top_p": fitted.top_p}
     body: Block = {"model": deployment.offer.id, "max_tokens": fitted.max_tokens, "messages": _messages(request)}
     optional: Block = {
-        "system": request.system,
+        "system": _system(request),
         "stop_sequences": list(fitted.stop),
         "thinking": _thinking(deployment.model, request, fitted.effort),
         "output_config": _output_config(request, fitted.effort),
-        "tools": [*map(_tool, request.tools), *([_SEARCH] if request.web_search else [])],
+        "tools": _tools(request),
         "tool_choice": _tool_choice(request),
         "stream": stream,
     }
@@ -130,6 +130,23 @@ _SEARCH: Block = {
     # Without it the model filters results with code it runs, which not every model can.
     "allowed_callers": ["direct"],
 }
+
+
+_KEEP: Block = {"cache_control": {"type": "ephemeral"}}
+"""Keeps everything up to this block for five minutes: tools come first, then the system prompt."""
+
+
+def _system(request: CompletionRequest) -> str | list[Block]:
+    if request.mark_prefix and request.system:
+        return [{"type": "text", "text": request.system} | _KEEP]
+    return request.system
+
+
+def _tools(request: CompletionRequest) -> list[Block]:
+    tools: list[Block] = [*map(_tool, request.tools), *([_SEARCH] if request.web_search else [])]
+    if request.mark_prefix and tools and not request.system:
+        tools[-1] = tools[-1] | _KEEP
+    return tools
 
 
 def _tool(tool: Tool) -> Block:

@@ -86,6 +86,8 @@ def through(provider: Provider, *, base_url: str) -> Provider:
         "path": "",
         "probe_path": "",
         "models_path": "/models",
+        # Its translation leaves cached tokens out of the counts.
+        "marks_cache": False,
         **_LOSSES.get(name, {}),
     }
     if provider.effort_style not in _EFFORTS.get(name, (provider.effort_style,)):
