@@ -27,7 +27,7 @@ async def test_a_thousand_calls_from_four_processes_use_a_budget_up_and_do_not_p
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
 async def test_processes_killed_in_the_middle_lose_nothing_and_nothing_is_counted_twice(tmp_path: Path) -> None:
-    found = await run(tmp_path / "home", fit=100, processes=3, calls=30, kill=2, seed=7)
+    found = await run(tmp_path / "home", fit=50, processes=3, calls=30, kill=2, seed=7)
 
     check_books(found)
     assert all(costs == [found.worst_nusd] for costs in found.uncertain.values())

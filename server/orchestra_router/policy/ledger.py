@@ -5,6 +5,7 @@ but what the answer cost is never lost. What the database does not take is kept,
 """
 
 import asyncio
+import math
 import random
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 HOLD_GRACE_MS = 60_000
 """A hold outlives its request's deadline by this much, for settling; after that nobody will end it any more."""
+RECLAIM_EVERY_S = 1.0
+"""How often calls that wait for money in flight look whether its process has died."""
 MOST_OVERRUN = 10
 """Times its hold that an attempt may come to. Vendors' own tokens and tiers pass a bound by a fraction, not by this."""
 SMALL_NUSD = 10_000_000
@@ -93,6 +96,8 @@ class Ledger:
         self._watching = Watching(settings, pricing)
         self.on_alert: Callable[[], None] = _nothing
         """Called once an alert is in the outbox."""
+        self._reclaimed = -math.inf
+        """On the clock's monotonic scale."""
         self._unwritten: dict[str, Settlement] = {}
         """By attempt, oldest first."""
 
@@ -207,11 +212,19 @@ class Ledger:
                 pause = next(pauses, None) if error.in_flight else None
                 if pause is None:
                     raise
+                await self._reclaim_now_and_then()
                 await self._clock.sleep(pause)
                 reservation.put_off(now_ms=self._clock.now_ms(), timezone=self._settings.timezone)
             else:
                 reservation.started = self._clock.monotonic()
                 return
+
+    async def _reclaim_now_and_then(self) -> None:
+        """What a dead process holds is not in flight any more, and waiting for it would be in vain."""
+        now = self._clock.monotonic()
+        if now - self._reclaimed >= RECLAIM_EVERY_S:
+            self._reclaimed = now
+            await self.reclaim()
 
     async def _write_hold(self, hold: Hold) -> None:
         # Nothing more is spent while it cannot be written down.
