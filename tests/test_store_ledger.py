@@ -5,6 +5,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -55,6 +56,19 @@ async def test_a_hold_may_use_a_budget_up_to_its_last_billionth_and_no_further(s
 
     assert exact is None
     assert one_more == Denied(DAY, spent_nusd=0, held_nusd=1_000, left_nusd=0, in_flight=True)
+
+
+async def test_what_a_person_has_approved_counts_for_that_hold_alone_and_only_so_far(store: SqliteStore) -> None:
+    await store.hold(a_hold("a1", 1_000), [DAY])
+
+    approved = await store.hold(replace(a_hold("a2", 50), approved_nusd=50, approved_by="local at x"), [DAY])
+    another = await store.hold(replace(a_hold("a3", 50), approved_nusd=50), [DAY])
+    unasked = await store.hold(a_hold("a4", 1), [DAY])
+
+    assert approved is None
+    assert another is not None
+    assert another.left_nusd == -50
+    assert unasked is not None
 
 
 async def test_what_costs_nothing_is_not_refused_over_an_empty_budget(store: SqliteStore) -> None:

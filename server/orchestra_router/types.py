@@ -107,6 +107,14 @@ class Scope:
     session: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person lets one call go over its budgets by at most `nusd`, all its attempts together."""
+
+    nusd: int
+    by: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionRequest:
     """One request, as every stage sees it. None means "not set by the caller"."""
@@ -142,6 +150,7 @@ class CompletionRequest:
     """The id of a cache entry that was served and did not answer the question."""
     max_cost_nusd: int | None = None
     """The most all attempts together may cost."""
+    approval: Approval | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     mark_prefix: bool = False
     """Have the provider keep tools and system prompt for the next call; said by the router, not by callers."""

@@ -6,6 +6,7 @@ from mcp.types import ToolAnnotations
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.access import LOCAL
 from orchestra_router.types import Completion, CompletionRequest
+from orchestra_tools import approval
 from orchestra_tools.arguments import CompleteArguments
 from orchestra_tools.results import Json, completed, still_running
 from orchestra_tools.running import Call, Tell
@@ -26,7 +27,7 @@ async def complete(arguments: CompleteArguments, service: Service, tell: Tell | 
 
 async def start(request: CompletionRequest, service: Service, tell: Tell | None) -> Call:
     router = await service.router()
-    request = replace(request, request_id=secrets.token_hex(8), scope=LOCAL)
+    request = replace(request, request_id=secrets.token_hex(8), scope=LOCAL, approval=approval.given())
 
     async def work(tell_waiting: Tell) -> Completion:
         # Without a listener there is no progress to make, and the answer need not be streamed.

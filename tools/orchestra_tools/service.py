@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from orchestra_router.clock import Clock
 from orchestra_router.errors import ConfigError, RouterError
+from orchestra_tools.approval import Approvals
 from orchestra_tools.running import RunningCalls
 
 if TYPE_CHECKING:  # they load httpx, the store and the prices, for which no client should have to wait
@@ -35,6 +36,7 @@ class Service:
 
     def __init__(self, config: "Config | ConfigError", clock: Clock, group: TaskGroup, *, notice: str = "") -> None:
         self.running = RunningCalls(group, clock)
+        self.approvals = Approvals()
         self.notice = notice
         """Said with every result, where it matters to all of them (simulated answers)."""
         self._config = config

@@ -11,12 +11,13 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolResult, TextContent, ToolAnnotations
+from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import ValidationError
 
-from orchestra_router.errors import AllAttemptsFailed, InvalidRequest, ProviderError, RouterError
+from orchestra_router.errors import AllAttemptsFailed, BudgetExceeded, InvalidRequest, ProviderError, RouterError
 from orchestra_router.policy.budget import dollars
 from orchestra_router.types import usd
+from orchestra_tools.approval import granted
 from orchestra_tools.explain import explain
 from orchestra_tools.results import Json, without_blanks
 from orchestra_tools.running import Tell
@@ -39,11 +40,25 @@ class StrictTool(Tool):
         arguments: dict[str, Any],
         context: Context[Any, Any],
         convert_result: bool = False,  # noqa: ARG002 - the SDK's signature
-    ) -> CallToolResult:
+    ) -> CallToolResult | InputRequiredResult:
         service: Service = context.request_context.lifespan_context
         try:
             parsed = self._parse(arguments)
-            return success(await self.fn(parsed, service, _teller(context)))
+            approval = service.approvals.answered(context, arguments)
+            try:
+                with granted(approval):
+                    return success(await self.fn(parsed, service, _teller(context)))
+            except BudgetExceeded as error:
+                if context.input_responses is not None or arguments.get("request_id"):
+                    raise  # a person is asked once, and while the call is still there to be made
+                within_s = service.config.settings.answer_within_s
+                answer = await service.approvals.ask(context, error, arguments, within_s=within_s)
+                if answer is None:
+                    raise
+                if isinstance(answer, InputRequiredResult):
+                    return answer
+                with granted(answer):
+                    return success(await self.fn(parsed, service, _teller(context)))
         except RouterError as error:
             return failure(error)
         except MCPError:

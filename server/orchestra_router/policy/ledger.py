@@ -196,6 +196,8 @@ class Ledger:
             amount_nusd=candidate.worst_nusd,
             created_ms=now_ms,
             expires_ms=now_ms + round(seconds_left * 1000) + HOLD_GRACE_MS,
+            approved_nusd=request.approval.nusd if request.approval else 0,
+            approved_by=request.approval.by if request.approval else "",
         )
 
     async def _begin(self, reservation: Reservation, *, seconds_left: float) -> None:
