@@ -42,6 +42,8 @@ def config_for(
         for name, provider in providers.providers.items()
         if provider.vendor.key_env and name not in without
     }
+    # Comparing by meaning loads 90 MB of weights: only where a test is about it.
+    settings = {"cache": "exact"} | settings
     return load({"ORCHESTRA_HOME": str(home), **keys} | {f"ORCHESTRA_{k.upper()}": str(v) for k, v in settings.items()})
 
 

@@ -43,6 +43,7 @@ PLACEHOLDER = "your-key-here"
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 CATALOG_SECTIONS = ("providers", "models", "tasks", "old_models", "hierarchy", "weights")
 MAX_SHOWN = 50
+BALANCED_THRESHOLD = 0.90
 MAX_KEY_BYTES = 16_384
 
 GuardAction = Literal["redact", "block", "flag", "off"]
@@ -109,8 +110,22 @@ class Settings(BaseModel):
         le=86_400,
         description="Seconds a failing deployment is set aside, where the provider names no time.",
     )
-    cache: Literal["exact", "off"] = Field(
-        default="exact", description="Whether the same question is answered from the cache."
+    cache: Literal["semantic", "exact", "off"] = Field(
+        default="semantic",
+        description="Whether a question of the same meaning, or only the very same, is answered from the cache.",
+    )
+    cache_threshold: float = Field(
+        default=0.95,
+        ge=0.5,
+        le=1,
+        description="Least similarity of two prompts that may share an answer; `balanced` is 0.90, for more hits.",
+    )
+    cache_guard_level: int = Field(
+        default=3, ge=1, le=4, description="How strictly their words must agree besides; 4 wants the same words."
+    )
+    cache_shadow: bool = Field(
+        default=False,
+        description="Serve nothing by meaning; record what would have been, for `orchestra cache shadow`.",
     )
     cache_ttl_s: float = Field(default=3600, gt=0, le=31_536_000, description="Seconds an answer stays a cache hit.")
     cache_entries: int = Field(
@@ -238,6 +253,11 @@ class Settings(BaseModel):
             return value
         names = tuple(name.strip() for name in value.split(",") if name.strip())
         return () if names == ("none",) else names
+
+    @field_validator("cache_threshold", mode="before")
+    @classmethod
+    def _balanced(cls, value: object) -> object:
+        return BALANCED_THRESHOLD if value == "balanced" else value
 
     @field_validator("portkey", mode="before")
     @classmethod

@@ -71,7 +71,7 @@ class Router:
         self._inventory = Inventory(config, self._transport, clock)
         self._access = Access()
         self._guardrails = Guardrails(rules_for(settings, keys=config.keys.secrets()))
-        self._cache = Cache(store, settings, config.catalog)
+        self.cache = Cache(store, settings, config.catalog, self.embedder)
         self._flights = Flights()
         self._health = Health(store, config, clock)
         self._learning = Learning(store, settings, clock)
@@ -161,7 +161,7 @@ class Router:
             raise InvalidRequest(routing.unknown("provider", provider, self.config.catalog.providers))
         probes: Mapping[str, Probe] = await self._inventory.probe(provider) if probe else {}
         await self._health.probed(probes)
-        return await status_report(
+        report = await status_report(
             self.config,
             self.store,
             await self._health.view(),
@@ -171,6 +171,7 @@ class Router:
             pricing=self._pricing,
             only=provider,
         )
+        return replace(report, notes=(*report.notes, *self.cache.notes()))
 
     async def cost_report(
         self,
@@ -198,6 +199,7 @@ class Router:
     async def aclose(self) -> None:
         if self._webhook is not None:
             await self._webhook.aclose()
+        await self.cache.aclose()
         await self._transport.aclose()
         await self._ledger.aclose()
         await self.store.close()
@@ -231,11 +233,11 @@ class Router:
         call.request, task_reason = tasks.with_task(guarded.request, self.config.catalog)
         call.request, rule = user_rules.with_rule(call.request, self.config, now_ms=self._clock.now_ms())
 
-        asked = self._cache.question(call.request)
+        asked = self.cache.question(call.request)
         if entry_id := call.request.wrong_cache_entry:
-            call.note(await self._cache.wrong(entry_id, asked, now_ms=self._clock.now_ms()))
+            call.note(await self.cache.wrong(entry_id, asked, now_ms=self._clock.now_ms()))
         async with self._flights.turn(asked.key):
-            call.look = await self._cache.look(asked, call.request, now_ms=self._clock.now_ms())
+            call.look = await self.cache.look(asked, call.request, now_ms=self._clock.now_ms())
             if call.look.hit is not None:
                 return self._from_cache(call.look.hit, call, guarded)
             if call.request.cache == "only":
@@ -256,7 +258,9 @@ class Router:
             written = _signed(candidate, await self._checked(answer))
             # What will not do is asked again next time.
             asked = replace(asked, key=None) if call.flaw else asked
-            await self._cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
+            await self.cache.keep(
+                asked, call.look, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms()
+            )
         return self._completion(written, call, guarded)
 
     def _check_size(self, request: CompletionRequest) -> None:

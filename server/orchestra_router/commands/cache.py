@@ -1,7 +1,9 @@
 """`orchestra cache ...`: what is kept, and what finds it again."""
 
+from orchestra_router.commands import cache_entries
 from orchestra_router.commands.base import Commands
 
 
 def add_to(commands: Commands) -> None:
-    commands.group("cache", "Look after the cache.")
+    group = commands.group("cache", "Look after the cache.")
+    cache_entries.add_to(group)

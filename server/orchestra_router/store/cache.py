@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from orchestra_router.store.base import RequestRecord
 from orchestra_router.store.cache_records import (
+    MOST_VECTORS,
     CacheEntry,
     CacheFindings,
     CacheLimits,
@@ -16,8 +17,6 @@ from orchestra_router.store.cache_records import (
 )
 from orchestra_router.types import Scope
 
-MOST_VECTORS = 2_000
-"""Read in one look: 3 MB, a few milliseconds."""
 MOST_UNEMBEDDED = 16
 MOST_SAME_WORDS = 5
 MOST_DELETED = 200
@@ -59,9 +58,9 @@ _VECTORS = """
 
 # Both ranges of one index; with <> the whole shelf would be read.
 _UNEMBEDDED = """
-    SELECT entry_id, prompt FROM cache
+    SELECT entry_id, prompt, embedder FROM cache
     WHERE shelf = :shelf AND shelf <> '' AND (embedder < :embedder OR embedder > :embedder) AND expires_ms > :now_ms
-    LIMIT :most
+    ORDER BY embedder LIMIT :most
 """
 
 _MATCHED = """
@@ -104,7 +103,7 @@ def looked_up(db: sqlite3.Connection, question: CacheQuestion, *, now_ms: int) -
     )
     return CacheFindings(
         vectors=vectors(db, question.shelf, question.embedder, after=question.seen),
-        unembedded=tuple(Unembedded(row["entry_id"], row["prompt"]) for row in unembedded),
+        unembedded=tuple(Unembedded(*row) for row in unembedded),
         wrong=frozenset(row[0] for row in wrong),
     )
 

@@ -8,15 +8,33 @@ Both begin with who asks, so nothing of one scope is ever compared with, or serv
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from orchestra_router.policy.cache.eligibility import Eligibility, matched_text
+from orchestra_router.policy.cache.matching import signature, words
+from orchestra_router.policy.lexical_guard import GUARD_VERSION, Parsed, parse
 from orchestra_router.types import CompletionRequest, Message, Scope
 
 NAMESPACE = "cache_namespace"
 """The caller's own division, a label in `metadata`. It only ever separates what one scope would share."""
+
+_PLACEHOLDER = re.compile(r"\[[A-Z0-9_]{1,80}\]")
+"""What stands for something redacted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparable:
+    """A prompt that may be compared with others."""
+
+    text: str
+    hash: str
+    parsed: Parsed = field(repr=False)
+    shelf: str
+    words: str
+    """All its words as the guard reads them at its strictest, hashed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,26 +42,40 @@ class Question:
     key: str | None
     """None for a request whose answer is not kept."""
     who: str
-    shelf: str
-    """"" where only exact hits are wanted."""
-    text: str
-    """What is compared; "" where nothing is."""
+    comparable: Comparable | None
+    """None where only exact hits are wanted."""
     eligible: Eligibility
+
+    @property
+    def text(self) -> str:
+        """What is compared; "" where nothing is."""
+        return "" if self.comparable is None else self.comparable.text
 
 
 def question(request: CompletionRequest, eligible: Eligibility, *, shared: Collection[str]) -> Question:
     """`shared` names what of a scope tells those apart who do not share answers ("user", "session")."""
     who = whose(request.scope, shared)
     if not eligible.kept:
-        return Question(key=None, who=who, shelf="", text="", eligible=eligible)
+        return Question(key=None, who=who, comparable=None, eligible=eligible)
     asked = _parts(request, who)
     text = matched_text(request) if eligible.compared else None
     return Question(
         key=_hash([asked, [asdict(message) for message in request.messages]]),
         who=who,
-        shelf="" if text is None else _hash([asked, [asdict(message) for message in _without_text(request.messages)]]),
-        text=text or "",
+        comparable=None if text is None else _comparable(text, [asked, _without_text(request.messages)]),
         eligible=eligible,
+    )
+
+
+def _comparable(text: str, rest: object) -> Comparable:
+    parsed = parse(text)
+    return Comparable(
+        text=text,
+        hash=prompt_hash(text),
+        parsed=parsed,
+        # What the guard never lets differ parts the shelves, so that nothing is embedded where nothing can match.
+        shelf=_hash([rest, GUARD_VERSION, _PLACEHOLDER.findall(text), signature(parsed)]),
+        words=_hash(words(parsed)),
     )
 
 
@@ -78,8 +110,8 @@ def _parts(request: CompletionRequest, who: str) -> dict[str, object]:
     }
 
 
-def _without_text(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    return (*messages[:-1], replace(messages[-1], parts=()))
+def _without_text(messages: tuple[Message, ...]) -> list[dict[str, object]]:
+    return [asdict(message) for message in (*messages[:-1], replace(messages[-1], parts=()))]
 
 
 def _hash(value: object) -> str:

@@ -5,20 +5,26 @@ Failing open: a cache that cannot be read or written costs money, but no answer.
 
 import functools
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
 from orchestra_router.catalog import Catalog
 from orchestra_router.config import Settings
-from orchestra_router.errors import StoreError
+from orchestra_router.errors import EmbedderUnavailable, StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy.cache import feedback
+from orchestra_router.policy.cache.chores import EmbedderSource
 from orchestra_router.policy.cache.eligibility import eligibility, unfit
 from orchestra_router.policy.cache.question import Question, question
+from orchestra_router.policy.cache.semantic import Found, Semantics
+from orchestra_router.policy.lexical_guard import GUARD_VERSION
 from orchestra_router.store.base import Store
-from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheMatch, CacheQuestion
+from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheMatch
 from orchestra_router.types import Answer, CacheStatus, CompletionRequest
+
+SHADOW_KEPT_MS = 7 * 86_400_000
+"""What would have been served is kept for somebody to judge it; what was served, as long as its entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +57,8 @@ class Look:
     hit: Hit | None = None
     match: CacheMatch | None = None
     """The entry that answered by meaning, or would have."""
+    vector: bytes = b""
+    """Of the prompt, where it was embedded on the way."""
 
     @property
     def short_reason(self) -> str:
@@ -59,8 +67,12 @@ class Look:
 
 
 class Cache:
-    def __init__(self, store: Store, settings: Settings, catalog: Catalog) -> None:
+    def __init__(self, store: Store, settings: Settings, catalog: Catalog, embedder: EmbedderSource) -> None:
         self._store = store
+        self._embedder = embedder
+        self.semantics = Semantics(
+            store, embedder, threshold=settings.cache_threshold, level=settings.cache_guard_level
+        )
         self._settings = settings
         self._catalog = catalog
         self._limits = CacheLimits(
@@ -81,16 +93,36 @@ class Cache:
         if request.cache == "refresh" or (request.cache == "use" and request.wrong_cache_entry):
             return Look(status="REFRESH", reason="a new answer was asked for")
         try:
-            found = await self._store.looked_up(CacheQuestion(key=asked.key), now_ms=now_ms)
-            if found.entry is None:
-                return Look(status="MISS", reason=asked.eligible.reason or "nothing is kept for it")
-            return Look(status="HIT", hit=_hit(found.entry, now_ms=now_ms))
+            return await self._look(asked, asked.key, now_ms=now_ms)
         except (StoreError, ValidationError) as error:
             logger.warning("the cache could not be read: %s", type(error).__name__)
             return Look(status="MISS", reason="the cache could not be read")
+        except EmbedderUnavailable as error:
+            logger.warning("%s", error)
+            return Look(status="MISS", reason="the embedder failed")
+
+    async def _look(self, asked: Question, key: str, *, now_ms: int) -> Look:
+        wanted = self.semantics.wanted(asked, key)
+        findings = await self._store.looked_up(wanted, now_ms=now_ms)
+        if findings.entry is not None:
+            return Look(status="HIT", hit=_hit(findings.entry, now_ms=now_ms))
+        if asked.comparable is None:
+            return Look(status="MISS", reason=asked.eligible.reason or "nothing is kept for it")
+        found = await self.semantics.find(asked.comparable, wanted, findings, now_ms=now_ms)
+        status = "SEMANTIC MISS" if found.compared else "MISS"
+        shadow = self._settings.cache_shadow
+        if found.entry is None:
+            return Look(status=status, reason=found.reason, vector=found.vector)
+        match = _match(found, found.entry, asked, served=not shadow, now_ms=now_ms)
+        if found.reason:
+            return Look(status=status, reason=found.reason, vector=found.vector, match=match if shadow else None)
+        if shadow:
+            return Look(status=status, reason="shadow mode", vector=found.vector, match=match)
+        hit = _hit(found.entry, now_ms=now_ms, similarity=found.similarity)
+        return Look(status="SEMANTIC HIT", hit=hit, match=match)
 
     async def keep(
-        self, asked: Question, cached: Cached, request: CompletionRequest, *, cost_nusd: int, now_ms: int
+        self, asked: Question, look: Look, cached: Cached, request: CompletionRequest, *, cost_nusd: int, now_ms: int
     ) -> None:
         """Keep a whole, freely given answer. Errors, truncated and refused answers are asked again next time."""
         if asked.key is None or unfit(cached.answer):
@@ -108,10 +140,39 @@ class Cache:
             provider=cached.provider,
             model=cached.model,
         )
+        if (comparable := asked.comparable) is not None:
+            entry = replace(
+                entry, shelf=comparable.shelf, words=comparable.words, guard=str(GUARD_VERSION), prompt=comparable.text
+            )
         try:
-            await self._store.keep(entry, None, limits=self._limits, now_ms=now_ms)
+            await self._store.keep(entry, self.semantics.vector(entry, look.vector), limits=self._limits, now_ms=now_ms)
         except StoreError as error:
             logger.warning("the cache could not be written: %s", type(error).__name__)
+            return
+        if comparable is not None and not look.vector:
+            self.semantics.embed_later(entry)
+
+    def notes(self) -> tuple[str, ...]:
+        """What whoever runs this should know."""
+        if self._settings.cache != "semantic" or not (problem := self._embedder.state().problem):
+            return ()
+        return (f"The cache serves the same question and the same words only, not the same meaning. {problem}",)
+
+    async def settled(self) -> None:
+        """Returns when every kept answer that may be compared can be."""
+        await self.semantics.chores.settled()
+
+    async def aclose(self) -> None:
+        """What is not embedded yet is left to whoever needs it."""
+        await self.semantics.chores.aclose()
+
+    async def wrong_for_all(self, entry_id: str, prompt: str | None, *, now_ms: int) -> bool:
+        """The operator takes back anybody's entry: for `prompt`, or for all it was served for. False: not known.
+
+        Raises:
+            StoreError: the database cannot be used.
+        """
+        return await feedback.take_back(self._store, entry_id, who=None, asked=prompt, now_ms=now_ms)
 
     async def wrong(self, entry_id: str, asked: Question, *, now_ms: int) -> str:
         """Take back the entry that was served for `asked`, for good. What became of it, in a sentence."""
@@ -125,12 +186,27 @@ class Cache:
         return f"The cache entry {entry_id} was deleted; what it answered is not served for this prompt again."
 
 
-def _hit(entry: CacheEntry, *, now_ms: int) -> Hit:
+def _match(found: Found, entry: CacheEntry, asked: Question, *, served: bool, now_ms: int) -> CacheMatch:
+    return CacheMatch(
+        entry_id=entry.entry_id,
+        who=asked.who,
+        earlier=entry.prompt,
+        asked=asked.text,
+        similarity=found.similarity,
+        refusal=found.reason,
+        served=served,
+        at_ms=now_ms,
+        expires_ms=entry.expires_ms if served else now_ms + SHADOW_KEPT_MS,
+    )
+
+
+def _hit(entry: CacheEntry, *, now_ms: int, similarity: float | None = None) -> Hit:
     return Hit(
         cached=_stored().validate_json(entry.body),
         entry_id=entry.entry_id,
         age_ms=now_ms - entry.created_ms,
         saved_nusd=entry.cost_nusd,
+        similarity=similarity,
     )
 
 

@@ -1,0 +1,208 @@
+"""Looking for an entry whose prompt means the same.
+
+pre-filter -> embed -> nearest of the shelf -> what the database still has of these -> the decision, nearest first
+
+Where nothing on the shelf can match, nothing is embedded. Without an embedder only the very same words match.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from orchestra_router.embedding.base import Embedder
+from orchestra_router.observe import logger
+from orchestra_router.policy.cache.chores import Chores, EmbedderSource
+from orchestra_router.policy.cache.matching import refusal, refusal_by_words
+from orchestra_router.policy.cache.question import Comparable, Question, prompt_hash
+from orchestra_router.policy.cache.vectors import Candidate, Shelf, Shelves, decode, encode
+from orchestra_router.policy.lexical_guard import parse
+from orchestra_router.store.base import Store
+from orchestra_router.store.cache_records import (
+    MOST_VECTORS,
+    CacheEntry,
+    CacheFindings,
+    CacheQuestion,
+    CacheVector,
+    ShelvedVector,
+    Unembedded,
+)
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+MOST_CANDIDATES = 5
+MOST_GHOSTS = 4
+"""Times that candidates are looked for again because all were deleted by others."""
+LATE = 4
+"""Prompts nobody has embedded yet that are embedded on the way, with the one that is asked."""
+NOTHING = "nothing comparable is kept"
+MARKED_WRONG = "marked wrong before"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What came of it. With an `entry` it may be served if `reason` is ""; else it is the nearest that was refused."""
+
+    reason: str
+    compared: bool = False
+    """With at least one prompt that is kept."""
+    entry: CacheEntry | None = None
+    similarity: float | None = None
+    vector: bytes = b""
+    """Of the prompt that was asked; b"" if none was needed."""
+
+
+class Semantics:
+    def __init__(self, store: Store, source: EmbedderSource, *, threshold: float, level: int) -> None:
+        self._store = store
+        self._source = source
+        self._threshold = threshold
+        self._level = level
+        self._shelves = Shelves()
+        self._embedder: Embedder | None = None
+        """Once it was needed here."""
+        self.chores = Chores(store, source)
+
+    def wanted(self, asked: Question, key: str) -> CacheQuestion:
+        """What to ask the database, in one go."""
+        if (comparable := asked.comparable) is None:
+            return CacheQuestion(key=key)
+        embedder = self._embedder.identity if self._embedder is not None else self._source.state().identity
+        shelf = self._shelves.get(_name(comparable.shelf, embedder))
+        return CacheQuestion(
+            key=key,
+            who=asked.who,
+            shelf=comparable.shelf,
+            words=comparable.words,
+            prompt_hash=comparable.hash,
+            embedder=embedder,
+            seen=0 if shelf is None else shelf.newest,
+        )
+
+    def vector(self, entry: CacheEntry, vector: bytes) -> CacheVector | None:
+        """The vector of `entry`, where its prompt was embedded on the way."""
+        if not vector or self._embedder is None:
+            return None
+        return CacheVector(entry.entry_id, self._embedder.identity, vector)
+
+    def embed_later(self, entry: CacheEntry) -> None:
+        if self._source.state().identity:
+            self.chores.embed([Unembedded(entry.entry_id, entry.prompt, "")])
+
+    async def find(self, asked: Comparable, question: CacheQuestion, findings: CacheFindings, *, now_ms: int) -> Found:
+        """The best of what may be served for `asked`, given what the database said to `question`.
+
+        Raises:
+            EmbedderUnavailable: it cannot embed.
+            StoreError: the database cannot be read.
+        """
+        if not question.embedder:
+            return _by_words(asked, findings)
+        late = [prompt for prompt in findings.unembedded if not prompt.embedder][:LATE]
+        self.chores.embed(prompt for prompt in findings.unembedded if prompt not in late)
+        known = self._shelves.get(_name(asked.shelf, question.embedder))
+        if known is None and not findings.vectors and not late:
+            return Found(reason=NOTHING)
+        self._embedder = await self._source.get()
+        if self._embedder is None or self._embedder.identity != question.embedder:
+            return Found(reason=NOTHING)  # only now is it known which embedder that is
+        shelf = await self._shelved(known, question, findings.vectors, self._embedder, now_ms=now_ms)
+        if not late and not shelf.has_live(now_ms):
+            return Found(reason=NOTHING)
+        rows = await self._embedder.embed([asked.text, *(prompt.prompt for prompt in late)])
+        vectors = [
+            CacheVector(each.entry_id, question.embedder, encode(row)) for each, row in zip(late, rows[1:], strict=True)
+        ]
+        self.chores.keep(vectors)
+        beside = [Candidate(each.entry_id, float(row @ rows[0])) for each, row in zip(late, rows[1:], strict=True)]
+        found = await self._best(asked, shelf, rows[0], beside, wrong=findings.wrong, now_ms=now_ms)
+        return replace(found, vector=encode(rows[0]))
+
+    async def _shelved(
+        self,
+        shelf: Shelf | None,
+        question: CacheQuestion,
+        rows: Sequence[ShelvedVector],
+        embedder: Embedder,
+        *,
+        now_ms: int,
+    ) -> Shelf:
+        """The shelf with everything that the database has of it."""
+        if shelf is None and question.seen:  # it was let go of meanwhile
+            rows = await self._store.vectors(question.shelf, question.embedder, after=0)
+        shelf = shelf or self._shelves.add(_name(question.shelf, question.embedder), embedder.dimensions)
+        while rows:
+            decoded = await anyio.to_thread.run_sync(decode, rows, embedder.dimensions)
+            if decoded.spoilt:
+                logger.warning("%d vectors of kept answers are damaged and are made anew", len(decoded.spoilt))
+                await self._store.drop_vectors(decoded.spoilt)
+            shelf.add(decoded, newest=rows[-1].number, now_ms=now_ms)
+            more = len(rows) == MOST_VECTORS
+            rows = await self._store.vectors(question.shelf, question.embedder, after=shelf.newest) if more else ()
+        self._shelves.make_room()
+        return shelf
+
+    async def _best(
+        self,
+        asked: Comparable,
+        shelf: Shelf,
+        query: "NDArray[float32]",
+        beside: Sequence[Candidate],
+        *,
+        wrong: Collection[str],
+        now_ms: int,
+    ) -> Found:
+        """What may be served, nearest first; else the nearest that may not, and why."""
+        for _ in range(MOST_GHOSTS):
+            search = partial(
+                shelf.view().nearest, query, threshold=self._threshold, most=MOST_CANDIDATES, now_ms=now_ms
+            )
+            near, highest = await anyio.to_thread.run_sync(search)
+            highest = max([highest, *(candidate.similarity for candidate in beside)])
+            candidates = sorted([*near, *beside], key=lambda candidate: -candidate.similarity)[:MOST_CANDIDATES]
+            candidates = [each for each in candidates if each.similarity >= self._threshold]
+            if not candidates:
+                return Found(compared=True, reason=f"none is alike enough: {highest:.2f}")
+            entries = await self._store.entries([each.entry_id for each in candidates], now_ms=now_ms)
+            if entries:
+                return self._decided(asked, entries, {each.entry_id: each.similarity for each in candidates}, wrong)
+            # All of them were deleted, by another process or to make room.
+            shelf.forget({each.entry_id for each in candidates})
+            beside = ()
+        return Found(compared=True, reason=NOTHING)
+
+    def _decided(
+        self, asked: Comparable, entries: Sequence[CacheEntry], similarity: Mapping[str, float], wrong: Collection[str]
+    ) -> Found:
+        refused: Found | None = None
+        for entry in sorted(entries, key=lambda entry: -similarity[entry.entry_id]):
+            alike = similarity[entry.entry_id]
+            reason = MARKED_WRONG if prompt_hash(entry.prompt) in wrong else None
+            reason = reason or refusal(
+                parse(entry.prompt), asked.parsed, alike, threshold=self._threshold, level=self._level
+            )
+            found = Found(compared=True, reason=reason or "", entry=entry, similarity=alike)
+            if reason is None:
+                return found
+            refused = refused or found
+        return refused or Found(compared=True, reason=NOTHING)
+
+
+def _by_words(asked: Comparable, findings: CacheFindings) -> Found:
+    reason = NOTHING
+    for entry in findings.same_words:
+        if prompt_hash(entry.prompt) in findings.wrong:
+            reason = MARKED_WRONG
+        elif (refused := refusal_by_words(parse(entry.prompt), asked.parsed)) is not None:
+            reason = refused
+        else:
+            return Found(compared=True, reason="", entry=entry)
+    return Found(compared=bool(findings.same_words), reason=reason)
+
+
+def _name(shelf: str, embedder: str) -> str:
+    return f"{shelf} {embedder}"
