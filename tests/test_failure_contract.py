@@ -103,6 +103,22 @@ def test_the_attempt_budget_ends_retries_and_fallbacks_alike() -> None:
     assert step(errors.ModelGone(status=404), attempts_left=0) == "stop"
 
 
+def test_retries_stop_where_only_the_attempts_kept_for_others_are_left() -> None:
+    def verdict(attempts_left: int) -> str:
+        return decide(
+            errors.ServerFailed(status=503),
+            tries=1,
+            max_retries=2,
+            attempts_left=attempts_left,
+            seconds_left=50,
+            has_next=True,
+            jitter=0.5,
+            kept=3,
+        ).step
+
+    assert [verdict(left) for left in (5, 4, 3)] == ["again", "again", "next"]
+
+
 @given(tries=st.integers(1, 40), jitter=st.floats(0, 1, exclude_max=True))
 def test_the_backoff_stays_between_nothing_and_its_ceiling(tries: int, jitter: float) -> None:
     assert 0 <= backoff_s(tries, jitter=jitter) <= LONGEST_BACKOFF_S

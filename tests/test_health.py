@@ -21,9 +21,9 @@ def question(number: int | str) -> str:
 
 
 async def outage(world: World, requests: int = 3) -> None:
-    """DeepSeek fails so many requests, each with all its tries."""
+    """DeepSeek fails so many requests: the first with all its tries, then nobody insists any more."""
     for number in range(requests):
-        world.providers["deepseek"].script(*[ServerError(503)] * 3)
+        world.providers["deepseek"].script(*[ServerError(503)] * (1 if number else 3))
         await world.router.complete(ask(question(number), task="coding"))
 
 
@@ -90,6 +90,31 @@ async def test_a_probe_whose_caller_left_lets_the_next_request_try(tmp_path: Pat
         completion = await world.router.complete(ask(question("next"), task="coding"))
 
     assert completion.provider == "deepseek"
+
+
+async def test_who_failed_the_last_request_is_not_asked_again_and_again_while_others_wait(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(*[ServerError(503)] * 4)
+        trails = [
+            [
+                attempt.provider
+                for attempt in (await world.router.complete(ask(question(number), task="coding"))).attempts
+            ]
+            for number in range(3)
+        ]
+
+    assert trails == [["deepseek"] * 3 + ["openrouter"], ["deepseek", "openrouter"], ["deepseek"]]
+
+
+async def test_retries_leave_attempts_for_others_where_several_are_out_of_order(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        for name in ("openrouter", "deepseek", "anthropic"):
+            world.providers[name].script(*[ServerError(503)] * 6)
+
+        completion = await world.router.complete(ask("Compare the two.", task="complex_reasoning"))
+
+    assert len(completion.attempts) <= 6
+    assert completion.provider not in {"openrouter", "deepseek", "anthropic"}
 
 
 async def test_what_failed_is_still_passed_over_after_a_restart(tmp_path: Path) -> None:

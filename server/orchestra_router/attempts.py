@@ -32,7 +32,7 @@ from orchestra_router.policy.health import Health
 from orchestra_router.policy.ledger import Ledger, Reservation
 from orchestra_router.policy.prefixes import Prefixes, beginnings
 from orchestra_router.policy.progress import Growth, OnProgress
-from orchestra_router.policy.retry import Verdict, decide
+from orchestra_router.policy.retry import KEPT_FOR_OTHERS, Verdict, decide
 from orchestra_router.providers import registry
 from orchestra_router.providers.base import Adapter
 from orchestra_router.store.base import CheapStep
@@ -121,7 +121,7 @@ class Attempts:
             except ProviderError as error:
                 failures.append(error)
                 rest = routing.after(error, route)
-                verdict = self._verdict(error, route[0], call, tries=tries, has_next=bool(rest))
+                verdict = self._verdict(error, route[0], call, tries=tries, others=len(rest))
                 if verdict.step != "again":
                     # Once for all tries: one prompt that a model stumbles over is no proof against it.
                     await self._health.failed(route[0].deployment, error, began_ms=began_ms)
@@ -147,21 +147,22 @@ class Attempts:
         """Whether there is an attempt and some time left."""
         return len(call.attempts) < self._config.settings.max_attempts and self._clock.monotonic() < call.deadline
 
-    def _verdict(
-        self, error: ProviderError, candidate: Candidate, call: Call, *, tries: int, has_next: bool
-    ) -> Verdict:
+    def _verdict(self, error: ProviderError, candidate: Candidate, call: Call, *, tries: int, others: int) -> Verdict:
         settings = self._config.settings
         asked = call.request.max_retries
         if candidate.step == "cheap" and isinstance(error, InvalidAnswer):
             asked = 0  # it had nothing to say, and there is somebody stronger
+        if others and self._health.failed_last(candidate.deployment):
+            asked = 0  # it is probably not about this request
         return decide(
             error,
             tries=tries,
             max_retries=settings.max_retries if asked is None else asked,
             attempts_left=settings.max_attempts - len(call.attempts),
             seconds_left=call.deadline - self._clock.monotonic(),
-            has_next=has_next,
+            has_next=others > 0,
             jitter=self._jitter(),
+            kept=min(others, KEPT_FOR_OTHERS),
         )
 
     async def _attempt(self, candidate: Candidate, call: Call, guarded: Guarded, *, waited_s: float) -> Answer:

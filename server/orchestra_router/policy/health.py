@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from orchestra_router.clock import Clock
 from orchestra_router.config import Config
 from orchestra_router.deployments import Deployment
-from orchestra_router.errors import ModelGone, ProviderError, StoreError
+from orchestra_router.errors import ModelGone, ProviderError, RateLimited, StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy import breaker, headroom
 from orchestra_router.policy.breaker import Claim, Moment, State, targets
@@ -19,6 +19,8 @@ from orchestra_router.types import Allowance, Probe
 
 PROBE_GRACE_MS = 5_000
 """A claim outlives its probe's time by this much, for settling."""
+
+MOST_FAILED_LAST = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class Health:
         self._clock = clock
         self._rows: Mapping[str, HealthRow] = {}
         self._headroom = Headroom()
+        self._failed_last: set[str] = set()
+        """Deployments whose last request in this process failed; at most `MOST_FAILED_LAST`."""
 
     async def view(self) -> HealthView:
         """The health of everything now, other processes' failures included."""
@@ -122,6 +126,10 @@ class Health:
         target = breaker.blamed(error, deployment, fingerprint=self._fingerprint(deployment))
         if target is None:
             return
+        if not isinstance(error, RateLimited):
+            if len(self._failed_last) >= MOST_FAILED_LAST:
+                self._failed_last.clear()
+            self._failed_last.add(deployment.key)
         at = self._now()
         kind = target.partition(":")[0]
         window = Window(
@@ -138,8 +146,13 @@ class Health:
 
         await self._change((target,), change, window=window)
 
+    def failed_last(self, deployment: Deployment) -> bool:
+        """Whether the request before this one failed there, in this process."""
+        return deployment.key in self._failed_last
+
     async def succeeded(self, deployment: Deployment, *, began_ms: int) -> None:
         """Close what had opened before the attempt began that now succeeded."""
+        self._failed_last.discard(deployment.key)
         at = self._now()
         known = breaker.of(self._rows, targets(deployment, fingerprint=self._fingerprint(deployment)))
         open_ = tuple(r.target for r in known if breaker.after_success(r, began_ms=began_ms, at=at) is not None)

@@ -5,7 +5,7 @@ import datetime as dt
 import json
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -85,6 +85,8 @@ class SimulatedProvider:
         """Seconds before every answer, on the machine's clock."""
         self.event_gap_s = 0.0
         """Seconds between the events of a stream."""
+        self.weather: Callable[[], Step] = Says
+        """Decides what a call for an answer gets that nothing is scripted for."""
         self.received: deque[Received] = deque(maxlen=KEPT_REQUESTS)
         """The latest requests, oldest first."""
         self.bills: deque[Bill] = deque(maxlen=KEPT_BILLS)
@@ -154,7 +156,7 @@ class SimulatedProvider:
 
     async def _answer(self, request: HttpRequest, exchange: Exchange, *, id_: str) -> None:
         script = self._script if request.method == "POST" else self._probe_script
-        step = script.popleft() if script else Says()
+        step = script.popleft() if script else self.weather() if request.method == "POST" else Says()
         headers = {**_SIMULATED, **self.vendor.headers(id_, self._clock.now_ms())}
         try:
             if await self._misbehave(step, exchange, headers):
