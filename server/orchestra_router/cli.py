@@ -175,8 +175,16 @@ def _probe(asked: argparse.Namespace) -> int:
     if asked.json:
         print(json.dumps(report, indent=2))
     else:
-        columns = ("provider", "state", "detail", "fix")
-        lines = [(p["name"], p["state"], p.get("detail", ""), p.get("fix", "")) for p in report["providers"]]
+        columns = ("provider", "state", "7 days", "answered", "p50", "p95", "last error", "detail", "fix")
+        lines = [
+            (
+                *(p["name"], p["state"], str(p.get("attempts_7d", ""))),
+                f"{p['success_7d']:.1%}" if "success_7d" in p else "",
+                *(f"{p[name]} ms" if name in p else "" for name in ("p50_ms", "p95_ms")),
+                *(p.get(name, "") for name in ("last_error", "detail", "fix")),
+            )
+            for p in report["providers"]
+        ]
         print(table(columns, lines))
     ready = any(provider["state"] == "ready" for provider in report["providers"])
     return 0 if ready else 1

@@ -10,7 +10,7 @@ from orchestra_router.types import Attempt, Completion, Usage, usd
 
 if TYPE_CHECKING:  # they load the catalog and the prices
     from orchestra_router.policy.learning import Learned
-    from orchestra_router.policy.status import ProviderStatus, StatusReport
+    from orchestra_router.policy.status import ProviderStatus, StatusReport, Use
 
 Json = dict[str, Any]
 
@@ -167,13 +167,14 @@ def status(report: "StatusReport", *, notice: str) -> Json:
 
 
 def _provider(provider: "ProviderStatus") -> Json:
-    used = provider.attempts > 0
     return {
         "name": provider.name,
         "title": provider.title if provider.title.lower() != provider.name else "",
         "state": provider.state,
         "detail": provider.detail,
         "fix": provider.fix,
+        **_breaker(provider.breaker, provider.until_ms),
+        **_use(provider.use),
         "models": [
             {
                 "id": model.id,
@@ -182,13 +183,38 @@ def _provider(provider: "ProviderStatus") -> Json:
                 "detail": model.detail,
                 "replacement": model.replacement,
                 "retires": model.retires,
+                **_breaker(model.breaker, model.until_ms),
+                "rate_limit_left": {one.kind: one.remaining for one in model.left},
+                **_use(model.use),
             }
             for model in provider.models
         ],
-        "attempts_today": provider.attempts if used else None,
-        "failed_today": provider.failed if used else None,
-        "spent_today_usd": usd(provider.spent_nusd) if used else None,
     }
+
+
+def _breaker(state: str, until_ms: int | None) -> Json:
+    return {"breaker": state if state != "closed" else "", "until": moment(until_ms)}
+
+
+def _use(use: "Use") -> Json:
+    """Nothing of what was not used."""
+    today = use.attempts_today > 0
+    return {
+        "attempts_today": use.attempts_today if today else None,
+        "failed_today": use.failed_today if today else None,
+        "spent_today_usd": usd(use.spent_today_nusd) if today else None,
+        "attempts_7d": use.attempts or None,
+        "success_7d": round(use.success, 4) if use.success is not None else None,
+        "p50_ms": use.median_ms,
+        "p95_ms": use.slow_ms,
+        "last_error": use.last_error,
+        "last_error_at": moment(use.last_error_ms),
+    }
+
+
+def moment(at_ms: int | None) -> str:
+    """A time in UTC, to the second; "" for none."""
+    return "" if at_ms is None else dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).isoformat(timespec="seconds")
 
 
 def noted(notice: str, notes: Sequence[str]) -> list[str]:

@@ -55,6 +55,11 @@ class HealthView:
         ]
         return max(blocks, key=lambda block: block.until_ms or float("inf"), default=None)
 
+    def left(self, deployment: Deployment, *, fingerprint: str) -> tuple[Allowance, ...]:
+        """What is known to be left of the rate limits there."""
+        known = self.allowances.get(limited(deployment, fingerprint=fingerprint), ())
+        return tuple(one for one in known if one.reset_ms > self.now_ms)
+
     def half_open(self, deployment: Deployment, *, fingerprint: str) -> HealthRow | None:
         """What the next attempt at `deployment` is the one probe of, if it is one."""
         rows = breaker.of(self.rows, targets(deployment, fingerprint=fingerprint))

@@ -1,23 +1,45 @@
 """What each provider and model is worth right now, and what to do where something is wrong."""
 
 import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestra_router.config import Config
 from orchestra_router.deployments import Deployment, Model, Offer, Provider
-from orchestra_router.policy.health import Block, HealthView
+from orchestra_router.policy.breaker import State
+from orchestra_router.policy.health import HealthView
 from orchestra_router.pricing import Pricing
-from orchestra_router.store.base import ReportRow, Store
-from orchestra_router.types import ListedModel, Probe
+from orchestra_router.store.base import Store, Traffic
+from orchestra_router.types import Allowance, ListedModel, Probe
 
 RETIRING_DAYS = 60
 """A model that ends within this many days is worth a warning."""
 
+WEEK_MS = 7 * 86_400_000
+
 ProviderState = Literal["ready", "no_key", "cooling", "disabled", "unreachable"]
 ModelState = Literal["ok", "unavailable", "cooling", "retired", "retiring"]
 """Unavailable: its provider is, whose state says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """How it went: today, and in the last `WEEK_MS`. Failures are those the provider is to blame for."""
+
+    attempts_today: int = 0
+    failed_today: int = 0
+    spent_today_nusd: int = 0
+    attempts: int = 0
+    """Answered or failed."""
+    success: float | None = None
+    """The share that answered; None: nothing was asked."""
+    median_ms: int | None = None
+    slow_ms: int | None = None
+    """19 of 20 answers came within it."""
+    last_error: str = ""
+    last_error_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +51,12 @@ class ModelStatus:
     detail: str = ""
     replacement: str = ""
     retires: str = ""
+    breaker: State = "closed"
+    until_ms: int | None = None
+    """When an open breaker lets somebody try."""
+    left: tuple[Allowance, ...] = ()
+    """Of its rate limits, by what it said itself a moment ago."""
+    use: Use = field(default_factory=Use)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +67,9 @@ class ProviderStatus:
     detail: str = ""
     fix: str = ""
     models: tuple[ModelStatus, ...] = ()
-    attempts: int = 0
-    """Today."""
-    failed: int = 0
-    spent_nusd: int = 0
+    breaker: State = "closed"
+    until_ms: int | None = None
+    use: Use = field(default_factory=Use)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +89,17 @@ async def status_report(
     pricing: Pricing,
     only: str | None,
 ) -> StatusReport:
-    """Every provider of the catalog, or `only` one, with what happened there on `day`."""
-    rows = {row.group: row for row in await store.report(first_day=day, last_day=day, group_by="provider")}
+    """Every provider of the catalog, or `only` one, with what happened there on `day` and in the week before."""
+    traffic = await store.traffic(day=day, since_ms=max(0, view.now_ms - WEEK_MS))
     providers = tuple(
-        provider_status(provider, config, view, probe=probes.get(name), local=local.get(name), today=rows.get(name))
+        provider_status(
+            provider,
+            config,
+            view,
+            probe=probes.get(name),
+            local=local.get(name),
+            traffic=[one for one in traffic if one.provider == name],
+        )
         for name, provider in config.catalog.providers.items()
         if only in (None, name)
     )
@@ -79,9 +113,9 @@ def provider_status(
     *,
     probe: Probe | None = None,
     local: Sequence[str] | None = None,
-    today: ReportRow | None = None,
+    traffic: Sequence[Traffic] = (),
 ) -> ProviderStatus:
-    """One provider, by what a `probe` found, the models a `local` server lists, and what happened `today`."""
+    """One provider, by what a `probe` found, the models a `local` server lists, and the `traffic` there."""
     state, detail, fix = _state(provider, config, view, probe, local)
     listed = {model.id: model for model in probe.models} if probe is not None else {}
     fingerprint = config.keys.fingerprint(provider.name)
@@ -90,7 +124,8 @@ def provider_status(
         if provider.local
         else config.catalog.deployments_at(provider.name)
     )
-    today_ms = view.now_ms
+    nothing = Deployment(provider, Model(), Offer(id=""))
+    breaker, until_ms = _breaker(nothing, view, fingerprint)
     return ProviderStatus(
         name=provider.name,
         title=provider.title or provider.name,
@@ -100,18 +135,47 @@ def provider_status(
         models=tuple(
             _model(
                 deployment,
-                view.block(deployment, fingerprint=fingerprint),
+                view,
                 listed,
                 config,
-                today_ms,
+                [one for one in traffic if one.offer_id == deployment.offer.id],
                 usual="ok" if state == "ready" else "unavailable",
             )
             for deployment in deployments
         ),
-        attempts=today.attempts if today is not None else 0,
-        failed=today.failed if today is not None else 0,
-        spent_nusd=today.spent_nusd if today is not None else 0,
+        breaker=breaker,
+        until_ms=until_ms,
+        use=use_of(traffic),
     )
+
+
+def use_of(traffic: Sequence[Traffic]) -> Use:
+    """All of `traffic` together."""
+    answered, failed = sum(one.answered for one in traffic), sum(one.failed for one in traffic)
+    latencies = sorted(latency for one in traffic for latency in one.latencies_ms)
+    last = max((one for one in traffic if one.last_error), key=lambda one: one.last_error_ms or 0, default=None)
+    return Use(
+        attempts_today=sum(one.attempts_today for one in traffic),
+        failed_today=sum(one.failed_today for one in traffic),
+        spent_today_nusd=sum(one.spent_today_nusd for one in traffic),
+        attempts=answered + failed,
+        success=answered / (answered + failed) if answered + failed else None,
+        median_ms=_within(latencies, 0.5),
+        slow_ms=_within(latencies, 0.95),
+        last_error=last.last_error if last is not None else "",
+        last_error_ms=last.last_error_ms if last is not None else None,
+    )
+
+
+def _within(latencies: Sequence[int], share: float) -> int | None:
+    """The latency that `share` of `latencies`, which are in order, do not pass."""
+    return latencies[max(0, math.ceil(share * len(latencies)) - 1)] if latencies else None
+
+
+def _breaker(deployment: Deployment, view: HealthView, fingerprint: str) -> tuple[State, int | None]:
+    if (block := view.block(deployment, fingerprint=fingerprint)) is not None:
+        return block.state, block.until_ms
+    return ("half_open" if view.half_open(deployment, fingerprint=fingerprint) else "closed"), None
 
 
 def _state(
@@ -128,8 +192,7 @@ def _state(
     if probe is not None and probe.error:
         return "unreachable", probe.message, _FIXES.get(probe.error, "try again later")
     # A deployment that cannot exist stands for the provider and its key alone.
-    nothing = Deployment(provider, Model(), Offer(id=""))
-    block = view.block(nothing, fingerprint=config.keys.fingerprint(name))
+    block = view.block(Deployment(provider, Model(), Offer(id="")), fingerprint=config.keys.fingerprint(name))
     if block is not None:
         return "cooling", block.reason, _FIXES.get(block.cause, "nothing: it is asked again when the time is up")
     return "ready", "", ""
@@ -151,14 +214,17 @@ _FIXES: Mapping[str, str] = {
 
 def _model(
     deployment: Deployment,
-    block: Block | None,
+    view: HealthView,
     listed: Mapping[str, ListedModel],
     config: Config,
-    now_ms: int,
+    traffic: Sequence[Traffic],
     *,
     usual: ModelState,
 ) -> ModelStatus:
     offer, model = deployment.offer, deployment.model
+    fingerprint = config.keys.fingerprint(deployment.provider.name)
+    block = view.block(deployment, fingerprint=fingerprint)
+    breaker, until_ms = _breaker(deployment, view, fingerprint)
     seen = listed.get(offer.id)
     retires = (seen.retires if seen is not None else "") or (model.retires.isoformat() if model.retires else "")
     replacement = ""
@@ -168,12 +234,21 @@ def _model(
         state, detail = "retired", "not served any more; taken out of rotation"
     elif block is not None:
         state, detail = "cooling", block.reason
-    elif retires and _days_until(retires, now_ms) <= RETIRING_DAYS:
+    elif retires and _days_until(retires, view.now_ms) <= RETIRING_DAYS:
         state, detail = "retiring", f"ends on {retires}"
     if state in ("retired", "retiring"):
         replacement = (seen.replacement if seen is not None else "") or config.catalog.replacement(deployment)
     return ModelStatus(
-        id=offer.id, name=model.name, state=state, detail=detail, replacement=replacement, retires=retires
+        id=offer.id,
+        name=model.name,
+        state=state,
+        detail=detail,
+        replacement=replacement,
+        retires=retires,
+        breaker=breaker,
+        until_ms=until_ms,
+        left=view.left(deployment, fingerprint=fingerprint),
+        use=use_of(traffic),
     )
 
 

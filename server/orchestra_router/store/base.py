@@ -316,6 +316,24 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What happened lately with one model at one provider. Failures are the provider's; a caller's own do not count."""
+
+    provider: str
+    offer_id: str
+    attempts_today: int
+    failed_today: int
+    spent_today_nusd: int
+    answered: int
+    """Since the beginning of the time asked for, as are `failed` and the rest."""
+    failed: int
+    latencies_ms: tuple[int, ...]
+    """Of the latest answers, in no order."""
+    last_error: str = ""
+    last_error_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How one attempt ended, for the rolling window of a circuit breaker."""
 
@@ -579,6 +597,10 @@ class Store(Protocol):
 
     async def restore(self, target: str) -> None:
         """Forget it."""
+        ...
+
+    async def traffic(self, *, day: str, since_ms: int) -> tuple[Traffic, ...]:
+        """Every deployment that was asked since `since_ms`; "today" is `day`, which began later."""
         ...
 
     # what was learned

@@ -22,6 +22,7 @@ from orchestra_router.store import (
     reports,
     retention,
     trail,
+    traffic,
 )
 from orchestra_router.store.base import (
     Adjustment,
@@ -45,6 +46,7 @@ from orchestra_router.store.base import (
     Settlement,
     Spent,
     Standing,
+    Traffic,
     Window,
 )
 from orchestra_router.store.cache_records import (
@@ -214,6 +216,9 @@ class SqliteStore:
 
     async def restore(self, target: str) -> None:
         await self._write(lambda db: health.restore(db, target))
+
+    async def traffic(self, *, day: str, since_ms: int) -> tuple[Traffic, ...]:
+        return await self._read(lambda db: traffic.traffic(db, day=day, since_ms=since_ms))
 
     # --- what was learned ------------------------------------------------------------------------------------
 
