@@ -21,8 +21,8 @@ from orchestra_router.store import (
     opening,
     reports,
     retention,
-    trail,
     traffic,
+    trail,
 )
 from orchestra_router.store.base import (
     Adjustment,
