@@ -1,6 +1,8 @@
 """Calendar budgets, and the words of a refusal."""
 
 import datetime as dt
+import itertools
+import zoneinfo
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -63,10 +65,11 @@ def test_a_budget_resets_at_the_next_local_midnight(period: str, timezone: str, 
     assert round(budget.resets_at(period, timezone).timestamp() * 1000) == ms(reset)
 
 
-@given(
-    now_ms=st.integers(0, 4_000_000_000_000),
-    timezone=st.sampled_from(["UTC", "Asia/Kolkata", "America/Sao_Paulo", "Europe/Berlin", "Pacific/Apia"]),
-)
+ZONES = sorted(zoneinfo.available_timezones())
+YEAR_2024_MS, YEAR_2040_MS = 1_704_067_200_000, 2_208_988_800_000
+
+
+@given(now_ms=st.integers(YEAR_2024_MS, YEAR_2040_MS), timezone=st.sampled_from(ZONES))
 def test_a_period_holds_until_its_reset_and_not_a_millisecond_longer(now_ms: int, timezone: str) -> None:
     period = budget.period_at(now_ms, timezone)
 
@@ -75,6 +78,40 @@ def test_a_period_holds_until_its_reset_and_not_a_millisecond_longer(now_ms: int
     assert now_ms < reset_ms
     assert budget.period_at(reset_ms - 1, timezone).day == period.day
     assert budget.period_at(reset_ms, timezone).day != period.day
+
+
+@given(
+    timezone=st.sampled_from(ZONES), first=st.dates(dt.date(2024, 1, 1), dt.date(2037, 1, 1)), days=st.integers(1, 200)
+)
+def test_days_follow_one_another_without_a_gap_whatever_the_clocks_do(timezone: str, first: dt.date, days: int) -> None:
+    """Days of 23 and 25 hours, and zones whose clocks change at midnight, are among them."""
+    resets = [
+        budget.resets_at((first + dt.timedelta(days=number)).isoformat(), timezone).timestamp()
+        for number in range(days)
+    ]
+
+    hours = {(later - earlier) / 3600 for earlier, later in itertools.pairwise(resets)}
+    assert hours <= {23.0, 23.5, 24.0, 24.5, 25.0, 22.0, 26.0}
+    for reset in resets:
+        assert budget.period_at(round(reset * 1000), timezone) != budget.period_at(round(reset * 1000) - 1, timezone)
+
+
+@pytest.mark.parametrize(
+    ("timezone", "day", "hours"),
+    [
+        ("Europe/Berlin", "2026-03-29", 23),
+        ("Europe/Berlin", "2026-10-25", 25),
+        ("America/Santiago", "2026-09-06", 23),  # the clocks go forward at midnight: the day begins at one
+        ("America/Santiago", "2026-04-04", 25),  # and back at midnight: this day's last hour comes twice
+        ("Australia/Lord_Howe", "2026-10-04", 23.5),
+    ],
+)
+def test_a_day_is_as_long_as_its_clocks_say(timezone: str, day: str, hours: float) -> None:
+    before = (dt.date.fromisoformat(day) - dt.timedelta(days=1)).isoformat()
+
+    length = budget.resets_at(day, timezone).timestamp() - budget.resets_at(before, timezone).timestamp()
+
+    assert length == hours * 3600
 
 
 def limits_of(scope: Scope, task: str = "", settings: Settings | None = None) -> dict[tuple[str, str], int]:
