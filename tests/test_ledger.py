@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 from clocks import FakeClock
 from orchestra_router.config import Config, load
 from orchestra_router.deployments import Candidate
-from orchestra_router.errors import DeadlineExceeded, InvalidRequest, RateLimited, StoreError
+from orchestra_router.errors import BudgetExceeded, DeadlineExceeded, InvalidRequest, RateLimited, StoreError
 from orchestra_router.policy.ledger import Ledger, Reservation
 from orchestra_router.pricing import Pricing, warm
 from orchestra_router.simulation import Reply
@@ -183,6 +183,29 @@ async def test_an_honest_overrun_is_booked_as_it_is(books: Books) -> None:
         reservation.answered(Answer(text="Hi.", usage=Usage(input_fresh=9, output=9), cost_nusd=2 * WORST_NUSD))
 
     assert await books.rows("state", "cost_nusd", "cost_source") == [("settled", 2 * WORST_NUSD, "provider")]
+
+
+# --- the request's own cap -------------------------------------------------------------------------------------
+
+
+async def test_attempts_of_one_request_that_run_side_by_side_share_its_cap(books: Books) -> None:
+    deployment = books.config.catalog.deployments_at("deepseek")[0]
+    candidate = Candidate(deployment=deployment, reason="", worst_nusd=WORST_NUSD, expected_nusd=0)
+    request = ask(max_cost_nusd=2 * WORST_NUSD - 1)
+
+    def reserve() -> AbstractAsyncContextManager[Reservation]:
+        return books.ledger.reserve(
+            candidate, request, request_id="r1", number=1, spent_nusd=0, seconds_left=10, waited_s=0
+        )
+
+    async with reserve():
+        with pytest.raises(BudgetExceeded, match="max_cost_usd"):
+            async with reserve():
+                pass
+    async with reserve() as after:
+        pass
+
+    assert after.attempt is not None
 
 
 # --- how it was left -------------------------------------------------------------------------------------------

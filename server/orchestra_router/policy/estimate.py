@@ -2,6 +2,8 @@
 
 import json
 import math
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestra_router.types import CompletionRequest, Image, Text, ToolCall
@@ -9,6 +11,8 @@ from orchestra_router.types import CompletionRequest, Image, Text, ToolCall
 BYTES_PER_TOKEN = 4
 """Of English prose and code, roughly, in every tokenizer of today."""
 MESSAGE_OVERHEAD = 16
+PART_OVERHEAD = 48
+"""Of a tool, a tool's call or its result: ids and the vendor's own words around it."""
 TOOLS_OVERHEAD = 1_000
 """Vendors put a system prompt of their own before tools: some hundreds of tokens."""
 LIKELY_IMAGE_TOKENS = 1_500
@@ -32,10 +36,13 @@ class Size:
 def measure(request: CompletionRequest) -> Size:
     """The size of `request`. Reads every byte of it, so ask once.
 
-    Byte-level vocabularies never need more than one token for a byte, which makes the bound.
+    Byte-level vocabularies, and those that fall back to bytes, never need more than one token for a byte, which makes
+    the bound. Some normalise first (NFKC), and that can make a text longer: U+FDFA has 3 bytes, and then 33.
     """
     size, images = prompt_bytes(request), _images(request)
-    most = size + MESSAGE_OVERHEAD * len(request.messages) + MOST_IMAGE_TOKENS * images
+    most = size + sum(_growth(text) for text in _texts(request))
+    most += MESSAGE_OVERHEAD * len(request.messages) + MOST_IMAGE_TOKENS * images
+    most += PART_OVERHEAD * (len(request.tools) + _tool_parts(request))
     if request.tools:
         most += TOOLS_OVERHEAD
     if request.web_search:
@@ -50,21 +57,38 @@ def measure(request: CompletionRequest) -> Size:
 
 def prompt_bytes(request: CompletionRequest) -> int:
     """UTF-8 bytes of everything a model reads, images apart."""
-    total = 0
+    return sum(len(text.encode()) for text in _texts(request))
+
+
+def _texts(request: CompletionRequest) -> Iterator[str]:
     for message in request.messages:
-        total += len(message.provider_state.encode())
+        yield message.provider_state
         for part in message.parts:
             if isinstance(part, Text):
-                total += len(part.text.encode())
+                yield part.text
             elif isinstance(part, ToolCall):
-                total += len(part.name.encode()) + len(part.arguments.encode())
+                yield part.name
+                yield part.arguments
             elif not isinstance(part, Image):
-                total += len(part.name.encode()) + len(part.content.encode())
+                yield part.name
+                yield part.content
     for tool in request.tools:
-        total += len(tool.name.encode()) + len(tool.description.encode()) + len(json.dumps(dict(tool.parameters)))
+        yield tool.name
+        yield tool.description
+        yield json.dumps(dict(tool.parameters))
     if request.response_schema is not None:
-        total += len(json.dumps(dict(request.response_schema)))
-    return total
+        yield json.dumps(dict(request.response_schema))
+
+
+def _growth(text: str) -> int:
+    """Bytes that normalising `text` adds; 0 where it makes it shorter."""
+    if text.isascii():
+        return 0
+    return max(0, len(unicodedata.normalize("NFKC", text).encode()) - len(text.encode()))
+
+
+def _tool_parts(request: CompletionRequest) -> int:
+    return sum(not isinstance(part, Text | Image) for message in request.messages for part in message.parts)
 
 
 def _images(request: CompletionRequest) -> int:

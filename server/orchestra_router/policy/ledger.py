@@ -96,6 +96,8 @@ class Ledger:
         self._watching = Watching(settings, pricing)
         self.on_alert: Callable[[], None] = _nothing
         """Called once an alert is in the outbox."""
+        self._beside: dict[str, int] = {}
+        """By request, what its attempts that are under way hold: they all count against its cap."""
         self._reclaimed = -math.inf
         """On the clock's monotonic scale."""
         self._unwritten: dict[str, Settlement] = {}
@@ -151,7 +153,8 @@ class Ledger:
             StoreError: the ledger cannot be written, so nothing is sent.
         """
         cap = request.max_cost_nusd
-        if cap is not None and spent_nusd + candidate.worst_nusd > cap:
+        beside_nusd = self._beside.get(request_id, 0)
+        if cap is not None and spent_nusd + beside_nusd + candidate.worst_nusd > cap:
             raise BudgetExceeded(
                 "What the attempts so far have cost leaves too little of max_cost_usd for another. Raise it to go on."
             )
@@ -161,10 +164,22 @@ class Ledger:
             started=self._clock.monotonic(),
             waited_ms=round(waited_s * 1000),
         )
-        await self._begin(reservation, seconds_left=seconds_left)
+        self._beside[request_id] = beside_nusd + candidate.worst_nusd
+        try:
+            await self._begin(reservation, seconds_left=seconds_left)
+            async with self._held(reservation):
+                yield reservation
+        finally:
+            self._beside[request_id] -= candidate.worst_nusd
+            if not self._beside[request_id]:
+                del self._beside[request_id]
+
+    @asynccontextmanager
+    async def _held(self, reservation: Reservation) -> AsyncGenerator[None]:
+        """What an attempt comes to while its money is held, and the end of the hold."""
         try:
             self._pricing.warm_up()
-            yield reservation
+            yield
         except ProviderError as error:
             reservation.failed(error)
             raise
