@@ -1,0 +1,133 @@
+"""Clocks, disks and providers that misbehave: no call is sent that could not be written down, and sums stay right."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ledgers import kept_sums, sums_of_rows
+from orchestra_router.errors import BudgetExceeded, StoreError
+from orchestra_router.simulation import Reply
+from orchestra_router.store.db import SqliteStore
+from worlds import World, ask, open_world
+
+
+async def spent(world: World, period: str) -> tuple[int, int]:
+    found = await world.router.store.spent("global", period)
+    return found.spent_nusd, found.held_nusd
+
+
+async def pragma(world: World, what: str) -> tuple[int, ...]:
+    store = world.router.store
+    assert isinstance(store, SqliteStore)
+    connection = store._connection  # pyright: ignore[reportPrivateUsage]
+    return tuple(await connection.read(lambda db: db.execute(f"PRAGMA {what}").fetchone()))
+
+
+def books_are_right(world: World) -> bool:
+    with closing(sqlite3.connect(world.home / "orchestra.db")) as db:
+        return kept_sums(db) == sums_of_rows(db)
+
+
+async def test_a_call_over_midnight_and_the_months_end_is_charged_to_where_it_began(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        ledger = world.router._ledger  # pyright: ignore[reportPrivateUsage]
+        candidate = (await world.router.plan(ask(provider="openrouter"))).route[0]
+        async with ledger.reserve(
+            candidate, ask(), request_id="r", number=1, spent_nusd=0, seconds_left=9, waited_s=0
+        ) as reservation:
+            reservation.sending()
+            world.clock.advance(8 * 86_400)
+            reservation.reported_nusd = 5_000
+        assert await spent(world, "2026-11-23") == await spent(world, "2026-11") == (5_000, 0)
+        assert await spent(world, "2026-12-01") == await spent(world, "2026-12") == (0, 0)
+        assert books_are_right(world)
+
+
+async def test_a_clock_that_goes_back_grants_no_second_budget(tmp_path: Path) -> None:
+    async with open_world(tmp_path, budget_month_usd="0.0005") as world:
+
+        async def ask_while_the_clock_is_moved() -> None:
+            for number in range(50):
+                await world.router.complete(ask(f"{number}?", provider="deepseek", max_tokens=50))
+                world.clock.set_wall_back(3600 if number % 2 else -1800)
+
+        with pytest.raises(BudgetExceeded, match="monthly budget"):
+            await ask_while_the_clock_is_moved()
+
+        assert world.calls
+        assert sum(await spent(world, "2026-11")) <= 500_000
+        assert books_are_right(world)
+
+
+async def test_another_time_zone_begins_another_day_and_the_month_goes_on(tmp_path: Path) -> None:
+    async with open_world(tmp_path, timezone="UTC") as world:
+        await world.router.complete(ask(provider="deepseek"))
+        before = await spent(world, "2026-11")
+
+    async with open_world(tmp_path, timezone="Pacific/Auckland") as world:
+        await world.router.complete(ask("Again.", provider="deepseek"))
+
+        assert (await spent(world, "2026-11-24"))[0] > 0
+        assert (await spent(world, "2026-11"))[0] > before[0]
+        assert books_are_right(world)
+
+
+async def test_a_full_disk_fails_the_call_before_anybody_is_asked(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        (pages,) = await pragma(world, "page_count")
+        await pragma(world, f"max_page_count = {pages}")
+
+        async def ask_on() -> None:
+            for number in range(2_000):
+                await world.router.complete(ask(f"{number}?", provider="ollama"))
+
+        with pytest.raises(StoreError, match="its disk is full"):
+            await ask_on()
+        asked = len(world.calls)
+        with pytest.raises(StoreError, match="its disk is full"):
+            await world.router.complete(ask("Once more.", provider="ollama"))
+
+        assert len(world.calls) == asked
+        assert books_are_right(world)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": -5, "completion_tokens": 10, "total_tokens": 5},
+        {"prompt_tokens": 10**15, "completion_tokens": 10**15, "total_tokens": 2 * 10**15},
+        {"prompt_tokens": "many", "completion_tokens": 1},
+        {"prompt_tokens": 1.5, "completion_tokens": 1},
+        {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10, "cost": -1},
+    ],
+)
+async def test_absurd_usage_never_lowers_what_was_spent_and_is_never_believed(
+    tmp_path: Path, usage: dict[str, object]
+) -> None:
+    async with open_world(tmp_path) as world:
+        await world.router.complete(ask(provider="openrouter"))
+        before = (await spent(world, "2026-11-23"))[0]
+        body = {"choices": [{"finish_reason": "stop", "message": {"content": "Hi."}}], "usage": usage}
+        world.providers["openrouter"].script(Reply(200, body=body))
+        completion = await world.router.complete(ask("Again.", provider="openrouter", max_retries=0))
+
+        assert completion.cost_nusd >= 0
+        assert before <= (await spent(world, "2026-11-23"))[0] < before + 1_000_000_000
+        assert books_are_right(world)
+
+
+async def test_nothing_is_sent_while_another_program_has_the_database_locked(
+    tmp_path: Path,
+) -> None:
+    async with open_world(tmp_path) as world:
+        await pragma(world, "busy_timeout = 50")
+        with closing(sqlite3.connect(world.home / "orchestra.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreError, match="is locked by another program"):
+                await world.router.complete(ask(provider="deepseek", cache="off"))
+            other.execute("ROLLBACK")
+
+        assert world.calls == []
+        assert (await world.router.complete(ask(provider="deepseek"))).answer.text
