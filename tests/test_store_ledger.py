@@ -1,12 +1,14 @@
 """Budgets that hold: the ledger under every order of events, and under several processes at once."""
 
 import asyncio
+import itertools
 import sqlite3
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
@@ -17,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from clocks import FakeClock
 from ledgers import DAY, NOW_MS, TODAY, a_database, a_hold, an_alert, child, ended, kept_sums, sums_of_rows
 from orchestra_router.store.base import AttemptState, Denied, Limit, Period, Spent
-from orchestra_router.store.db import SqliteStore, ledger
+from orchestra_router.store.db import SqliteStore, ledger, opening
 from orchestra_router.store.owner import this_process
 from orchestra_router.types import Scope, Usage
 
@@ -358,18 +360,29 @@ PERIODS = (TODAY, Period("2026-11-24", "2026-11"), Period("2026-12-01", "2026-12
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Holds, endings of every kind, repeats and sweeps, in any order, under a day's and a month's limit."""
+    """Holds, endings of every kind, repeats and sweeps, in any order, under the limits of a day, a month and a task.
+
+    On a real file that several connections have open: each statement comes from the next of them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.db = a_database()
+        self.folder = TemporaryDirectory()
+        path = Path(self.folder.name) / "orchestra.db"
+        self.connections = [opening.connect(path, busy_timeout_s=0) for _ in range(3)]
+        self.turns = itertools.cycle(self.connections)
         self.amounts: list[int] = []
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        return next(self.turns)
 
     def limits(self, scope: Scope, period: Period) -> Sequence[Limit]:
         return [
             Limit("global", period.day, 500),
             Limit("global", period.month, 800),
             Limit(f"key:{scope.access_key}", period.day, 300),
+            Limit("task:coding", period.month, 700),
         ]
 
     @rule(
@@ -427,8 +440,10 @@ class AnyOrder(RuleBasedStateMachine):
             ledger.settle(self.db, ended(f"a{index}", 0, state="released"))
         # After quiet no hold is left.
         assert all(held == 0 for _, held in kept_sums(self.db).values())
-        self.db.close()
+        for connection in self.connections:
+            connection.close()
+        self.folder.cleanup()
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestAnyOrder.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)

@@ -151,6 +151,8 @@ def settle(db: sqlite3.Connection, settlement: Settlement) -> Settled:
     except sqlite3.Error as error:
         db.execute("ROLLBACK TO alerts")
         return Settled(changed=True, unwatched=str(error))
+    finally:
+        db.execute("RELEASE alerts")
     return Settled(changed=True, alerts=raised)
 
 
