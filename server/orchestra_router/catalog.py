@@ -94,9 +94,11 @@ class Catalog:
         Raises:
             KeyError: there is no such provider.
         """
-        if (found := self.find(model, provider)) is not None:
-            return found.deployments[0]
-        return Deployment(self.providers[provider], Model(name=model), Offer(id=model))
+        if (known := self._deployments.get((model, provider))) is not None:
+            return known
+        if (found := self.find(model, provider)) is None:
+            return Deployment(self.providers[provider], Model(name=model), Offer(id=model))
+        return self._deployments.setdefault((model, provider), found.deployments[0])
 
     def deployments_of(self, model: Model) -> tuple[Deployment, ...]:
         """Where `model` is served, in the hierarchy's order, providers outside it last."""
@@ -186,6 +188,11 @@ class Catalog:
     def _old_by_name(self) -> Mapping[str, OldModel]:
         last_parts = {name.rpartition("/")[2].lower(): old for name, old in self.old_models.items()}
         return last_parts | {name.lower(): old for name, old in self.old_models.items()}
+
+    @cached_property
+    def _deployments(self) -> dict[tuple[str, str], Deployment]:
+        """What was found before: every plan asks for the same names again, which are those of the catalog's rows."""
+        return {}
 
     @cached_property
     def _order(self) -> Sequence[str]:

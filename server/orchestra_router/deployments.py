@@ -47,6 +47,8 @@ class Price(Row):
 
 def in_force(prices: tuple[Price, ...], day: dt.date) -> Price:
     """The row of `day`, of one at least; before the first row's day, that first row."""
+    if len(prices) == 1:
+        return prices[0]
     begun = [row for row in prices if row.since <= day]
     return max(begun, key=lambda row: row.since) if begun else min(prices, key=lambda row: row.since)
 

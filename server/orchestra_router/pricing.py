@@ -221,8 +221,10 @@ def _day(at_ms: int) -> dt.date:
 def _rows_within_a_day(prices: tuple[Price, ...], at_ms: int) -> Iterator[Price]:
     if prices:
         today = _day(at_ms)
-        yield in_force(prices, today)
-        yield in_force(prices, today + dt.timedelta(days=1))
+        first, second = in_force(prices, today), in_force(prices, today + dt.timedelta(days=1))
+        yield first
+        if second is not first:
+            yield second
 
 
 def _table_usd(row: Price, usage: Usage) -> Decimal:
