@@ -1,0 +1,149 @@
+"""What comparing by meaning costs: an embedding, a look among many entries, memory, and the event loop's longest wait.
+
+    PYTHONPATH=tests uv run python tests/benchmarks/cache.py [ENTRIES ...]
+
+Prints medians. It judges nothing: machines differ.
+"""
+
+import asyncio
+import resource
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import numpy as np
+
+from clocks import FakeClock
+from orchestra_router.config import load
+from orchestra_router.policy.cache.question import Question
+from orchestra_router.policy.cache.vectors import encode
+from orchestra_router.router import Router, open_router
+from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheVector
+from orchestra_router.types import CompletionRequest
+from worlds import ask
+
+LOOKS = 60
+TICK_S = 0.001
+AT_ONCE = 500
+PLENTY = CacheLimits(entries=10_000_000, entries_per_scope=10_000_000, bytes=10**12)
+WORDS = ["mountain", "river", "garden", "window", "letter", "engine", "bottle", "market", "island", "bridge"]
+
+
+def prompt(number: int) -> str:
+    """Never the same, and of one shelf: no digits, no capitals."""
+    return "please describe the " + " and the ".join(WORDS[int(digit)] for digit in str(number + 1000))
+
+
+async def main(sizes: Sequence[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        config = load({"ORCHESTRA_HOME": folder})
+        async with open_router(config, clock=FakeClock()) as router:
+            before = memory_mb()
+            embedder = await router.embedder.get()
+            assert embedder is not None, router.embedder.state().problem
+            await embedder.embed(["warm up"])
+            print(f"memory          {before:.0f} MB before the embedder, {memory_mb():.0f} MB at most with it")
+            taken: list[float] = []
+            for number in range(LOOKS):
+                started = time.perf_counter()
+                await embedder.embed([prompt(number)])
+                taken.append(time.perf_counter() - started)
+            said("embedding", taken)
+            said("empty shelf", [await look(router, prompt(number)) for number in range(LOOKS)])
+            kept = 0
+            for size in sizes:
+                await fill(router, range(kept, size))
+                kept = size
+                first = await look(router, prompt(10**7))
+                async with stalls() as waits:
+                    seconds = [await look(router, prompt(10**7 + number)) for number in range(1, LOOKS)]
+                said(f"{size:,} entries", seconds)
+                waited = sorted(waits)
+                print(
+                    f"                first look {first * 1e3:.0f} ms; event loop waited {max(waited) * 1e3:.1f} ms at most,"
+                    f" {waited[len(waited) * 99 // 100] * 1e3:.1f} ms in 99 of 100; {memory_mb():.0f} MB"
+                )
+
+
+def request(text: str) -> CompletionRequest:
+    return ask(text, task="general_chat")
+
+
+async def look(router: Router, text: str) -> float:
+    """Seconds that a miss takes from the request to the decision."""
+    started = time.perf_counter()
+    asked = router.cache.question(request(text))
+    found = await router.cache.look(asked, request(text), now_ms=FakeClock().ms)
+    assert found.hit is None
+    return time.perf_counter() - started
+
+
+async def fill(router: Router, numbers: range) -> None:
+    """Entries of one shelf whose vectors are random: what they say costs nothing to compare."""
+    asked = router.cache.question(request(prompt(0)))
+    rng = np.random.default_rng(len(numbers))
+    for start in range(numbers.start, numbers.stop, AT_ONCE):
+        async with anyio.create_task_group() as group:  # those that wait for one commit share the next
+            for number in range(start, min(start + AT_ONCE, numbers.stop)):
+                vector = rng.standard_normal(384)
+                unit = (vector / np.linalg.norm(vector)).astype(np.float32)
+                group.start_soon(keep, router, an_entry(asked, number), encode(unit))
+
+
+async def keep(router: Router, entry: CacheEntry, vector: bytes) -> None:
+    kept = CacheVector(entry.entry_id, router.embedder.state().identity, vector)
+    await router.store.keep(entry, kept, limits=PLENTY, now_ms=FakeClock().ms)
+
+
+def an_entry(asked: Question, number: int) -> CacheEntry:
+    assert asked.comparable is not None
+    return CacheEntry(
+        entry_id=secrets.token_hex(8),
+        key=f"key {number}",
+        scope=request("").scope,
+        who=asked.who,
+        body="{}",
+        cost_nusd=1,
+        created_ms=FakeClock().ms,
+        expires_ms=FakeClock().ms + 10**9,
+        shelf=asked.comparable.shelf,
+        prompt=prompt(number),
+    )
+
+
+@asynccontextmanager
+async def stalls() -> AsyncGenerator[list[float]]:
+    """How much longer than asked for a task slept that wakes every millisecond."""
+    waits: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            started = time.perf_counter()
+            await asyncio.sleep(TICK_S)
+            waits.append(time.perf_counter() - started - TICK_S)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(tick)
+        yield waits
+        group.cancel_scope.cancel()
+
+
+def memory_mb() -> float:
+    """The most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def said(what: str, seconds: Sequence[float]) -> None:
+    ordered = sorted(seconds)
+    print(
+        f"{what:<15} median {statistics.median(ordered) * 1e3:6.2f} ms  95 of 100 in {ordered[len(ordered) * 95 // 100] * 1e3:6.2f} ms"
+    )
+
+
+if __name__ == "__main__":
+    anyio.run(main, [int(size.replace(",", "")) for size in sys.argv[1:]] or [1_000, 10_000, 100_000])
