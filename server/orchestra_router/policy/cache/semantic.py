@@ -111,7 +111,7 @@ class Semantics:
         if self._embedder is None or self._embedder.identity != question.embedder:
             return Found(reason=NOTHING)  # only now is it known which embedder that is
         shelf = await self._shelved(known, question, findings.vectors, self._embedder, now_ms=now_ms)
-        if not late and not shelf.has_live(now_ms):
+        if not late and not shelf.view.has_live(now_ms):
             return Found(reason=NOTHING)
         rows = await self._embedder.embed([asked.text, *(prompt.prompt for prompt in late)])
         vectors = [
@@ -136,13 +136,14 @@ class Semantics:
             rows = await self._store.vectors(question.shelf, question.embedder, after=0)
         shelf = shelf or self._shelves.add(_name(question.shelf, question.embedder), embedder.dimensions)
         while rows:
-            decoded = await anyio.to_thread.run_sync(decode, rows, embedder.dimensions)
-            if decoded.spoilt:
-                logger.warning("%d vectors of kept answers are damaged and are made anew", len(decoded.spoilt))
-                await self._store.drop_vectors(decoded.spoilt)
-            shelf.add(decoded, newest=rows[-1].number, now_ms=now_ms)
+            grow = partial(_grow, shelf, rows, embedder.dimensions, now_ms=now_ms)
+            async with shelf.growing:
+                spoilt = await anyio.to_thread.run_sync(grow)
+            if spoilt:
+                logger.warning("%d vectors of kept answers are damaged and are made anew", len(spoilt))
+                await self._store.drop_vectors(spoilt)
             more = len(rows) == MOST_VECTORS
-            rows = await self._store.vectors(question.shelf, question.embedder, after=shelf.newest) if more else ()
+            rows = await self._store.vectors(question.shelf, question.embedder, after=rows[-1].number) if more else ()
         self._shelves.make_room()
         return shelf
 
@@ -158,9 +159,7 @@ class Semantics:
     ) -> Found:
         """What may be served, nearest first; else the nearest that may not, and why."""
         for _ in range(MOST_GHOSTS):
-            search = partial(
-                shelf.view().nearest, query, threshold=self._threshold, most=MOST_CANDIDATES, now_ms=now_ms
-            )
+            search = partial(shelf.view.nearest, query, threshold=self._threshold, most=MOST_CANDIDATES, now_ms=now_ms)
             near, highest = await anyio.to_thread.run_sync(search)
             highest = max([highest, *(candidate.similarity for candidate in beside)])
             candidates = sorted([*near, *beside], key=lambda candidate: -candidate.similarity)[:MOST_CANDIDATES]
@@ -190,6 +189,13 @@ class Semantics:
                 return found
             refused = refused or found
         return refused or Found(compared=True, reason=NOTHING)
+
+
+def _grow(shelf: Shelf, rows: Sequence[ShelvedVector], dimensions: int, *, now_ms: int) -> Sequence[int]:
+    """Add `rows`; a large shelf is copied when it is full. Returns the numbers of those that cannot be used."""
+    decoded = decode(rows, dimensions)
+    shelf.add(decoded, newest=rows[-1].number, now_ms=now_ms)
+    return decoded.spoilt
 
 
 def _by_words(asked: Comparable, findings: CacheFindings) -> Found:

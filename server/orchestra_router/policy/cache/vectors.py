@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import anyio
+
 from orchestra_router.store.cache_records import ShelvedVector
 
 if TYPE_CHECKING:
@@ -61,70 +63,26 @@ def encode(vector: "Floats") -> bytes:
     return vector.astype("<f4").tobytes()
 
 
-class Shelf:
-    def __init__(self, dimensions: int) -> None:
-        import numpy as np  # noqa: PLC0415 - as above
+class View:
+    """The rows of a shelf at one moment. Rows are only appended, and a matrix that is full is replaced by another."""
 
-        self.newest = 0
-        """The number of the last vector read."""
-        self._size = 0
-        self._ids: list[str] = []
-        self._matrix: Floats = np.empty((SMALLEST_MATRIX, dimensions), np.float32)
-        self._expires: NDArray[np.int64] = np.zeros(SMALLEST_MATRIX, np.int64)
+    __slots__ = ("expires", "ids", "matrix")
+
+    def __init__(self, ids: Sequence[str], matrix: "Floats", expires: "NDArray[np.int64]") -> None:
+        self.ids = ids
+        self.matrix = matrix
+        self.expires = expires
 
     def __len__(self) -> int:
         """Rows, dead ones included."""
-        return self._size
-
-    def add(self, decoded: Decoded, *, newest: int, now_ms: int) -> None:
-        """Append what is not here yet: two looks at a time may have read the same rows."""
-        first = next((place for place, row in enumerate(decoded.rows) if row.number > self.newest), None)
-        self.newest = max(self.newest, newest)
-        if first is None:
-            return
-        rows = decoded.rows[first:]
-        self._make_room(len(rows), now_ms)
-        end = self._size + len(rows)
-        self._matrix[self._size : end] = decoded.matrix[first:]
-        self._expires[self._size : end] = [row.expires_ms for row in rows]
-        self._ids += [row.entry_id for row in rows]
-        self._size = end
-
-    def forget(self, entry_ids: Collection[str]) -> None:
-        for place, entry_id in enumerate(self._ids):
-            if entry_id in entry_ids:
-                self._expires[place] = 0
+        return len(self.expires)
 
     def has_live(self, now_ms: int) -> bool:
-        return bool((self._expires[: self._size] > now_ms).any())
-
-    def view(self) -> "View":
-        """What can be searched on another thread: rows are only appended, and a matrix that is full is replaced."""
-        return View(self._ids, self._matrix[: self._size], self._expires[: self._size])
-
-    def _make_room(self, rows: int, now_ms: int) -> None:
-        """Drop the dead once the matrix is full, and double it if that is not enough."""
-        import numpy as np  # noqa: PLC0415 - as above
-
-        if self._size + rows <= len(self._matrix):
-            return
-        live = np.flatnonzero(self._expires[: self._size] > now_ms)
-        capacity = max(SMALLEST_MATRIX, 2 * (len(live) + rows))
-        matrix, expires = np.empty((capacity, self._matrix.shape[1]), np.float32), np.zeros(capacity, np.int64)
-        matrix[: len(live)], expires[: len(live)] = self._matrix[live], self._expires[live]
-        self._ids = [self._ids[place] for place in live.tolist()]
-        self._matrix, self._expires, self._size = matrix, expires, len(live)
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    ids: Sequence[str]
-    matrix: "Floats"
-    expires: "NDArray[np.int64]"
+        return bool((self.expires > now_ms).any())
 
     def nearest(self, query: "Floats", *, threshold: float, most: int, now_ms: int) -> tuple[list[Candidate], float]:
         """The `most` nearest live rows from about `threshold` on, nearest first; and how near the nearest of all is."""
-        import numpy as np  # noqa: PLC0415 - as above
+        import numpy as np  # noqa: PLC0415 - loaded long ago
 
         live = np.flatnonzero(self.expires > now_ms)
         if not len(live):
@@ -139,6 +97,52 @@ class View:
         similarities: list[float] = scores[near].tolist()
         found = [Candidate(self.ids[place], alike) for place, alike in zip(places, similarities, strict=True)]
         return found, float(scores.max())
+
+
+class Shelf:
+    """Grown by one at a time, on any thread, while others search what was there before."""
+
+    def __init__(self, dimensions: int) -> None:
+        import numpy as np  # noqa: PLC0415 - loaded long ago
+
+        self.newest = 0
+        """The number of the last vector read."""
+        self.growing = anyio.Lock()
+        self._matrix: Floats = np.empty((SMALLEST_MATRIX, dimensions), np.float32)
+        self._expires: NDArray[np.int64] = np.zeros(SMALLEST_MATRIX, np.int64)
+        self.view = View([], self._matrix[:0], self._expires[:0])
+
+    def add(self, decoded: Decoded, *, newest: int, now_ms: int) -> None:
+        """Append what is not here yet: two looks at a time may have read the same rows."""
+        rows = [row for row in decoded.rows if row.number > self.newest]
+        if rows:
+            ids = self._with_room_for(len(rows), now_ms)
+            size, end = len(ids), len(ids) + len(rows)
+            self._matrix[size:end] = decoded.matrix[len(decoded.rows) - len(rows) :]
+            self._expires[size:end] = [row.expires_ms for row in rows]
+            self.view = View([*ids, *(row.entry_id for row in rows)], self._matrix[:end], self._expires[:end])
+        self.newest = max(self.newest, newest)
+
+    def forget(self, entry_ids: Collection[str]) -> None:
+        view = self.view
+        for place, entry_id in enumerate(view.ids):
+            if entry_id in entry_ids:
+                view.expires[place] = 0
+
+    def _with_room_for(self, rows: int, now_ms: int) -> Sequence[str]:
+        """Drop the dead once the matrix is full, and double it if that is not enough. Returns whose rows are kept."""
+        import numpy as np  # noqa: PLC0415 - loaded long ago
+
+        view = self.view
+        if len(view) + rows <= len(self._matrix):
+            return view.ids
+        live = np.flatnonzero(view.expires > now_ms)
+        capacity = max(SMALLEST_MATRIX, 2 * (len(live) + rows))
+        matrix, expires = np.empty((capacity, view.matrix.shape[1]), np.float32), np.zeros(capacity, np.int64)
+        matrix[: len(live)], expires[: len(live)] = view.matrix[live], view.expires[live]
+        self._matrix, self._expires = matrix, expires
+        kept: list[int] = live.tolist()
+        return [view.ids[place] for place in kept]
 
 
 class Shelves:
@@ -159,6 +163,6 @@ class Shelves:
 
     def make_room(self) -> None:
         """Let go of the shelves used least lately; the one used last stays."""
-        rows = sum(map(len, self._shelves.values()))
+        rows = sum(len(shelf.view) for shelf in self._shelves.values())
         while rows > self._most_rows and len(self._shelves) > 1:
-            rows -= len(self._shelves.popitem(last=False)[1])
+            rows -= len(self._shelves.popitem(last=False)[1].view)
