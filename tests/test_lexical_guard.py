@@ -14,6 +14,11 @@ STOPPED = [
     ("name", "Who wrote Alien?", "Who wrote Aliens?"),
     ("order", "Is Mars bigger than Venus?", "Is Venus bigger than Mars?"),
     ("replaced", "How do I boil an egg?", "How do I fry an egg?"),
+    ("person", "What should I do with my old phone?", "What should he do with his old phone?"),
+    ("person", "How do I reset my password?", "How do I reset your password?"),
+    ("tense", "Is Peter a doctor?", "Was Peter a doctor?"),
+    ("alternatives", "Find users with cats and dogs", "Find users with cats or dogs"),
+    ("question", "Why do cats purr?", "When do cats purr?"),
     ("inserted", "How do I boil an egg?", "How do I boil an ostrich egg?"),
 ]
 SERVED = [

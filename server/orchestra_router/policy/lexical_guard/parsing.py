@@ -35,7 +35,6 @@ _WORDS_AS_SUCH = frozenset(
         "antonyms",
         "etymology",
         "anagram",
-        "letter",
         "letters",
         "vowel",
         "vowels",
@@ -201,14 +200,14 @@ def _key(word: str, known: Tables) -> str:
 
 
 def _tenses(words: Sequence[Word]) -> frozenset[str]:
-    texts = [word.text for word in words if word.kind == "word"]
+    said = [word for word in words if word.kind == "word"]
     found: set[str] = set()
-    for place, word in enumerate(texts):
-        if word in {"did", "was", "were", "had", "used_to"}:
+    for place, word in enumerate(said):
+        if word.text in {"did", "was", "were", "had", "used_to"}:
             found.add("past")
-        elif word == "will" and not words[place].is_name if place < len(words) else False:
+        elif word.text == "will" and not word.is_name:
             found.add("future")
-        elif word in {"has", "have"} and any(is_past_form(following) for following in texts[place + 1 : place + 4]):
+        elif word.text in {"has", "have"} and any(is_past_form(after.text) for after in said[place + 1 : place + 4]):
             found.add("perfect")
     return frozenset(found)
 
@@ -216,12 +215,12 @@ def _tenses(words: Sequence[Word]) -> frozenset[str]:
 def _material(words: Sequence[Word], known: Tables) -> tuple[str, ...] | None:
     """The words that must be the very same: all of them where words are the subject, else those after a colon."""
     texts = [word.text for word in words]
+    if ":" in texts and {known.task_verbs.get(text, text) for text in texts[: texts.index(":")]} & _MATERIAL_VERBS:
+        return tuple(word.said.lower() for word in words[texts.index(":") :] if word.kind != "stop")
     if _WORDS_AS_SUCH & set(texts):
         return tuple(
             word.text
             for word in words
             if word.kind != "stop" and word.text not in known.free and word.text not in known.light
         )
-    if ":" in texts and {known.task_verbs.get(text, text) for text in texts[: texts.index(":")]} & _MATERIAL_VERBS:
-        return tuple(word.said.lower() for word in words[texts.index(":") :] if word.kind != "stop")
     return None

@@ -38,6 +38,10 @@ SYMMETRIC = frozenset(
         "average",
     ]
 )
+_ASKERS = frozenset(["my", "your"])
+_REQUESTS = frozenset(["how_to", "give", "recommend", "write", "noun"])
+_SOFT_LIMITS = frozenset(["some", "any", "best", "can", "should", "would"])
+"""They add nothing to a request for tips, steps or a text."""
 _DETAIL = 40
 
 
@@ -103,25 +107,42 @@ def _question(a: Parsed, b: Parsed) -> str | None:
 
 
 def _tense(a: Parsed, b: Parsed) -> str | None:
-    if a.tenses != b.tenses:
+    if a.tenses != b.tenses and not (_has_no_verb(a) or _has_no_verb(b)):
         return _said("tense", sorted(a.tenses), sorted(b.tenses))
     for word in a.past_forms.keys() & b.past_forms.keys():
-        if a.past_forms[word] != b.past_forms[word] and not a.tenses:
+        if a.past_forms[word] != b.past_forms[word] and not (a.tenses or b.tenses or a.forms & b.forms & _PASSIVE):
             return f"tense: {word}"
     return None
 
 
-def _persons(a: Parsed, b: Parsed) -> str | None:
+def _has_no_verb(parsed: Parsed) -> bool:
+    """A request for a thing ("the first president") leaves open when it is, unless it says so."""
     return (
-        _said("person", sorted(a.pronouns - {"my"}), sorted(b.pronouns - {"my"}))
-        if a.pronouns - {"my"} != b.pronouns - {"my"}
-        else None
+        bool(parsed.question.kinds & {"give", "explain", "noun"})
+        and "what_is" not in parsed.question.kinds
+        and not parsed.tenses
     )
+
+
+_PASSIVE = frozenset(["is", "are", "be", "been", "being"])
+
+
+def _persons(a: Parsed, b: Parsed) -> str | None:
+    """He, she and they must be the same; the one who asks and the one who answers must not take each other's place."""
+    one, other = a.pronouns - _ASKERS, b.pronouns - _ASKERS
+    if one == other:
+        one, other = a.pronouns & _ASKERS, b.pronouns & _ASKERS
+        if not one or not other or one & other:
+            return None
+    return _said("person", sorted(one), sorted(other))
 
 
 def _limits(a: Parsed, b: Parsed) -> str | None:
     one, other = Counter(a.contrast), Counter(b.contrast)
-    return _said("limit", (one - other).elements(), (other - one).elements()) if one != other else None
+    only_a, only_b = one - other, other - one
+    if a.question.kinds & b.question.kinds & _REQUESTS and not (only_a and only_b):
+        only_a, only_b = ({word for word in own if word not in _SOFT_LIMITS} for own in (only_a, only_b))
+    return _said("limit", only_a, only_b) if only_a or only_b else None
 
 
 def _alternatives(a: Parsed, b: Parsed) -> str | None:
@@ -150,7 +171,9 @@ def _replaced(a: Parsed, b: Parsed) -> str | None:
 
 
 def _order(a: Parsed, b: Parsed) -> str | None:
-    common = Counter(item.key for item in a.items) & Counter(item.key for item in b.items)
+    if not _scopes(a) & _scopes(b) and any(item.kind == "not" for item in a.items):
+        return _said("negation", sorted(_scopes(a)), sorted(_scopes(b)))
+    common = Counter(item.key for item in a.items if item.kind != "not") & Counter(item.key for item in b.items)
     one, other = (_within(parsed.items, common) for parsed in (a, b))
     if [item.key for item in one] == [item.key for item in other]:
         return _leading_words(one, other)
@@ -167,6 +190,12 @@ def _order(a: Parsed, b: Parsed) -> str | None:
             if _may_turn(first, second, moved_second, moved_first, symmetric=symmetric):
                 return None
     return _said("order", (item.said for item in inner), (item.said for item in outer))
+
+
+def _scopes(parsed: Parsed) -> set[str]:
+    """What the negations of a text are about: the words that follow them."""
+    places = [place for place, item in enumerate(parsed.items) if item.kind == "not"]
+    return {item.key for place in places for item in parsed.items[place + 1 : place + 3]}
 
 
 def _may_turn(

@@ -31,7 +31,7 @@ def stem(word: str) -> str:
     word = _irregular().get(word, word)
     if word in _whole() or not word.isalpha():
         return word
-    word = _spelling(_singular(word))
+    word = american(_singular(word))
     if word in _whole() or len(word) < _SHORTEST:
         return word
     if word.endswith("ied") and len(word) > 4:
@@ -58,7 +58,7 @@ def _singular(word: str) -> str:
     return word[:-1]
 
 
-def _spelling(word: str) -> str:
+def american(word: str) -> str:
     """American endings for British ones, in words long enough that the ending is one."""
     if len(word) >= 7:
         for british, american in (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestra_router.policy.lexical_guard import quantities
+from orchestra_router.policy.lexical_guard.stems import american
 from orchestra_router.policy.lexical_guard.tables import Tables
 from orchestra_router.policy.lexical_guard.tokens import Token
 
@@ -90,7 +91,7 @@ def _words(tokens: Sequence[Token], known: Tables) -> list[Word]:
             continue
         lower = token.text.lower()
         is_name = capitals and _is_name(token)
-        right = (lower,) if is_name else known.misspelled.get(lower, (lower,))
+        right = (lower,) if is_name else known.misspelled.get(lower, (american(lower),))
         if not is_name and lower in known.units and lower in {known.units[lower], "percentage"} and lower in _SPELLED:
             right = (known.units[lower],)
         words.extend(Word("word", text, token.text, is_name) for text in right)

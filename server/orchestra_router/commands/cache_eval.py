@@ -1,0 +1,235 @@
+"""`orchestra cache eval`: how often labelled pairs of prompts would share an answer, rightly and wrongly."""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestra_router.commands.base import Commands, load_config, table
+from orchestra_router.errors import EmbedderUnavailable, InvalidRequest
+from orchestra_router.policy import tasks
+from orchestra_router.policy.cache.eligibility import eligibility
+from orchestra_router.policy.cache.matching import refusal, refusal_by_words
+from orchestra_router.policy.lexical_guard import parse
+from orchestra_router.types import CompletionRequest, Message, Text
+
+# Each command imports what it needs when it runs: a client waits for `serve`, and needs little of the rest.
+# ruff: noqa: PLC0415 - see above
+
+if TYPE_CHECKING:
+    from orchestra_router.config import Config
+
+Json = dict[str, Any]
+DEFAULT_THRESHOLD = 0.95
+DEFAULT_LEVEL = 3
+SWEPT_THRESHOLDS = (0.95, 0.93, 0.90, 0.85)
+LEVELS = (1, 2, 3, 4)
+TEXTS_AT_ONCE = 64
+MOST_PROBLEMS = 10
+
+
+class Pair(BaseModel):
+    """One line of the file."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    a: str = Field(min_length=1)
+    b: str = Field(min_length=1)
+    label: Literal["same", "different"]
+    category: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    pair: Pair
+    compared: bool
+    """Both prompts are of a kind that is compared by meaning at all."""
+    similarity: float | None
+    """None without an embedder."""
+
+
+def add_to(group: Commands) -> None:
+    command = group.reporting("eval", _run, "Measure on labelled pairs which prompts would share an answer.")
+    command.add_argument("file", type=Path, help="JSON lines with a, b, label (same, different) and maybe category")
+    command.add_argument("--threshold", type=_share, help=f"least similarity, {DEFAULT_THRESHOLD} if not given")
+    command.add_argument("--guard", type=int, choices=LEVELS, help=f"the guard's level, {DEFAULT_LEVEL} if not given")
+    command.add_argument("--sweep", action="store_true", help="several thresholds, at every level")
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and 0 <= value <= 1):
+        raise ValueError(text)
+    return value
+
+
+def _run(asked: argparse.Namespace) -> int:
+    pairs = read(asked.file)
+    config = load_config()
+    judged, problem = anyio.run(_judge, pairs, config)
+    threshold = DEFAULT_THRESHOLD if asked.threshold is None else asked.threshold
+    level = DEFAULT_LEVEL if asked.guard is None else asked.guard
+    found = report(judged, threshold=threshold, level=level)
+    if asked.sweep:
+        found["sweep"] = [
+            {
+                name: value
+                for name, value in report(judged, threshold=each, level=guard).items()
+                if name != "by_category"
+            }
+            for each in SWEPT_THRESHOLDS
+            for guard in LEVELS
+        ]
+    if problem:
+        found["note"] = (
+            f"Without an embedder only the same words are served, whatever the threshold and level: {problem}"
+        )
+    print(json.dumps(found, indent=2) if asked.json else _text(found))
+    return 0
+
+
+def read(path: Path) -> list[Pair]:
+    """The pairs of a file of JSON lines.
+
+    Raises:
+        InvalidRequest: it cannot be read, is empty, or has lines that are no pairs; the message names them.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidRequest(f"{path} cannot be read: {reason}.") from None
+    pairs: list[Pair] = []
+    problems: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            pairs.append(Pair.model_validate_json(line))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            problems.append(f"line {number}: {field + ': ' if field else ''}{first['msg']}")
+    if problems:
+        more = f"\n  and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
+        shown = "".join(f"\n  {problem}" for problem in problems[:MOST_PROBLEMS])
+        raise InvalidRequest(f'{path} needs lines like {{"a": "...", "b": "...", "label": "same"}}:{shown}{more}')
+    if not pairs:
+        raise InvalidRequest(f"{path} holds no pairs.")
+    return pairs
+
+
+def report(judged: Sequence[Judged], *, threshold: float, level: int) -> Json:
+    """How many pairs of each label, and of each category, would be served."""
+    labels: dict[str, Json] = {label: {"n": 0, "served": 0} for label in ("same", "different")}
+    categories: dict[str, Json] = {}
+    for each in judged:
+        served = _is_served(each, threshold=threshold, level=level)
+        rows = [labels[each.pair.label]]
+        if each.pair.category:
+            rows.append(_row(categories, each.pair))
+        for row in rows:
+            row["n"] += 1
+            row["served"] += served
+    return {
+        "threshold": threshold,
+        "guard": level,
+        **labels,
+        "not_compared": sum(not each.compared for each in judged),
+        "by_category": dict(sorted(categories.items())),
+    }
+
+
+def _row(categories: dict[str, Json], pair: Pair) -> Json:
+    """A category with pairs of both labels has a row for each."""
+    name = pair.category
+    if name in categories and categories[name]["label"] != pair.label:
+        name = f"{name} ({pair.label})"
+    return categories.setdefault(name, {"n": 0, "served": 0, "label": pair.label})
+
+
+def _is_served(judged: Judged, *, threshold: float, level: int) -> bool:
+    if not judged.compared:
+        return judged.pair.a == judged.pair.b
+    a, b = parse(judged.pair.a), parse(judged.pair.b)
+    if judged.similarity is None:
+        return refusal_by_words(a, b) is None
+    return refusal(a, b, judged.similarity, threshold=threshold, level=level) is None
+
+
+async def _judge(pairs: Sequence[Pair], config: "Config") -> tuple[list[Judged], str]:
+    """The pairs with what does not depend on threshold and level, and why there is no embedder, or ""."""
+    from orchestra_router.embedding.local import LazyEmbedder
+
+    settings = config.settings
+    source = LazyEmbedder(settings.home, settings.embedder_path, wanted=settings.embedder != "off")
+    embedder = await source.get()
+    texts = list(dict.fromkeys(text for pair in pairs for text in (pair.a, pair.b)))
+    compared = {text: _is_compared(text, config) for text in texts}
+    vectors: dict[str, Any] = {}
+    problem = ""
+    if embedder is None:
+        problem = source.state().problem or "switched off in the settings"
+    else:
+        try:
+            for start in range(0, len(texts), TEXTS_AT_ONCE):
+                batch = texts[start : start + TEXTS_AT_ONCE]
+                vectors |= dict(zip(batch, await embedder.embed(batch), strict=True))
+        except EmbedderUnavailable as error:
+            problem = str(error)
+    judged = [
+        Judged(
+            pair,
+            compared=compared[pair.a] and compared[pair.b],
+            similarity=None if problem else float(vectors[pair.a] @ vectors[pair.b]),
+        )
+        for pair in pairs
+    ]
+    return judged, problem
+
+
+def _is_compared(text: str, config: "Config") -> bool:
+    """As for a request that asks for nothing but an answer to `text`."""
+    asked = CompletionRequest(messages=(Message("user", (Text(text),)),))
+    request, _ = tasks.with_task(asked, config.catalog)
+    return eligibility(request, config.catalog, setting="semantic", ttl_s=config.settings.cache_ttl_s).compared
+
+
+def _text(found: Json) -> str:
+    parts = [f"threshold {found['threshold']}, guard level {found['guard']}"]
+    parts += [
+        table(
+            ("pairs", "label", "n", "served"),
+            [
+                *(
+                    (name, row["label"], str(row["n"]), str(row["served"]))
+                    for name, row in found["by_category"].items()
+                ),
+                *(
+                    ("all", label, str(found[label]["n"]), str(found[label]["served"]))
+                    for label in ("same", "different")
+                ),
+            ],
+        )
+    ]
+    parts.append(
+        f"{found['not_compared']} pairs are never compared: words of time, web searches, creative writing, length"
+    )
+    if "sweep" in found:
+        columns = ("threshold", "guard", "same served", "different served")
+        rows = [
+            (f"{row['threshold']:.2f}", str(row["guard"]), *(_of(row[label]) for label in ("same", "different")))
+            for row in found["sweep"]
+        ]
+        parts.append(table(columns, rows))
+    return "\n\n".join([*parts, *([found["note"]] if "note" in found else [])])
+
+
+def _of(row: Json) -> str:
+    return f"{row['served']} of {row['n']} ({100 * row['served'] / row['n']:.1f} %)" if row["n"] else "none"
