@@ -1,6 +1,7 @@
 """What the rules compare of one text. Parsed once, kept with a cache entry, compared often."""
 
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,7 +104,8 @@ class Parsed:
     """Every word as the tables of opposites know it."""
     names: frozenset[str] = frozenset()
     """Words with a capital inside a sentence, as written."""
-    pronouns: frozenset[str] = frozenset()
+    persons: tuple[str, ...] = ()
+    """Who is spoken of, in order, each run of one person once."""
     tenses: frozenset[str] = frozenset()
     alternatives: int = 0
     as_such: tuple[str, ...] | None = None
@@ -162,7 +164,9 @@ def _parsed(
         words=said,
         forms=frozenset(shown) | frozenset(_key(word, known) for word in shown),
         names=frozenset(word.said for word in words if word.is_name),
-        pronouns=frozenset(known.pronouns[word] for word in shown if word in known.pronouns),
+        persons=tuple(
+            person for person, _ in itertools.groupby(known.pronouns[word] for word in shown if word in known.pronouns)
+        ),
         tenses=_tenses(words),
         alternatives=shown.count("or"),
         as_such=material,

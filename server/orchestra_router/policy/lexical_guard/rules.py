@@ -42,6 +42,7 @@ _ASKERS = frozenset(["my", "your"])
 _REQUESTS = frozenset(["how_to", "give", "recommend", "write", "noun"])
 _SOFT_LIMITS = frozenset(["some", "any", "best", "can", "should", "would"])
 """They add nothing to a request for tips, steps or a text."""
+COMMUTATIVE = frozenset(["time", "plus", "*", "+"])
 _DETAIL = 40
 
 
@@ -103,6 +104,8 @@ def _as_such(a: Parsed, b: Parsed) -> str | None:
 
 
 def _question(a: Parsed, b: Parsed) -> str | None:
+    if all(any(item.key == "difference" for item in parsed.items) for parsed in (a, b)):
+        return None  # "what is the difference between X and Y", "how do X and Y differ"
     return None if a.question.fits(b.question) else f"question: {a.question} / {b.question}"
 
 
@@ -128,13 +131,16 @@ _PASSIVE = frozenset(["is", "are", "be", "been", "being"])
 
 
 def _persons(a: Parsed, b: Parsed) -> str | None:
-    """He, she and they must be the same; the one who asks and the one who answers must not take each other's place."""
-    one, other = a.pronouns - _ASKERS, b.pronouns - _ASKERS
+    """He, she and they must be the same; the one who asks and the one who answers must not take each other's place.
+
+    Who asks may go unmentioned ("my phone", "a phone").
+    """
+    one, other = set(a.persons), set(b.persons)
     if one == other:
-        one, other = a.pronouns & _ASKERS, b.pronouns & _ASKERS
-        if not one or not other or one & other:
-            return None
-    return _said("person", sorted(one), sorted(other))
+        return _unequal("person", a.persons, b.persons)
+    if one - _ASKERS == other - _ASKERS and (not one & _ASKERS or not other & _ASKERS):
+        return None
+    return _said("person", a.persons, b.persons)
 
 
 def _limits(a: Parsed, b: Parsed) -> str | None:
@@ -182,6 +188,8 @@ def _order(a: Parsed, b: Parsed) -> str | None:
         place for place, (x, y) in enumerate(zip(reversed(one), reversed(other), strict=True)) if x.key != y.key
     )
     inner, outer = one[start : len(one) - stop], other[start : len(other) - stop]
+    if len(inner) == 3 and inner[1].key in COMMUTATIVE and inner[0].kind == inner[2].kind == "quantity":
+        return None
     symmetric = bool(SYMMETRIC & (a.words | b.words))
     for turn in range(1, len(inner)):
         if [item.key for item in inner[turn:] + inner[:turn]] == [item.key for item in outer]:
@@ -231,6 +239,8 @@ def _leading_words(one: Sequence[Item], other: Sequence[Item]) -> str | None:
             continue
         if (not p or not q) and (p or q) in known.loose_prepositions:
             continue
+        if known.class_of.get(x.key) == "languages" and {p, q} <= {"in", "into", "to"}:
+            continue  # translated to, into or in it
         return f"preposition: {p} {x.said} / {q} {y.said}"
     return None
 

@@ -25,6 +25,12 @@ def _irregular() -> dict[str, str]:
     return forms | dict(pair.split(":") for pair in words()["irregular_plurals"].split())
 
 
+@functools.cache
+def _simple_past() -> frozenset[str]:
+    """Past forms that are written otherwise than the verb, and come first; participles may stand in any tense."""
+    return frozenset(entry.split(":")[1].split(",")[0] for entry in words()["irregular"].split() if ":" in entry)
+
+
 @functools.lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
     """The stem of a lower-case `word`."""
@@ -44,8 +50,8 @@ def stem(word: str) -> str:
 
 
 def is_past_form(word: str) -> bool:
-    """Written as a past form or participle."""
-    return word in _irregular() or (word.endswith("ed") and len(word) > 4 and word not in _whole())
+    """Written as a past form."""
+    return word in _simple_past() or (word.endswith("ed") and len(word) > 4 and word not in _whole())
 
 
 def _singular(word: str) -> str:

@@ -12,6 +12,7 @@ from orchestra_router.policy.lexical_guard.tokens import Token
 
 _IS = frozenset(["what", "how", "where", "who", "that", "it", "there", "here", "when", "why", "he", "she", "which"])
 _CONTRACTED = {"'re": "are", "'ve": "have", "'ll": "will", "'d": "would", "'m": "am"}
+_ISO_DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 _JOINED = re.compile(r"\d[\d.,]*[A-Za-z%°µμ]+")
 
 
@@ -74,9 +75,11 @@ def _words(tokens: Sequence[Token], known: Tables) -> list[Word]:
             words.append(Word("literal" if token.kind == "literal" else "stop", token.text, token.text))
             place += 1
             continue
-        if token.kind == "word" and (
-            value := quantities.roman(token.text, after_name=bool(words) and words[-1].is_name)
-        ):
+        if token.kind == "number" and (day := _ISO_DAY.fullmatch(token.text)):
+            words.extend((Word("quantity", f"date {day[2]}-{day[3]}", token.text), Word("quantity", day[1], day[1])))
+            place += 1
+            continue
+        if token.kind == "word" and (value := _roman(tokens, place, words)):
             words.append(Word("quantity", value, token.text))
             place += 1
             continue
@@ -100,6 +103,12 @@ def _words(tokens: Sequence[Token], known: Tables) -> list[Word]:
 
 
 _SPELLED = frozenset({"percent", "percentage"})
+
+
+def _roman(tokens: Sequence[Token], place: int, words: Sequence[Word]) -> str | None:
+    after_name = bool(words) and words[-1].is_name
+    ends = place + 1 == len(tokens) or tokens[place + 1].kind == "stop"
+    return quantities.roman(tokens[place].text, after_name=after_name, ends=ends)
 
 
 def _number(tokens: Sequence[Token], texts: Sequence[str], place: int) -> quantities.Reading | None:
