@@ -1,11 +1,15 @@
 """What the lexical guard stops, what it lets pass, and that no text keeps it busy."""
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 
 from orchestra_router.policy.lexical_guard import difference, parse
 
+PAIRS = [json.loads(line) for line in (Path(__file__).parent / "data/pairs.jsonl").read_text("utf-8").splitlines()]
+"""Written for these tests: a, b, label (same, different), category."""
 STOPPED = [
     ("literal", "What does git reset --soft do?", "What does git reset --hard do?"),
     ("number", "Plan a 3 day trip to Kyoto", "Plan a seven day trip to Kyoto"),
@@ -41,6 +45,23 @@ def test_another_question_is_stopped_and_the_reason_named(name: str, a: str, b: 
 def test_the_same_question_in_other_words_passes(a: str, b: str) -> None:
     assert difference(parse(a), parse(b), level=3) is None
     assert difference(parse(b), parse(a), level=3) is None
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair['category']}: {pair['a'][:40]}")
+def test_labelled_pairs_are_judged_as_their_label_says_both_ways(pair: dict[str, str]) -> None:
+    a, b = parse(pair["a"]), parse(pair["b"])
+    wanted = pair["label"] == "same"
+
+    assert [difference(x, y, level=3) is None for x, y in ((a, b), (b, a))] == [wanted, wanted]
+
+
+@pytest.mark.parametrize(
+    "pair", [pair for pair in PAIRS if pair["label"] == "different"], ids=lambda pair: pair["a"][:40]
+)
+def test_a_higher_level_serves_nothing_that_a_lower_one_stops(pair: dict[str, str]) -> None:
+    served = [difference(parse(pair["a"]), parse(pair["b"]), level=level) is None for level in (1, 2, 3, 4)]
+
+    assert served == sorted(served, reverse=True)
 
 
 @pytest.mark.parametrize(

@@ -214,11 +214,11 @@ def _may_turn(
     *,
     symmetric: bool,
 ) -> bool:
-    """P Q as Q P: joined by and/or, as "P of Q" and "Q P", or when what moved keeps its preposition."""
+    """P Q as Q P: plain words joined by and/or, as "P of Q" and "Q P", or when what moved keeps its preposition."""
     joint, moved_joint = second[0].link, moved_first[0].link
-    if ({"and"} & {*joint} & {*moved_joint} and symmetric) or (
-        {"or"} & {*joint} & {*moved_joint} and "," not in joint + moved_joint
-    ):
+    plain = not any(item.link for block in (first, second) for item in block[1:])
+    both = {*joint} & {*moved_joint}
+    if plain and (("and" in both and symmetric) or ("or" in both and "," not in joint + moved_joint)):
         return True
     if {"between", "and"} & {*joint} and symmetric and ({"and"} & {*moved_joint} or {"versus", "vs"} & {*moved_joint}):
         return True

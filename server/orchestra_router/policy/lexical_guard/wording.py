@@ -88,10 +88,14 @@ def _words(tokens: Sequence[Token], known: Tables) -> list[Word]:
             place += read[1]
             place = _unit(texts, place, words, known)
             continue
-        if token.text in "$€£¥₹" and place + 1 < len(tokens) and tokens[place + 1].kind == "number":
-            words.append(Word("quantity", f"unit {known.units[token.text]}", token.text))
-            place += 1
-            continue
+        if token.text in known.units and not token.text.isalpha() and place + 1 < len(tokens):
+            # The sign before an amount ("$20") is read after it, as it is said.
+            amount = quantities.number(texts, place + 1) if tokens[place + 1].kind == "number" else None
+            if amount:
+                words.append(Word("quantity", amount[0], texts[place + 1]))
+                words.append(Word("quantity", f"unit {known.units[token.text]}", token.text))
+                place += 1 + amount[1]
+                continue
         lower = token.text.lower()
         is_name = capitals and _is_name(token)
         right = (lower,) if is_name else known.misspelled.get(lower, (american(lower),))
