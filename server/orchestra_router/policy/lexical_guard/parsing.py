@@ -116,6 +116,8 @@ class Parsed:
 @functools.lru_cache(maxsize=2_000)
 def parse(text: str) -> Parsed:
     """Bounded in time by the length of `text`, whatever it is made of."""
+    if len(text) > LONGEST:
+        return Parsed(text=text.strip(), covered=False, question=Question())
     same = " ".join(plain(text).split())
     if len(same) > LONGEST:
         return Parsed(text=same, covered=False, question=Question())
@@ -209,7 +211,11 @@ def _tenses(words: Sequence[Word]) -> frozenset[str]:
     for place, word in enumerate(said):
         if word.text in {"did", "was", "were", "had", "used_to"}:
             found.add("past")
-        elif word.text == "will" and not word.is_name:
+        elif (
+            word.text == "will"
+            and not word.is_name
+            and not (said[0].text == "why" and said[place + 1 : place + 2] and said[place + 1].text == "not")
+        ):
             found.add("future")
         elif word.text in {"has", "have"} and any(is_past_form(after.text) for after in said[place + 1 : place + 4]):
             found.add("perfect")

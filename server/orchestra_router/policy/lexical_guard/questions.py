@@ -108,6 +108,8 @@ def question_of(words: Sequence[Word], known: Tables) -> tuple[Question, list[Wo
             following = texts[length] if length < len(texts) else ""
             if kinds & {"how_works"} and (following in _HOW_MUCH or texts[0] != "how") and following in _WH | _HOW_MUCH:
                 break
+            if "what_is" in kinds and texts[-1] == "like":
+                kinds = frozenset(["how_works"])  # "what is the weather like"
             return Question(kinds | _head(texts[:length])), rest[length:]
     return _by_first_words(rest, texts, known)
 
