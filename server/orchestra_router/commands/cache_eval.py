@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from orchestra_router.config import Config
 
 Json = dict[str, Any]
-DEFAULT_THRESHOLD = 0.95
-DEFAULT_LEVEL = 3
 SWEPT_THRESHOLDS = (0.95, 0.93, 0.90, 0.85)
 LEVELS = (1, 2, 3, 4)
 TEXTS_AT_ONCE = 64
@@ -57,8 +55,10 @@ class Judged:
 def add_to(group: Commands) -> None:
     command = group.reporting("eval", _run, "Measure on labelled pairs which prompts would share an answer.")
     command.add_argument("file", type=Path, help="JSON lines with a, b, label (same, different) and maybe category")
-    command.add_argument("--threshold", type=_share, help=f"least similarity, {DEFAULT_THRESHOLD} if not given")
-    command.add_argument("--guard", type=int, choices=LEVELS, help=f"the guard's level, {DEFAULT_LEVEL} if not given")
+    command.add_argument("--threshold", type=_share, help="least similarity; else the setting cache_threshold")
+    command.add_argument(
+        "--guard", type=int, choices=LEVELS, help="the guard's level; else the setting cache_guard_level"
+    )
     command.add_argument("--sweep", action="store_true", help="several thresholds, at every level")
 
 
@@ -73,8 +73,8 @@ def _run(asked: argparse.Namespace) -> int:
     pairs = read(asked.file)
     config = load_config()
     judged, problem = anyio.run(_judge, pairs, config)
-    threshold = DEFAULT_THRESHOLD if asked.threshold is None else asked.threshold
-    level = DEFAULT_LEVEL if asked.guard is None else asked.guard
+    threshold = config.settings.cache_threshold if asked.threshold is None else asked.threshold
+    level = config.settings.cache_guard_level if asked.guard is None else asked.guard
     found = report(judged, threshold=threshold, level=level)
     if asked.sweep:
         found["sweep"] = [
