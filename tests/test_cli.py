@@ -1,6 +1,7 @@
 """The `orchestra` command as a person or a script runs it: arguments in, text and an exit code out."""
 
 import csv
+import datetime as dt
 import json
 import os
 import re
@@ -237,6 +238,26 @@ async def test_a_price_fix_is_shown_first_and_written_when_told_to(env: dict[str
     assert "Every one counts at what the list says. There is nothing to write." in tried.stdout
     assert json.loads(done.stdout)["written"] == 0
     assert "dates such as 2026-11-23" in refused.stderr
+
+
+async def test_a_providers_export_is_held_against_the_ledger(env: dict[str, str], world: SimulatedWorld) -> None:
+    await spend_something(env)
+    today = dt.datetime.now(dt.UTC).date()
+    file = Path(env["ORCHESTRA_HOME"]) / "export.csv"
+    file.write_text(f"day,model,cost\n{today},gpt-6-luna,{world.billed_nusd / 1e9:.9f}\n", encoding="utf-8")
+
+    same = await orchestra(env, "reconcile", str(file), "--provider", "openrouter")
+    whose = await orchestra(env, "reconcile", str(file))
+    file.write_text(f"day,model,cost\n{today},gpt-6-luna,1\nlater,gpt-6-luna,1\n", encoding="utf-8")
+    other = await orchestra(env, "reconcile", str(file), "--provider", "openrouter")
+    missing = await orchestra(env, "reconcile", str(file.with_name("none.csv")))
+
+    assert "1 of 1 days and models agree." in same.stdout
+    assert (same.returncode, whose.returncode, other.returncode, missing.returncode) == (0, 1, 1, 1)
+    assert "--provider" in whose.stderr
+    assert "0 of 1 days and models agree." in other.stdout
+    assert "not understood: line 3: its day is no date" in other.stdout
+    assert "No such file" in missing.stderr
 
 
 async def test_every_model_is_listed_with_its_price_and_state(env: dict[str, str]) -> None:

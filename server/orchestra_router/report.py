@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.budget import dollars as exact
 from orchestra_router.policy.costs import BudgetState, CostReport
+from orchestra_router.policy.exports import Export
+from orchestra_router.policy.reconcile import Difference
 from orchestra_router.policy.reprice import Repricing
 from orchestra_router.store.base import ReportRow
 from orchestra_tools.costs import added, costs, dollars
 from orchestra_tools.results import without_blanks
 
 MOST_LINES = 40
+MOST_EXPORT_BYTES = 50_000_000
 MOST_NAME_CHARS = 40
 BAR_WIDTH = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -67,6 +71,54 @@ def show_repricing(found: Repricing, *, as_json: bool, wrote: bool) -> None:
         print(f"Nothing was written. With --yes, spend changes by {exact(found.delta_nusd)}.")
     else:
         print("Every one counts at what the list says. There is nothing to write.")
+
+
+def read_export(name: str) -> str:
+    """Raises: InvalidRequest: it is too large, or no text."""
+    raw = sys.stdin.buffer.read(MOST_EXPORT_BYTES + 1) if name == "-" else _begun(Path(name))
+    if len(raw) > MOST_EXPORT_BYTES:
+        raise InvalidRequest(f"The export has more than {MOST_EXPORT_BYTES:,} bytes. Give it in parts, by day.")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidRequest("The export is no text in UTF-8.") from None
+
+
+def _begun(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MOST_EXPORT_BYTES + 1)
+
+
+def show_differences(export: Export, provider: str, found: Sequence[Difference], *, as_json: bool) -> None:
+    differing = [difference for difference in found if not difference.agrees]
+    if as_json:
+        rows = [asdict(difference) | {"delta_nusd": difference.delta_nusd} for difference in found]
+        about = {"export": export.kind.name, "provider": provider, "timezone": "UTC"}
+        print(json.dumps({**about, "problems": export.problems, "rows": rows}, indent=2))
+        return
+    print(
+        f"{export.kind.name}, {len(export.lines):,} lines, against the ledger of {provider}; days are UTC, as providers count"
+    )
+    head = ("day", "model", "exported", "ledger", "difference", "tokens exported", "ledger")
+    lines = [
+        (
+            difference.day,
+            _name(difference.model),
+            "-" if difference.exported_nusd is None else exact(difference.exported_nusd),
+            exact(difference.ledger_nusd) + ("*" if difference.uncertain_nusd else ""),
+            "-" if difference.delta_nusd is None else exact(difference.delta_nusd),
+            "-" if difference.exported_tokens is None else f"{difference.exported_tokens:,}",
+            f"{difference.ledger_tokens:,}",
+        )
+        for difference in differing
+    ]
+    if lines:
+        print(table([head, *lines], left=2))
+    print(f"{len(found) - len(differing):,} of {len(found):,} days and models agree.")
+    if any(difference.uncertain_nusd for difference in differing):
+        print("* includes attempts of unknown outcome, counted at their worst case")
+    for problem in export.problems:
+        print(f"not understood: {problem}")
 
 
 def as_csv(report: CostReport) -> str:

@@ -1,4 +1,4 @@
-"""The commands about money that was spent: `orchestra report` and `orchestra reprice`."""
+"""The commands about money that was spent: `orchestra report`, `orchestra reconcile` and `orchestra reprice`."""
 
 import argparse
 from typing import TYPE_CHECKING, get_args
@@ -11,6 +11,7 @@ from orchestra_router.policy.periods import Period
 
 if TYPE_CHECKING:
     from orchestra_router.policy.costs import CostReport
+    from orchestra_router.policy.reconcile import Difference
     from orchestra_router.policy.reprice import Repricing
     from orchestra_router.router import Router
 
@@ -27,6 +28,13 @@ def add_to(commands: Commands) -> None:
     )
     report.add_argument("--csv", metavar="FILE", help='for a spreadsheet; "-" prints it')
 
+    reconcile = commands.reporting(
+        "reconcile",
+        _reconcile,
+        "Hold a provider's exported usage (CSV or JSON) against the ledger, by UTC day and model.",
+    )
+    reconcile.add_argument("file", help='the export; "-" reads standard input')
+    reconcile.add_argument("--provider", default="", help="whose it is, where the file does not tell")
     reprice = commands.reporting(
         "reprice", _reprice, "After a price was put right: what earlier attempts cost by the prices of today's list."
     )
@@ -47,6 +55,32 @@ def _report(asked: argparse.Namespace) -> int:
 
     report.show(with_router(ask), as_json=asked.json, csv_to=asked.csv)
     return 0
+
+
+def _reconcile(asked: argparse.Namespace) -> int:
+    """1 where the two differ."""
+    from orchestra_router.errors import InvalidRequest
+    from orchestra_router.policy.exports import read
+    from orchestra_router.policy.reconcile import compare, span
+    from orchestra_router.policy.routing import unknown
+    from orchestra_router.report import read_export, show_differences
+
+    export = read(read_export(asked.file))
+    provider = asked.provider or export.kind.provider
+    if not provider:
+        raise InvalidRequest("The file does not tell whose export it is. Say so: --provider openai, for example.")
+    if not export.lines:
+        raise InvalidRequest(f"No line of the file was understood. {'; '.join(export.problems) or 'It has none'}.")
+    first, last = span(export)
+
+    async def work(router: "Router") -> "tuple[Difference, ...]":
+        if provider not in router.config.catalog.providers:
+            raise InvalidRequest(unknown("provider", provider, router.config.catalog.providers))
+        return compare(export, await router.store.used(provider, first_day=first, last_day=last))
+
+    differences = with_router(work)
+    show_differences(export, provider, differences, as_json=asked.json)
+    return 0 if all(difference.agrees for difference in differences) and not export.problems else 1
 
 
 def _reprice(asked: argparse.Namespace) -> int:

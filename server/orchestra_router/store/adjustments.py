@@ -1,9 +1,9 @@
-"""The SQL of adjustments: what a price fix makes of attempts that were settled before it."""
+"""The SQL of adjustments: what a price fix makes of settled attempts; and of what a provider was used for."""
 
 import sqlite3
 from collections.abc import Sequence
 
-from orchestra_router.store.base import Adjustment, PricedAttempt
+from orchestra_router.store.base import Adjustment, PricedAttempt, UsedRow
 from orchestra_router.types import Usage
 
 _PRICED = """
@@ -34,6 +34,32 @@ _ADJUST = """
             (SELECT sum(delta_nusd) FROM adjustments WHERE attempt_id = :attempt_id), 0
         )
 """
+
+_USED = """
+    SELECT
+        date(created_ms / 1000, 'unixepoch') AS day,
+        offer_id,
+        model,
+        sum(cost_nusd + coalesce(
+            (SELECT sum(delta_nusd) FROM adjustments WHERE adjustments.attempt_id = attempts.attempt_id), 0
+        )) AS cost_nusd,
+        sum(iif(state = 'uncertain', cost_nusd, 0)) AS uncertain_nusd,
+        sum(
+            coalesce(input_fresh, 0) + coalesce(cache_read, 0) + coalesce(cache_write, 0) + coalesce(cache_write_1h, 0)
+            + coalesce(output, 0) + coalesce(reasoning, 0)
+        ) AS tokens
+    FROM attempts
+    WHERE provider = :provider
+        AND state IN ('settled', 'uncertain')
+        AND created_ms >= CAST(strftime('%s', :first_day) AS INTEGER) * 1000
+        AND created_ms < CAST(strftime('%s', :last_day, '+1 day') AS INTEGER) * 1000
+    GROUP BY 1, 2, 3
+"""
+
+
+def used(db: sqlite3.Connection, provider: str, *, first_day: str, last_day: str) -> tuple[UsedRow, ...]:
+    values = {"provider": provider, "first_day": first_day, "last_day": last_day}
+    return tuple(UsedRow(**dict(row)) for row in db.execute(_USED, values))
 
 
 def priced_attempts(

@@ -434,6 +434,19 @@ class PricedAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsedRow:
+    """What the ledger has for one model of a provider on one UTC day."""
+
+    day: str
+    offer_id: str
+    model: str
+    cost_nusd: int
+    """Adjustments included."""
+    uncertain_nusd: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Adjustment:
     """What an attempt counts at from `at_ms` on, in place of `counted_nusd`, and why."""
 
@@ -633,6 +646,10 @@ class Store(Protocol):
     async def alerts(self, *, first_day: str, last_day: str) -> tuple[Mapping[str, object], ...]: ...
 
     # price fixes and retention
+    async def used(self, provider: str, *, first_day: str, last_day: str) -> tuple[UsedRow, ...]:
+        """By UTC day and model, as providers count. From the attempts, and so as far back as those are kept."""
+        ...
+
     async def priced_attempts(
         self, *, first_day: str, last_day: str, model: str = "", after: int = 0, most: int
     ) -> tuple[PricedAttempt, ...]:

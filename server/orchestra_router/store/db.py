@@ -47,6 +47,7 @@ from orchestra_router.store.base import (
     Spent,
     Standing,
     Traffic,
+    UsedRow,
     Window,
 )
 from orchestra_router.store.cache_records import (
@@ -250,6 +251,9 @@ class SqliteStore:
         return await self._read(lambda db: reports.alerts(db, first_day=first_day, last_day=last_day))
 
     # --- price fixes and retention ---------------------------------------------------------------------------
+
+    async def used(self, provider: str, *, first_day: str, last_day: str) -> tuple[UsedRow, ...]:
+        return await self._read(lambda db: adjustments.used(db, provider, first_day=first_day, last_day=last_day))
 
     async def priced_attempts(
         self, *, first_day: str, last_day: str, model: str = "", after: int = 0, most: int
