@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from hand_clock import HandClock, turns
 from orchestra_router.errors import InvalidRequest, NoRoute
 from orchestra_router.types import Answer, Completion, Scope
-from orchestra_tools.running import KEEP_CALLS, KEEP_S, Call, RunningCalls, Tell
+from orchestra_tools.running import KEEP_CALLS, KEEP_S, Answered, Call, RunningCalls, Tell
 
 ME = Scope()
 SOMEBODY_ELSE = Scope(access_key="another")
@@ -25,7 +25,7 @@ class Stage:
         self.running = RunningCalls(group, self.clock)
         self.finish = anyio.Event()
         self.settled: list[str] = []
-        self.answers: dict[str, Completion | None] = {}
+        self.answers: dict[str, Answered | None] = {}
         self.heard: list[str] = []
 
     def start(self, request_id: str = "r1") -> Call:
@@ -247,4 +247,4 @@ async def test_a_crash_that_nobody_waits_for_is_logged_and_ends_nothing_else(
     await stage.clock.advance(1)
 
     assert "internal error in request r1" in caplog.text
-    assert other.completion == completion("r2")
+    assert other.answer == completion("r2")

@@ -32,6 +32,7 @@ from orchestra_router.policy.health import Health
 from orchestra_router.policy.ledger import Ledger, Reservation
 from orchestra_router.policy.prefixes import Prefixes, beginnings
 from orchestra_router.policy.progress import Growth, OnProgress
+from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.retry import KEPT_FOR_OTHERS, Verdict, decide
 from orchestra_router.providers import registry
 from orchestra_router.providers.base import Adapter
@@ -54,6 +55,8 @@ class Call:
     look: Look = field(default_factory=lambda: Look(status="DISABLED"))
     """What came of the look in the cache."""
     found: dict[str, int] = field(default_factory=dict[str, int])
+    purse: Purse = field(default_factory=Purse)
+    """Shared where several requests have one cap."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     notes: list[str] = field(default_factory=list[str])
     cheap_step: CheapStep | None = None
@@ -169,7 +172,10 @@ class Attempts:
         """One call to one deployment, inside its reservation, and what is learned from it."""
         deployment = candidate.deployment
         try:
-            async with self._admission.admitted(candidate, deadline=call.deadline):
+            async with (
+                call.purse.held(candidate.worst_nusd),
+                self._admission.admitted(candidate, deadline=call.deadline),
+            ):
                 began_ms = self._clock.now_ms()
                 answer, notes = await self._reserved(candidate, call, guarded, waited_s=waited_s)
                 await self._health.succeeded(deployment, began_ms=began_ms)
@@ -219,6 +225,7 @@ class Attempts:
         finally:
             if reservation is not None and reservation.attempt is not None:
                 call.attempts.append(reservation.attempt)
+                call.purse.pay(reservation.attempt.cost_nusd)
                 self._observers.attempt(reservation.attempt)
         return answer, _notes_on(wire, answer)
 

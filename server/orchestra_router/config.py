@@ -92,6 +92,9 @@ class Settings(BaseModel):
     max_attempts: int = Field(
         default=6, ge=1, le=30, description="Attempts one request may make in all, retries and fallbacks together."
     )
+    batch_concurrency: int = Field(
+        default=4, ge=1, le=64, description="Prompts of one batch that are asked at the same time."
+    )
     max_tokens: int = Field(
         default=4096,
         gt=0,

@@ -39,6 +39,7 @@ from orchestra_router.policy.learning import Learned, Learning
 from orchestra_router.policy.ledger import Ledger
 from orchestra_router.policy.prefixes import Prefixes, beginnings
 from orchestra_router.policy.progress import OnProgress
+from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.strategies import Turns
@@ -95,10 +96,13 @@ class Router:
             )
         )
 
-    async def complete(self, request: CompletionRequest, *, on_progress: OnProgress | None = None) -> Completion:
+    async def complete(
+        self, request: CompletionRequest, *, on_progress: OnProgress | None = None, purse: Purse | None = None
+    ) -> Completion:
         """Answer one request, from the cache or from the first deployment that can.
 
-        With `on_progress` the answer is streamed from the provider, and told of while it grows.
+        With `on_progress` the answer is streamed from the provider, and told of while it grows. `purse` pays for several
+        requests together.
 
         Raises:
             InvalidRequest: it cannot be served as it is.
@@ -110,7 +114,7 @@ class Router:
             DeadlineExceeded: its time ran out first.
             StoreError: the ledger cannot be written, so nothing may be spent.
         """
-        call = self._begin(request, on_progress)
+        call = self._begin(request, on_progress, purse or Purse())
         outcome = "cancelled"
         completion: Completion | None = None
         try:
@@ -211,7 +215,7 @@ class Router:
 
     # --- the stages ------------------------------------------------------------------------------------------
 
-    def _begin(self, request: CompletionRequest, on_progress: OnProgress | None) -> Call:
+    def _begin(self, request: CompletionRequest, on_progress: OnProgress | None, purse: Purse) -> Call:
         request = self._access.admit(request)
         return Call(
             request_id=request.request_id or secrets.token_hex(8),
@@ -220,6 +224,7 @@ class Router:
             started=self._clock.monotonic(),
             deadline=self._clock.monotonic() + self.config.settings.deadline_s,
             on_progress=on_progress,
+            purse=purse,
         )
 
     async def _answer(self, call: Call) -> Completion:

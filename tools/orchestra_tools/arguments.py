@@ -39,6 +39,7 @@ STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 MAX_TOKENS = 1_000_000
 MAX_RETRIES = 10
 MAX_COST_USD = 10_000
+MAX_PROMPTS = 500
 MAX_PATTERN = 1_000
 MAX_TTL_S = 31_536_000
 MAX_GROUP_CHARS = 80
@@ -223,7 +224,7 @@ class RoutingArguments(SoundArguments, ArgModelBase):
 
     model_config = STRICT
 
-    prompt: Annotated[str | None, Field(description="What to ask (or use messages).")] = None
+    prompt: Annotated[str | None, Field(description="What to ask.")] = None
     messages: Annotated[
         list[MessageArgument] | None,
         JsonText,
@@ -261,9 +262,9 @@ class RoutingArguments(SoundArguments, ArgModelBase):
     effort: Annotated[Effort | None, Field(description="How hard to think.")] = None
     web_search: Annotated[bool, Field(description="Let the model search the web.")] = False
     max_cost_usd: Annotated[
-        float | None, Number, Field(ge=0, le=MAX_COST_USD, description="Cap on all attempts together, e.g. 0.05.")
+        float | None, Number, Field(ge=0, le=MAX_COST_USD, description="Cap on all attempts, e.g. 0.05.")
     ] = None
-    strict_params: Annotated[bool, Field(description="Skip models that would ignore an argument.")] = False
+    strict_params: Annotated[bool, Field(description="Skip models that ignore an argument.")] = False
     metadata: Annotated[
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=256)]] | None,
         JsonText,
@@ -335,19 +336,22 @@ def _messages(arguments: list[MessageArgument]) -> tuple[Message, ...]:
 
 
 class CompleteArguments(RoutingArguments):
+    prompts: Annotated[
+        list[str] | None,
+        Strings,
+        Field(max_length=MAX_PROMPTS, description="Many at once, under one cap."),
+    ] = None
     max_retries: Annotated[
         int | None, Number, Field(ge=0, le=MAX_RETRIES, description="Further tries per provider.")
     ] = None
-    stop: Annotated[list[str] | None, Strings, Field(max_length=16, description="End the answer at any of these.")] = (
-        None
-    )
+    stop: Annotated[list[str] | None, Strings, Field(max_length=16, description="Ends the answer.")] = None
     accept: Annotated[str | None, Field(max_length=MAX_PATTERN, description="Regex that a good answer matches.")] = None
     cache: Annotated[CacheMode, Field(description="refresh replaces a cached answer, only never pays.")] = "use"
     cache_ttl_s: Annotated[float | None, Number, Field(ge=1, le=MAX_TTL_S, description="Keep the answer so long.")] = (
         None
     )
-    wrong_cache_entry: Annotated[Id | None, Field(description="A cache_entry that did not fit; asks anew.")] = None
-    request_id: Annotated[Id | None, Field(description="Collects a running call's answer; give only this.")] = None
+    wrong_cache_entry: Annotated[Id | None, Field(description="A cache_entry that did not fit.")] = None
+    request_id: Annotated[Id | None, Field(description="Collects a running call; give only this.")] = None
 
     def request(self, *, max_tokens: int) -> CompletionRequest:
         return replace(
@@ -358,6 +362,23 @@ class CompleteArguments(RoutingArguments):
             cache=self.cache,
             cache_ttl_s=self.cache_ttl_s,
             wrong_cache_entry=self.wrong_cache_entry or "",
+        )
+
+    def requests(self, *, max_tokens: int) -> tuple[CompletionRequest, ...]:
+        """One request for each of `prompts`.
+
+        Raises:
+            InvalidRequest: one of them is empty, or what belongs to a single request was given too.
+        """
+        prompts = self.prompts or []
+        if self.prompt or self.messages or self.wrong_cache_entry:
+            raise InvalidRequest("`prompts` stands alone: leave out `prompt`, `messages` and `wrong_cache_entry`.")
+        for place, prompt in enumerate(prompts):
+            if not prompt.strip():
+                raise InvalidRequest(f"`prompts[{place}]` is empty. Leave it out.")
+        return tuple(
+            self.model_copy(update={"prompt": prompt, "prompts": None}).request(max_tokens=max_tokens)
+            for prompt in prompts
         )
 
 

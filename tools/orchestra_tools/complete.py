@@ -1,5 +1,7 @@
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mcp.types import ToolAnnotations
 
@@ -8,16 +10,24 @@ from orchestra_router.policy.access import LOCAL
 from orchestra_router.types import Completion, CompletionRequest
 from orchestra_tools import approval
 from orchestra_tools.arguments import CompleteArguments
+from orchestra_tools.batch_results import completed_batch
 from orchestra_tools.results import Json, completed, still_running
 from orchestra_tools.running import Call, Tell
 from orchestra_tools.schema import compact_schema
 from orchestra_tools.service import Service
 from orchestra_tools.tool import strict_tool
 
+if TYPE_CHECKING:  # it loads the router
+    from orchestra_router.batches import Batch
+
 
 async def complete(arguments: CompleteArguments, service: Service, tell: Tell | None) -> Json:
     if arguments.request_id is None:
-        call = await start(arguments.request(max_tokens=service.config.settings.max_tokens), service, tell)
+        max_tokens = service.config.settings.max_tokens
+        if arguments.prompts:
+            call = await start_batch(arguments.requests(max_tokens=max_tokens), service)
+        else:
+            call = await start(arguments.request(max_tokens=max_tokens), service, tell)
     elif arguments.model_fields_set == {"request_id"}:
         call = service.running.find(arguments.request_id, LOCAL)
     else:
@@ -36,12 +46,27 @@ async def start(request: CompletionRequest, service: Service, tell: Tell | None)
     return service.running.start(request.request_id, request.scope, work)
 
 
+async def start_batch(requests: Sequence[CompletionRequest], service: Service) -> Call:
+    router = await service.router()
+    request_id, trace_id = secrets.token_hex(8), secrets.token_hex(16)
+    requests = [replace(request, trace_id=trace_id, scope=LOCAL) for request in requests]
+
+    async def work(tell_waiting: Tell) -> "Batch":
+        from orchestra_router.batches import complete_all  # noqa: PLC0415 - with the router, which is open by now
+
+        return await complete_all(router, requests, request_id=request_id, on_progress=tell_waiting)
+
+    return service.running.start(request_id, LOCAL, work)
+
+
 async def outcome(call: Call, service: Service, tell: Tell | None) -> Json:
     """The answer, or how to collect it when the client would lose patience first."""
-    completion = await service.running.answer(call, tell, within_s=service.config.settings.answer_within_s)
-    if completion is None:
+    answer = await service.running.answer(call, tell, within_s=service.config.settings.answer_within_s)
+    if answer is None:
         return still_running(call.request_id, call.last_word)
-    return completed(completion, notice=service.notice)
+    if isinstance(answer, Completion):
+        return completed(answer, notice=service.notice)
+    return completed_batch(answer, notice=service.notice)
 
 
 TOOL = strict_tool(

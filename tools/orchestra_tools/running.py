@@ -9,6 +9,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Union
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,6 +18,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from orchestra_router.clock import Clock
 from orchestra_router.errors import InvalidRequest, RouterError
 from orchestra_router.types import Completion, Scope
+
+if TYPE_CHECKING:  # it loads the router
+    from orchestra_router.batches import Batch
 
 logger = logging.getLogger("orchestra.tools")
 
@@ -27,11 +31,12 @@ KEEP_CALLS = 100
 """How many such answers are kept, the newest."""
 
 Tell = Callable[[str], Awaitable[None]]
+Answered = Union[Completion, "Batch"]
 
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """One completion on its way. `error` is what it ended with, if not with a completion."""
+    """One answer, or batch of answers, on its way. `error` is what it ended with, if not with that."""
 
     request_id: str
     owner: Scope
@@ -39,7 +44,7 @@ class Call:
     """Clock seconds, monotonic."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
-    completion: Completion | None = None
+    answer: Answered | None = None
     error: Exception | None = None
     ended: float = math.inf
     last_word: str = "waiting for the answer"
@@ -60,7 +65,7 @@ class RunningCalls:
         self._under_way: set[Call] = set()
         self._to_collect: dict[str, Call] = {}
 
-    def start(self, request_id: str, owner: Scope, work: Callable[[Tell], Awaitable[Completion]]) -> Call:
+    def start(self, request_id: str, owner: Scope, work: Callable[[Tell], Awaitable[Answered]]) -> Call:
         call = Call(request_id, owner, self._clock.monotonic())
         self._under_way.add(call)
         self._group.start_soon(self._run, call, work)
@@ -78,7 +83,7 @@ class RunningCalls:
             )
         return call
 
-    async def answer(self, call: Call, tell: Tell | None, *, within_s: float) -> Completion | None:
+    async def answer(self, call: Call, tell: Tell | None, *, within_s: float) -> Answered | None:
         """What `call` ended with, or None when `within_s` seconds pass first; it can be collected from then on.
 
         `tell` hears what the call is at, and every `HEARTBEAT_S` that it goes on.
@@ -110,7 +115,7 @@ class RunningCalls:
             return None
         if call.error is not None:
             raise call.error
-        return call.completion
+        return call.answer
 
     async def aclose(self) -> None:
         """Cancel what is under way, and wait until its money is settled."""
@@ -120,17 +125,17 @@ class RunningCalls:
         for call in calls:
             await call.done.wait()
 
-    async def _run(self, call: Call, work: Callable[[Tell], Awaitable[Completion]]) -> None:
+    async def _run(self, call: Call, work: Callable[[Tell], Awaitable[Answered]]) -> None:
         try:
             with call.scope:
-                call.completion = await work(call.tell)
+                call.answer = await work(call.tell)
         except Exception as error:
             # Raised again where somebody waits for it; here it would end every other call.
             call.error = error
             if not (isinstance(error, RouterError) or call.waiting):
                 logger.exception("internal error in request %s, which nobody waits for now", call.request_id)
         finally:
-            if call.completion is None and call.error is None:
+            if call.answer is None and call.error is None:
                 call.error = RouterError("The call was cancelled.")
             call.ended = self._clock.monotonic()
             self._under_way.discard(call)
