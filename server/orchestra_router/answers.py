@@ -36,7 +36,7 @@ class Answers:
         _count_cheap_step(plan, candidate, call, flaw)
         if flaw is None:
             return candidate, answer
-        number = call.attempts[-1].number
+        number = next(attempt.number for attempt in reversed(call.attempts) if attempt.outcome == "ok")
         said = f"{candidate.deployment.key} answered, but {flaw.detail} ({flaw.name})"
         others = escalation.one_step_up(plan.route, candidate)
         if not others or not self._attempts.may_go_on(call):

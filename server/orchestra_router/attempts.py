@@ -22,6 +22,7 @@ from orchestra_router.errors import (
     RouterError,
     StreamBroken,
 )
+from orchestra_router.hedging import race
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers
 from orchestra_router.policy import routing
@@ -40,6 +41,9 @@ from orchestra_router.store.base import CheapStep
 from orchestra_router.transport import StreamTimeouts, Transport
 from orchestra_router.types import Answer, Attempt, CompletionRequest, WireRequest
 
+SOONEST_HEDGE_S = 0.5
+"""However fast its answers are, a deployment is given this long before a second one is asked too."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Call:
@@ -57,6 +61,10 @@ class Call:
     found: dict[str, int] = field(default_factory=dict[str, int])
     purse: Purse = field(default_factory=Purse)
     """Shared where several requests have one cap."""
+    begun: int = 0
+    """Attempts, those under way included."""
+    speaker: int | None = None
+    """The number of the attempt whose text came first; nothing of another's is shown."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     notes: list[str] = field(default_factory=list[str])
     cheap_step: CheapStep | None = None
@@ -120,7 +128,7 @@ class Attempts:
             tries += 1
             began_ms = self._clock.now_ms()
             try:
-                return route[0], await self._attempt(route[0], call, guarded, waited_s=waited_s)
+                return await self._fastest(route, call, guarded, waited_s=waited_s)
             except ProviderError as error:
                 failures.append(error)
                 rest = routing.after(error, route)
@@ -148,7 +156,7 @@ class Attempts:
 
     def may_go_on(self, call: Call) -> bool:
         """Whether there is an attempt and some time left."""
-        return len(call.attempts) < self._config.settings.max_attempts and self._clock.monotonic() < call.deadline
+        return call.begun < self._config.settings.max_attempts and self._clock.monotonic() < call.deadline
 
     def _verdict(self, error: ProviderError, candidate: Candidate, call: Call, *, tries: int, others: int) -> Verdict:
         settings = self._config.settings
@@ -161,12 +169,55 @@ class Attempts:
             error,
             tries=tries,
             max_retries=settings.max_retries if asked is None else asked,
-            attempts_left=settings.max_attempts - len(call.attempts),
+            attempts_left=settings.max_attempts - call.begun,
             seconds_left=call.deadline - self._clock.monotonic(),
             has_next=others > 0,
             jitter=self._jitter(),
             kept=min(others, KEPT_FOR_OTHERS),
         )
+
+    async def _fastest(
+        self, route: Sequence[Candidate], call: Call, guarded: Guarded, *, waited_s: float
+    ) -> tuple[Candidate, Answer]:
+        """The answer of the first of `route`, or of the first other provider if the first is slow and that is wanted."""
+        first, *rest = route
+        settings = self._config.settings
+        other = next((c for c in rest if c.deployment.provider.name != first.deployment.provider.name), None)
+        after_s = settings.hedge_after_s if first.slow_ms is None else max(SOONEST_HEDGE_S, first.slow_ms / 1000)
+        there_is_room = call.begun + 2 <= settings.max_attempts and self._clock.monotonic() + after_s < call.deadline
+        # A cheap step is tried to save money; a race would spend the strong model's too.
+        if not settings.hedge or other is None or first.step == "cheap" or not there_is_room:
+            return first, await self._attempt(first, call, guarded, waited_s=waited_s)
+        lost: list[ProviderError] = []
+        first_began_ms = self._clock.now_ms()
+
+        async def is_slow() -> bool:
+            await self._clock.sleep(after_s)
+            return call.speaker is None and self._clock.monotonic() < call.deadline
+
+        async def ask_first() -> tuple[Candidate, Answer]:
+            try:
+                return first, await self._attempt(first, call, guarded, waited_s=waited_s)
+            except ProviderError as error:
+                lost.append(error)
+                raise
+
+        async def ask_other() -> tuple[Candidate, Answer]:
+            call.note(
+                f"{first.deployment.key} took longer than {after_s:.1f} s, so {other.deployment.key} was asked too."
+            )
+            began_ms = self._clock.now_ms()
+            try:
+                return other, await self._attempt(other, call, guarded, waited_s=0.0)
+            except ProviderError as error:
+                await self._health.failed(other.deployment, error, began_ms=began_ms)
+                raise
+
+        winner = await race(ask_first, ask_other, is_slow=is_slow)
+        for error in lost:
+            await self._health.failed(first.deployment, error, began_ms=first_began_ms)
+        call.attempts = [replace(a, rejected="slower") if a.outcome == "cancelled" else a for a in call.attempts]
+        return winner
 
     async def _attempt(self, candidate: Candidate, call: Call, guarded: Guarded, *, waited_s: float) -> Answer:
         """One call to one deployment, inside its reservation, and what is learned from it."""
@@ -204,12 +255,14 @@ class Attempts:
             stream=call.on_progress is not None,
         )
         reservation = None
+        call.begun += 1
+        number = call.begun
         try:
             async with self._ledger.reserve(
                 candidate,
                 call.request,
                 request_id=call.request_id,
-                number=len(call.attempts) + 1,
+                number=number,
                 spent_nusd=call.cost_nusd,
                 seconds_left=seconds_left,
                 waited_s=waited_s,
@@ -223,6 +276,8 @@ class Attempts:
                 reservation.answered(answer)
                 self._prefixes.was_read(deployment, begun, marked=marked)
         finally:
+            if call.speaker == number:
+                call.speaker = None
             if reservation is not None and reservation.attempt is not None:
                 call.attempts.append(reservation.attempt)
                 call.purse.pay(reservation.attempt.cost_nusd)
@@ -250,6 +305,13 @@ class Attempts:
         if call.on_progress is None:
             return await self._transport.ask(adapter, wire, timeout_s=timeout_s, on_head=on_head)
         growth = Growth(call.on_progress, self._guardrails, guarded, self._clock)
+
+        async def on_text(text: str) -> None:
+            if call.speaker is None:
+                call.speaker = reservation.hold.number
+            if call.speaker == reservation.hold.number:
+                await growth.add(text)
+
         try:
             return await self._transport.ask_streaming(
                 adapter,
@@ -257,7 +319,7 @@ class Attempts:
                 timeouts=StreamTimeouts(
                     first_s=timeout_s, idle_s=min(settings.stream_idle_timeout_s, seconds_left), total_s=seconds_left
                 ),
-                on_text=growth.add,
+                on_text=on_text,
                 on_head=on_head,
             )
         finally:

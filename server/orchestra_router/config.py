@@ -92,6 +92,15 @@ class Settings(BaseModel):
     max_attempts: int = Field(
         default=6, ge=1, le=30, description="Attempts one request may make in all, retries and fallbacks together."
     )
+    hedge: bool = Field(
+        default=False, description="Ask a second provider when the first is slow; the first answer wins, both are paid."
+    )
+    hedge_after_s: float = Field(
+        default=10,
+        gt=0,
+        le=3600,
+        description="Seconds that count as slow, until it is known within which time 95 in 100 answers come.",
+    )
     batch_concurrency: int = Field(
         default=4, ge=1, le=64, description="Prompts of one batch that are asked at the same time."
     )

@@ -114,7 +114,7 @@ class Router:
             DeadlineExceeded: its time ran out first.
             StoreError: the ledger cannot be written, so nothing may be spent.
         """
-        call = self._begin(request, on_progress, purse or Purse())
+        call = self._begin(request, on_progress, purse or Purse(request.max_cost_nusd))
         outcome = "cancelled"
         completion: Completion | None = None
         try:

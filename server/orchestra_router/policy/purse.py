@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 
 from orchestra_router.errors import BudgetExceeded
 
@@ -28,6 +29,8 @@ class Purse:
             if not self._held_nusd:
                 raise BudgetExceeded("What is left of max_cost_usd cannot pay for this. Raise it to go on.")
             await self._freed.wait()
+            # Whoever freed it may have ended the race that this attempt was for.
+            await anyio.lowlevel.checkpoint_if_cancelled()
         self._held_nusd += amount_nusd
         try:
             yield
