@@ -552,4 +552,4 @@ def test_every_setting_has_a_row_and_an_explanation_in_the_table() -> None:
 
     assert set(rows) == {f"`{name}`" for name in Settings.model_fields}
     assert all(len(row.split(" | ")[1]) > 20 for row in rows.values())
-    assert "One of `exact`, `off`." in rows["`cache`"]
+    assert "One of `semantic`, `exact`, `off`." in rows["`cache`"]
