@@ -85,7 +85,9 @@ def test_a_request_keeps_to_its_attempts_its_deadline_and_its_money(
                 attempts = error.attempts
             report = await world.router.cost_report()
 
-            assert len(attempts) == len(world.calls) <= max_attempts
+            # The loser of a race may be called off on its way.
+            never_arrived = sum(attempt.rejected == "slower" for attempt in attempts)
+            assert len(attempts) - never_arrived <= len(world.calls) <= len(attempts) <= max_attempts
             assert world.clock.monotonic() - began <= deadline_s + SLACK_S
             assert report.total.held_nusd == 0
             assert report.total.spent_nusd == sum(attempt.cost_nusd for attempt in attempts)
