@@ -41,6 +41,8 @@ from orchestra_router.store.base import CheapStep
 from orchestra_router.transport import StreamTimeouts, Transport
 from orchestra_router.types import Answer, Attempt, CompletionRequest, WireRequest
 
+SHORTEST_S = 0.05
+"""With less than this left nothing is asked: nobody could answer, and it would count at its worst case."""
 SOONEST_HEDGE_S = 0.5
 """However fast its answers are, a deployment is given this long before a second one is asked too."""
 
@@ -243,7 +245,7 @@ class Attempts:
     ) -> tuple[Answer, list[str]]:
         deployment = candidate.deployment
         seconds_left = call.deadline - self._clock.monotonic()
-        if seconds_left <= 0:
+        if seconds_left < SHORTEST_S:
             raise DeadlineExceeded(f"This request's {self._config.settings.deadline_s:.0f} s are over.")
         begun = beginnings(call.request)
         marked = self._prefixes.should_mark(deployment, begun)
