@@ -234,7 +234,7 @@ def test_another_catalog_has_another_version(tmp_path: Path) -> None:
     ],
 )
 def test_the_words_of_a_plain_prompt_point_to_its_task(prompt: str, task: str) -> None:
-    assert classify(ask(prompt), CATALOG.keywords)[0] == task
+    assert classify(ask(prompt), CATALOG.keywords).task == task
 
 
 def test_a_note_tells_the_old_models_facts_from_the_replacement() -> None:

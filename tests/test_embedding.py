@@ -261,10 +261,12 @@ async def test_a_named_folder_without_weights_is_named(tmp_path: Path) -> None:
     )
 
 
-async def test_without_numpy_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_numpy_it_is_said_what_to_install(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
 
-    assert "install orchestra-router[semantic]" in await problem(lazily(tmp_path))
+    assert "install orchestra-router[semantic]" in await problem(lazily(tmp_path, copied))
 
 
 async def test_one_changed_bit_in_published_weights_is_found(copied: Path, tmp_path: Path) -> None:

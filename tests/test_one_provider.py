@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from orchestra_router import errors
@@ -37,7 +38,7 @@ def alone(provider: str, home: Path) -> Config:
 
 def planned(provider: str, home: Path, request: CompletionRequest) -> Plan:
     config = alone(provider, home)
-    searched, reason = tasks.with_task(request, config.catalog)
+    searched, reason = anyio.run(tasks.with_task, request, config.catalog)
     return routing.plan(
         searched,
         routing.Surroundings(

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from orchestra_router.config import load
@@ -30,7 +31,7 @@ def replayed(inputs: Json, strategy: str, home: Path) -> Json:
     config = load({"ORCHESTRA_HOME": str(home), "ORCHESTRA_STRATEGY": strategy} | dict.fromkeys(inputs["keys"], "k"))
     now_ms = inputs["now_ms"]
     request = CompletionRequest(messages=(Message("user", (Text(inputs["prompt"]),)),), metadata=inputs["metadata"])
-    request, reason = tasks.with_task(request, config.catalog)
+    request, reason = anyio.run(tasks.with_task, request, config.catalog)
     request, rule = user_rules.with_rule(request, config, now_ms=now_ms)
     around = routing.Surroundings(
         config=config,

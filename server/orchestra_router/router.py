@@ -23,6 +23,7 @@ from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.config import WEBHOOK, Config
 from orchestra_router.deployments import Candidate, Plan
 from orchestra_router.embedding.local import LazyEmbedder
+from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError, StoreError
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt, logger
@@ -68,7 +69,7 @@ class Router:
         self._clock = clock
         self._pricing = Pricing.of(settings, checked=config.catalog.checked)
         self._transport = Transport(clock)
-        self.embedder = LazyEmbedder(settings.home, settings.embedder_path, wanted=settings.embedder != "off")
+        self.embedder = LazyEmbedder.of(settings)
         self._inventory = Inventory(config, self._transport, clock)
         self._access = Access()
         self._guardrails = Guardrails(rules_for(settings, keys=config.keys.secrets()))
@@ -137,7 +138,9 @@ class Router:
         self._check_size(request)
         guarded = await self._guarded(self._access.admit(request))
         routing.check_names(guarded.request, self.config.catalog)
-        request, task_reason = tasks.with_task(guarded.request, self.config.catalog)
+        request, task_reason = await tasks.with_task(
+            guarded.request, self.config.catalog, PromptVector(self.embedder, tasks.asked(guarded.request))
+        )
         request, rule = user_rules.with_rule(request, self.config, now_ms=self._clock.now_ms())
         return await self._plan(request, task_reason, rule, search_is_implied=not guarded.request.web_search)
 
@@ -235,7 +238,8 @@ class Router:
         guarded = await self._guarded(whole)
         call.request, call.found = guarded.request, dict(guarded.found)
         routing.check_names(guarded.request, self.config.catalog)
-        call.request, task_reason = tasks.with_task(guarded.request, self.config.catalog)
+        vector = PromptVector(self.embedder, tasks.asked(guarded.request))
+        call.request, task_reason = await tasks.with_task(guarded.request, self.config.catalog, vector)
         call.request, rule = user_rules.with_rule(call.request, self.config, now_ms=self._clock.now_ms())
 
         asked = self.cache.question(call.request)

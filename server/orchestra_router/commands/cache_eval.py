@@ -24,6 +24,7 @@ from orchestra_router.types import CompletionRequest, Message, Text
 
 if TYPE_CHECKING:
     from orchestra_router.config import Config
+    from orchestra_router.embedding.local import LazyEmbedder
 
 Json = dict[str, Any]
 SWEPT_THRESHOLDS = (0.95, 0.93, 0.90, 0.85)
@@ -167,11 +168,10 @@ async def _judge(pairs: Sequence[Pair], config: "Config") -> tuple[list[Judged],
     """The pairs with what does not depend on threshold and level, and why there is no embedder, or ""."""
     from orchestra_router.embedding.local import LazyEmbedder
 
-    settings = config.settings
-    source = LazyEmbedder(settings.home, settings.embedder_path, wanted=settings.embedder != "off")
+    source = LazyEmbedder.of(config.settings)
     embedder = await source.get()
     texts = list(dict.fromkeys(text for pair in pairs for text in (pair.a, pair.b)))
-    compared = {text: _is_compared(text, config) for text in texts}
+    compared = {text: await _is_compared(text, config, source) for text in texts}
     vectors: dict[str, Any] = {}
     problem = ""
     if embedder is None:
@@ -194,10 +194,12 @@ async def _judge(pairs: Sequence[Pair], config: "Config") -> tuple[list[Judged],
     return judged, problem
 
 
-def _is_compared(text: str, config: "Config") -> bool:
+async def _is_compared(text: str, config: "Config", source: "LazyEmbedder") -> bool:
     """As for a request that asks for nothing but an answer to `text`."""
+    from orchestra_router.embedding.prompt import PromptVector
+
     asked = CompletionRequest(messages=(Message("user", (Text(text),)),))
-    request, _ = tasks.with_task(asked, config.catalog)
+    request, _ = await tasks.with_task(asked, config.catalog, PromptVector(source, text))
     return eligibility(request, config.catalog, setting="semantic", ttl_s=config.settings.cache_ttl_s).compared
 
 

@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any, get_args
 
+from orchestra_router.commands import route_eval
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.types import CompletionRequest, Message, Strategy, Text
 
@@ -22,6 +23,9 @@ def add_to(commands: Commands) -> None:
     plan.add_argument("prompt")
     plan.add_argument("--task", help="guessed from the prompt where it is not named")
     plan.add_argument("--strategy", choices=get_args(Strategy))
+    measure = group.reporting("eval", route_eval.run, "Measure how well tasks are recognised on labelled prompts.")
+    measure.add_argument("file", help='JSON lines: {"prompt": "...", "label": "coding", "alt": ["general_chat"]}')
+    measure.add_argument("--rules", action="store_true", help="by the words alone, without the embedder")
     group.reporting("learned", _learned, "Show what this installation has seen of its models.")
     forget = group.command("forget", _forget, "Forget what was learned.")
     forget.add_argument("task", nargs="?", help="only of this task")

@@ -1,8 +1,9 @@
 """The embedder on this machine: loaded on first need, and run beside the event loop, one batch at a time."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.to_thread
@@ -41,10 +42,7 @@ class LocalEmbedder:
             EmbedderUnavailable: the weights are damaged, another model's, or NumPy is missing.
         """
         try:
-            blas.use_one_thread()
-            identity = weights.verify(found)
-            wordpiece = WordPiece.load(found.folder / weights.VOCABULARY)
-            model = MiniLM.load(found.folder / weights.WEIGHTS, pieces=len(wordpiece))
+            wordpiece, model, identity = _loaded(found, weights.stamps(found))
         except ImportError:
             raise EmbedderUnavailable(
                 "The embedder needs NumPy, which is not installed: install orchestra-router[semantic]."
@@ -73,6 +71,15 @@ class LocalEmbedder:
         return self._model.embed(list(_until_full(self._wordpiece.ids(text) for text in texts)))
 
 
+@lru_cache(maxsize=1)
+def _loaded(found: Weights, _stamps: tuple[tuple[int, int], ...]) -> tuple[WordPiece, MiniLM, str]:
+    """Once for the process, as long as the files stay as they are."""
+    blas.use_one_thread()
+    identity = weights.verify(found)
+    wordpiece = WordPiece.load(found.folder / weights.VOCABULARY)
+    return wordpiece, MiniLM.load(found.folder / weights.WEIGHTS, pieces=len(wordpiece)), identity
+
+
 def _until_full(texts: Iterator[list[int]]) -> Iterator[list[int]]:
     pieces = 0
     for ids in texts:
@@ -80,6 +87,19 @@ def _until_full(texts: Iterator[list[int]]) -> Iterator[list[int]]:
         pieces += len(ids)
         if pieces >= PIECES_AT_ONCE:
             return
+
+
+class EmbedderSettings(Protocol):
+    """What of the settings concerns the embedder."""
+
+    @property
+    def home(self) -> Path: ...
+
+    @property
+    def embedder(self) -> str: ...
+
+    @property
+    def embedder_path(self) -> Path | None: ...
 
 
 class LazyEmbedder:
@@ -93,6 +113,10 @@ class LazyEmbedder:
         self._embedder: LocalEmbedder | None = None
         self._problem = ""
         self._loading = anyio.Lock()
+
+    @classmethod
+    def of(cls, settings: "EmbedderSettings") -> "LazyEmbedder":
+        return cls(settings.home, settings.embedder_path, wanted=settings.embedder != "off")
 
     async def get(self) -> LocalEmbedder | None:
         """The embedder; None when there is none, and `state` says why. Tried once: a failure is not repeated."""

@@ -1,27 +1,63 @@
-"""Which kind of task a prompt is, from its words alone: no model is asked, the same prompt gets the same answer."""
+"""Which kind of task a prompt is: no model is asked, the same prompt gets the same answer.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+named by the caller -> one of the user's own tasks, by its patterns -> the classifier, by words alone where those
+are clear, else by the meaning too -> general chat, where it stays unclear
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from orchestra_router.catalog import Catalog, TaskWords
+from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.errors import InvalidRequest
+from orchestra_router.policy.classification import classifier, signals
+from orchestra_router.policy.classification.classifier import Scores
+from orchestra_router.policy.classification.languages import language
+from orchestra_router.policy.classification.signals import Patterns
 from orchestra_router.types import CompletionRequest
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
 
 DEFAULT_TASK = "general_chat"
 SHOWN_SIGNS = 2
 SHOWN_CHARACTERS = 40
-READ_CHARACTERS = 4_000
-"""What is asked stands at the beginning or the end; the middle of a long prompt is material."""
+LEAST_CONFIDENCE = 0.4
+"""A task less likely than that is no reason to leave general chat, which is good enough for any."""
+CLEAR_CONFIDENCE = 0.9
+"""Above it the words alone decide: the meaning costs some milliseconds, and would hardly say otherwise."""
+LEAST_CONFIDENCE_ELSEWHERE = 0.7
+"""The least in a language that the classifier was not set up for."""
+
+Method = Literal["request", "own patterns", "rules", "rules and meaning"]
 
 
-def with_task(request: CompletionRequest, catalog: Catalog) -> tuple[CompletionRequest, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    task: str
+    reason: str
+    """Why, in words for people."""
+    method: Method
+    confidence: float = 1.0
+    """How likely the task is, of 1; where it is general chat for want of anything clear, how likely the best was."""
+    signals: tuple[str, ...] = ()
+    """The words that decided, strongest first."""
+
+
+async def with_task(
+    request: CompletionRequest, catalog: Catalog, vector: PromptVector | None = None
+) -> tuple[CompletionRequest, str]:
     """`request` with its task named, and why it is that one. A task may imply a web search.
 
     Raises:
         InvalidRequest: the caller named a task that is not in the catalog.
     """
     if request.task is None:
-        task, reason = classify(request, catalog.keywords)
+        # A pinned model is asked whatever the task, which then only names it in reports.
+        found = await classified(request, catalog.keywords, vector if request.model is None else None)
+        task, reason = found.task, found.reason
     elif request.task in catalog.tasks:
         task, reason = request.task, "named by the caller"
     else:
@@ -31,46 +67,59 @@ def with_task(request: CompletionRequest, catalog: Catalog) -> tuple[CompletionR
     return replace(request, task=task, web_search=search), reason
 
 
-def classify(request: CompletionRequest, words: Mapping[str, TaskWords]) -> tuple[str, str]:
-    """The task of `request`, and why: the one that most words and phrases of the last turn point to.
+async def classified(
+    request: CompletionRequest, words: Mapping[str, TaskWords], vector: PromptVector | None = None
+) -> Classification:
+    """The task of `request`, by its words, and by the meaning that `vector` holds where they are not clear."""
+    found = classify(request, words)
+    if vector is None or found.method != "rules" or found.confidence >= CLEAR_CONFIDENCE:
+        return found
+    row = await vector.get(made_by=classifier.embedder())
+    return found if row is None else classify(request, words, meaning=row)
 
-    One word that could mean anything is not enough. No such task, or a tie at the top, is general chat: the answer
-    there is good enough for everything. A web search is never guessed where the caller has tools of its own.
+
+def classify(
+    request: CompletionRequest, words: Mapping[str, TaskWords], *, meaning: "NDArray[float32] | None" = None
+) -> Classification:
+    """The task of `request` by its last turn, and by the `meaning` of that, where it is known.
+
+    A web search is never guessed where the caller has tools of its own.
     """
     if request.web_search:
-        return "web_search", "web search was asked for"
-    users = [message.text for message in request.messages if message.role == "user"]
-    text = _ends(users[-1]) if users else ""
-    found = {
-        task: signs
-        for task, patterns in words.items()
-        if not (task == "web_search" and request.tools) and (signs := _signs(text, patterns, task))
-    }
-    most = max(map(len, found.values()), default=0)
-    leaders = [task for task, signs in found.items() if len(signs) == most]
-    if len(leaders) != 1:
-        return DEFAULT_TASK, "no task named, and its words point to none"
-    return leaders[0], f"no task named; {_quoted(found[leaders[0]])} points to {leaders[0]}"
+        return Classification(task="web_search", reason="web search was asked for", method="request")
+    text = signals.ends(asked(request))
+    if not text.strip():
+        return Classification(task=DEFAULT_TASK, reason="no task named, and nothing to tell it by", method="rules")
+    patterns = Patterns.found(text, words)
+    model = classifier.rules() if meaning is None else classifier.rules_and_meaning()
+    if own := classifier.own_task(patterns, words, model.tasks):
+        task, sign = own
+        reason = f"no task named; {_quoted((sign,))} points to {task}"
+        return Classification(task=task, reason=reason, method="own patterns", signals=(sign,))
+    without = frozenset({"web_search"}) if request.tools else frozenset[str]()
+    spoken, covered = language(text)
+    return _decided(model.scores(text, patterns, vector=meaning, without=without), spoken, covered=covered)
 
 
-def _signs(text: str, patterns: TaskWords, task: str) -> list[str]:
-    """What in `text` points to `task`, strongest first; nothing where it is too little."""
-    strong = [match for pattern in patterns.strong if (match := pattern.search(text))]
-    weak = [match for pattern in patterns.weak if (match := pattern.search(text))]
-    # Two patterns that match the same words are one sign.
-    apart = any(one.end() <= other.start() for one in weak for other in weak)
-    if not strong and not apart and task != DEFAULT_TASK:
-        return []
-    return [match[0] for match in (*strong, *weak)]
+def asked(request: CompletionRequest) -> str:
+    """The text that says what is wanted: the last of the user's turns."""
+    return next((message.text for message in reversed(request.messages) if message.role == "user"), "")
 
 
-def _quoted(signs: Sequence[str]) -> str:
+def _decided(scores: Scores, spoken: str, *, covered: bool) -> Classification:
+    (best, confidence), (second, _) = scores.tasks[:2]
+    method: Method = "rules and meaning" if scores.embedded else "rules"
+    by = f"{_quoted(scores.signals) or 'its form'}{' and its meaning' if scores.embedded else ''}"
+    if best == DEFAULT_TASK or confidence >= (LEAST_CONFIDENCE if covered else LEAST_CONFIDENCE_ELSEWHERE):
+        task, reason = best, f"no task named; {by} points to {best} ({confidence:.0%})"
+    else:
+        task = DEFAULT_TASK
+        reason = f"no task named, and it may be {best} ({confidence:.0%}) or {second}"
+    if not covered:
+        reason += f"; it is written in {spoken}, which is not covered"
+    return Classification(task=task, reason=reason, method=method, confidence=confidence, signals=scores.signals)
+
+
+def _quoted(signs: tuple[str, ...]) -> str:
     shown = dict.fromkeys(" ".join(sign.split())[:SHOWN_CHARACTERS].lower() for sign in signs)
     return " and ".join(f'"{sign}"' for sign in list(shown)[:SHOWN_SIGNS])
-
-
-def _ends(text: str) -> str:
-    if len(text) <= READ_CHARACTERS:
-        return text
-    half = READ_CHARACTERS // 2
-    return f"{text[:half]}\n{text[-half:]}"
