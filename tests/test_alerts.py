@@ -1,15 +1,18 @@
 """What is worth telling a person is told once, whichever process notices."""
 
+import sqlite3
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, TODAY, a_hold, ended
+from ledgers import NOW_MS, TODAY, a_database, a_hold, ended
 from orchestra_router.simulation import Reply
+from orchestra_router.store import ledger
 from orchestra_router.store.alerts import LEAST_HOURS
-from orchestra_router.store.base import Alert, Hold, Seen, Settlement, Watch
+from orchestra_router.store.base import Alert, Hold, Seen, Spent, Watch
 from orchestra_router.store.db import SqliteStore
 from worlds import World, ask, open_world
 
@@ -27,16 +30,8 @@ async def settled(
     store: SqliteStore, hold: Hold, cost_nusd: int, *watches: Watch, seen: Seen | None = None
 ) -> tuple[Alert, ...]:
     await store.hold(hold, [])
-    settlement = ended(hold.attempt_id, cost_nusd)
-    settled = await store.settle(
-        Settlement(
-            **{
-                name: getattr(settlement, name) for name in Settlement.__slots__ if name not in {"watches", "sightings"}
-            },
-            watches=watches,
-            sightings=() if seen is None else (seen,),
-        )
-    )
+    sightings = () if seen is None else (seen,)
+    settled = await store.settle(replace(ended(hold.attempt_id, cost_nusd), watches=watches, sightings=sightings))
     return settled.alerts
 
 
@@ -61,6 +56,29 @@ async def test_a_threshold_is_told_of_by_the_settlement_that_reaches_it_and_by_n
 
     assert [[alert.text for alert in alerts] for alerts in told] == [[], [], ["Too much."], []]
     await other.close()
+
+
+def test_settlements_of_one_transaction_leave_nothing_open_whether_or_not_alerts_could_be_raised() -> None:
+    db = a_database()
+    db.execute(
+        "CREATE TRIGGER refused BEFORE INSERT ON alerts WHEN NEW.threshold_nusd = 90"
+        " BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    for number in range(4):
+        ledger.hold(db, a_hold(f"a{number}"), [], owner="")
+    db.execute("BEGIN IMMEDIATE")
+
+    told = [
+        ledger.settle(db, replace(ended(f"a{number}", 40), watches=(a_watch(threshold),)))
+        for number, threshold in enumerate((40, 80, 90, 160))
+    ]
+
+    with pytest.raises(sqlite3.OperationalError, match="no such savepoint"):
+        db.execute("RELEASE alerts")
+    db.execute("COMMIT")
+    assert [(len(one.alerts), one.unwatched) for one in told] == [(1, ""), (1, ""), (0, "no"), (1, "")]
+    assert ledger.spent(db, "global", TODAY.day) == Spent(160, 0)
+    db.close()
 
 
 async def test_an_attempt_that_had_ended_before_tells_nothing(store: SqliteStore) -> None:
