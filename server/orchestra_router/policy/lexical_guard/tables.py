@@ -59,6 +59,12 @@ def tables() -> Tables:
         starts[phrase[0]] = max(starts.get(phrase[0], 0), len(phrase))
     foreign = frozenset(read["foreign"]["words"].split())
     english = frozenset(read["english"].split()) | frozenset(read["free"].split()) | _groups(read["task_verbs"]).keys()
+    class_of = {
+        stemmed.get(stems.stem(word), stems.stem(word)): name
+        for name, members in read["classes"].items()
+        for word in members.split()
+    }
+    light = {stemmed.get(stems.stem(word), stems.stem(word)) for word in read["light"].split()}
     return Tables(
         openers=frozenset(_phrases(read["openers"])),
         polite=frozenset(_phrases(read["polite"])),
@@ -78,16 +84,12 @@ def tables() -> Tables:
         contrast=_groups(read["contrast"]),
         past_of=_past(read["irregular"]),
         synonyms=stemmed,
-        light=frozenset(stemmed.get(stems.stem(word), stems.stem(word)) for word in read["light"].split()),
+        light=frozenset(light - class_of.keys()),  # "go" is a language too
         opposites=_opposites(read["opposites"]["pairs"], stemmed),
         prefixes=tuple(read["prefixes"].split()),
         case_matters=frozenset(read["case_matters"].split()),
         misspelled={word: tuple(right.split()) for word, right in read["misspelled"].items()},
-        class_of={
-            stemmed.get(stems.stem(word), stems.stem(word)): name
-            for name, members in read["classes"].items()
-            for word in members.split()
-        },
+        class_of=class_of,
         units=_units(read["units"]["names"]),
         foreign=foreign - english,
         english=english - foreign,
