@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from orchestra_router import allowances, rule_checks
+from orchestra_router import allowances, patterns, rule_checks
 from orchestra_router.allowances import Budgets, Usd
 from orchestra_router.catalog import Catalog, Found, OldModel, RouteStep, Task
 from orchestra_router.config_checks import Checker, tables, url_problem
@@ -60,13 +60,8 @@ class GuardPattern(BaseModel):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, value: str) -> str:
-        import regex  # noqa: PLC0415 - few have any
-
-        try:
-            matches_nothing = regex.compile(value).fullmatch("") is not None
-        except regex.error as error:
-            raise ValueError(f"is no regular expression: {error}") from None
-        if matches_nothing:
+        patterns.check(value)
+        if patterns.found(f"^(?:{value})$", ""):
             raise ValueError("matches the empty text, and so everything")
         return value
 

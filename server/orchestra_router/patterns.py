@@ -5,6 +5,7 @@ limit, but `((?:a{500}){500}){500}` fills the memory while it is compiled; so re
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +39,18 @@ def found(pattern: str, text: str) -> bool:
         TimeoutError: nobody knows after `SEARCH_S`.
     """
     return _compiled(pattern).search(text, timeout=SEARCH_S, concurrent=True) is not None
+
+
+def spans(pattern: str, text: str) -> Iterator[tuple[int, int]]:
+    """Where `pattern` matches in `text`, from left to right, empty matches apart.
+
+    Raises:
+        BadPattern: it cannot be used.
+        TimeoutError: it takes more than `SEARCH_S`.
+    """
+    for match in _compiled(pattern).finditer(text, timeout=SEARCH_S, concurrent=True):
+        if match.end() > match.start():
+            yield match.span()
 
 
 @lru_cache(maxsize=64)

@@ -423,9 +423,9 @@ async def open_router(
         await store.reclaim(now_ms=clock.now_ms())
         await store.drop_cached(expired_before_ms=clock.now_ms())
         await store.audit(configured(config, at_ms=clock.now_ms()), if_new=True)
+        router.start()
         async with _in_background(retention.keep_at_it(store, config.settings, clock)):
-            router.start()
-        yield router
+            yield router
     finally:
         with anyio.CancelScope(shield=True):
             await router.aclose()

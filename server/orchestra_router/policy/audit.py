@@ -6,7 +6,7 @@ from orchestra_router.config import Config
 from orchestra_router.store.base import AuditEvent
 
 CONFIGURATION = "configuration"
-NOT_SHOWN = frozenset({"portkey", "webhook_url"})
+NOT_SHOWN = frozenset({"portkey", "alert_webhook"})
 """Settings that may hold a secret."""
 
 
