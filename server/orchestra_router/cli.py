@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from orchestra_router.commands import audit, cache, money, route
+from orchestra_router.commands import audit, cache, guard, money, route
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.types import usd
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("check", nargs="?", choices=("check",), help="the same")
     audit.add_to(commands)
     cache.add_to(commands)
+    guard.add_to(commands)
     route.add_to(commands)
     return parser
 

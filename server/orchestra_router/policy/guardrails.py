@@ -13,11 +13,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 from orchestra_router.errors import GuardrailBlocked, InvalidRequest
-from orchestra_router.policy.rules.base import Rule, Span
+from orchestra_router.policy.rules.base import Rule, Span, replaced
 from orchestra_router.types import (
     Answer,
     Citation,
@@ -40,8 +41,10 @@ _WORD = re.compile(r"[!-~\u00a1-\u024f]+|\S")
 _GROUP = re.compile(r"\S*\d\S*|\S|[A-Z]{2,}\S*")
 """A word that may be one of several groups: of a number, of an account, of a word spelled out."""
 _CONTEXT = re.compile(
-    r"(?i)passp|licen|identi|\bid\b|ausweis|\bdni\b|nhs|\btax|steuer|\bssn\b|social|passw|pwd|secret|key|token|bearer"
-    r"|phone|\btel|mobile|cell|fax|call|text|whatsapp|dial|ring|handy|m[oó]vil"
+    r"(?i)pass|reisep|pasap|licen|identi|\bid\b|ausweis|\bdni\b|\bni[ef]\b|\bcpf\b|\bbsn|pesel|aadh|\bdl\b|sozial|sécur|nhs|\btax|steuer|führers|permis|codice"
+    r"|\bssn\b|_ssn|social|pw|secret|key|token|bearer|kennwort|contrase|senha|hasło|wachtw|парол|şifre|authoriz"
+    r"|phone|\btel|téléph|mobil|cell|fax|call|text|whatsapp|dial|ring|sms|handy|m[oó]vil|portable|celular|numer"
+    r"|\bip\b|\bipv4|dns|server|host|\bping|resolv|proxy|peer|adress|address|direcci|gateway|护照|護照|パス|密|비밀"
 )
 """What gives a meaning to a number after it; more words than the rules look for do no harm."""
 _OPEN_BLOCK = "-----BEGIN"
@@ -250,20 +253,12 @@ class _Scan:
                 )
             self.found[rule.kind] += len(spans)
             if rule.action == "redact":
-                text = self._replaced(text, spans, rule.kind)
+                text = replaced(text, spans, partial(self._instead, rule.kind))
         return text
 
     def spans(self, text: str) -> list[Span]:
         """Where anything stands that some rule finds."""
         return sorted((span for rule in self._rules for span in rule.spans(text)), reverse=True)
-
-    def _replaced(self, text: str, spans: Sequence[Span], kind: str) -> str:
-        pieces: list[str] = []
-        end = 0
-        for start, stop in spans:
-            pieces += (text[end:start], self._instead(kind, text[start:stop]))
-            end = stop
-        return "".join((*pieces, text[end:]))
 
     def json(self, text: str) -> str:
         """`text`, which is JSON, scanned value by value, so that it stays JSON (a bare number becomes a string).

@@ -1,13 +1,21 @@
 """What a rule of the guard is: a kind of thing to find, where it stands in a text, and what is done about it."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Action = Literal["redact", "block", "flag", "off"]
 Span = tuple[int, int]
 DIGITS = tuple("0123456789")
+LETTER = (
+    r"[^\W\u0e00-\u0eff\u1100-\u11ff\u2e80-\u30ff\u3130-\u318f\u31f0-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff"
+    r"\uff66-\uff9f]"
+)
+"""A letter, figure or underscore of a script that sets its words apart. Others touch a number without being part of it."""
+BEGIN = rf"(?<!{LETTER})"
+END = rf"(?!{LETTER})"
+"""As `\\b` around a number, and also between it and a script that writes no spaces."""
 
 
 class Rule(Protocol):
@@ -68,3 +76,13 @@ class PatternRule:
             else:
                 yield start + found[0], start + found[1]
                 place = max(start + found[1], match.start() + 1)
+
+
+def replaced(text: str, spans: Sequence[Span], instead: Callable[[str], str]) -> str:
+    """`text` with `instead(found)` in place of each of `spans`."""
+    pieces: list[str] = []
+    end = 0
+    for start, stop in spans:
+        pieces += (text[end:start], instead(text[start:stop]))
+        end = stop
+    return "".join((*pieces, text[end:]))

@@ -42,6 +42,9 @@ class ProfanityRule:
     setting: str = "guard_profanity"
 
     def spans(self, text: str) -> Iterator[Span]:
+        yield from sorted([*self._words(text), *(match.span() for match in _anywhere().finditer(text))])
+
+    def _words(self, text: str) -> Iterator[Span]:
         # The pattern reads a megabyte in a second, and most texts need it not at all.
         lowered = text.lower()
         plain = _REPEATED.sub(r"\1", lowered.translate(_PLAIN))
@@ -72,6 +75,11 @@ def _short_words() -> tuple[str, ...]:
     return tuple(word for language in _table().values() for word in language["exact"])
 
 
+@functools.cache
+def _anywhere() -> re.Pattern[str]:
+    return re.compile("|".join(word for language in _table().values() for word in language.get("anywhere", ())))
+
+
 def _spaced(word: str) -> str:
     return re.escape(word).replace(r"\ ", r"\s{1,3}")
 
@@ -81,6 +89,8 @@ def _pattern() -> re.Pattern[str]:
     """One pattern for all languages. Every repeat in it is bounded, so it takes time linear in the text."""
     choices: list[str] = []
     for language in _table().values():
+        if not language["words"]:
+            continue
         endings = "|".join(sorted(map(re.escape, language["endings"]), key=len, reverse=True))
         words = sorted(language["words"], key=len, reverse=True)
         choices.append(f"(?:{'|'.join(map(_disguised, words))})(?:{endings})?")

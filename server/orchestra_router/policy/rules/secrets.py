@@ -31,6 +31,8 @@ VENDOR_KEYS = (
     r"AC[0-9a-f]{32}",  # Twilio
     r"\d{8,10}:AA[\w-]{33}",  # Telegram
     r"eyJ[\w-]{10,2000}\.eyJ[\w-]{10,8000}\.[\w-]{10,2000}",  # JSON Web Token
+    r"dckr_[po]at_[\w-]{20,60}",  # Docker
+    r"HRKU-[\w-]{30,80}",  # Heroku
     r"ork_[\w-]{20,200}",  # this router's own access keys
 )
 VENDOR_MARKS = (
@@ -65,17 +67,46 @@ VENDOR_MARKS = (
         "xapp-",
         "k_live_",
     ),
-    *("k_test_", "whsec_", "sg.", "npm_", "pypi-", "dop_v1_", "dapi", "shp", "ac", ":aa", "eyj", "ork_"),
+    *(
+        "k_test_",
+        "whsec_",
+        "sg.",
+        "npm_",
+        "pypi-",
+        "dop_v1_",
+        "dapi",
+        "shp",
+        "ac",
+        ":aa",
+        "eyj",
+        "ork_",
+        "dckr_",
+        "hrku-",
+    ),
 )
-NAMES = ("passw", "pwd", "passphrase", "secret", "key", "token", "bearer")
+NAMES = (
+    *("pass", "pw", "secret", "key", "token", "bearer", "kennwort", "mot de passe", "contraseñ", "senha"),
+    *("hasło", "wachtwoord", "парол", "şifre", "密码", "密碼", "パスワード", "비밀번호"),
+)
 PRIVATE_KEY = (
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,20000}?(?:-----END [A-Z ]{0,30}KEY(?: BLOCK)?-----|\Z)"
 )
 IN_ADDRESS = r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,64}:(?P<value>[^\s/@]{3,128})@"
+WORDS = (
+    r"password|passwd|\bpass|\bpwd?|_pwd?|passphrase|passwort|kennwort|mot de passe|contraseña|senha|hasło|wachtwoord"
+    r"|пароль|şifre|密[码碼]|パスワード|비밀번호"
+)
+"""For a password, in several languages."""
 NAMED = (
-    r"(?i:(?:password|passwd|pwd|passphrase|secret|api[_-]?key|access[_-]?key|auth[_-]?token|access[_-]?token"
-    r"|client[_-]?secret|private[_-]?token|bearer))[\"']?(?: is)?\s{0,3}(?:[:=]{1,2}>?|(?<=bearer)|(?<=Bearer)|(?<= is))\s{0,3}"
+    rf"(?i:(?:{WORDS}|secret|api[_-]?key|access[_-]?key|(?<![a-z])token|auth[_-]?token|access[_-]?token|bearer"
+    r"|client[_-]?secret|private[_-]?token|(?:account|encryption|master|session|signing|storage)_key))"
+    r"[\"']?(?: is| ist| est| es)?\s{0,3}"
+    r"(?:[:=\uff1a]{1,2}>?|value\s{0,3}=|(?<=bearer)|(?<=Bearer)|(?<= is)|(?<= ist)|(?<= est)|(?<= es))\s{0,3}"
     r"[\"'`]?(?P<value>[^\s\"'`,;(){}\[\]<>]{8,256})"
+)
+SPOKEN = rf"(?i:{WORDS})[ \t]{{1,3}}[\"'`]?(?P<value>[^\s\"'`,;(){{}}\[\]<>]{{8,256}})"
+AUTHORIZATION = (
+    r"(?i:authorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:basic|bearer|token)\s{1,3})(?P<value>[\w+/=.~-]{12,2000})"
 )
 LEAST_ENTROPY_BITS = 2.8
 """Per character. Words and placeholders stay below it, random text of any alphabet above."""
@@ -89,7 +120,9 @@ def secret(action: Action) -> tuple[PatternRule, ...]:
         PatternRule("secret", re.compile(PRIVATE_KEY), action, hints=("private key",)),
         PatternRule("secret", anywhere, action, hints=VENDOR_MARKS),
         PatternRule("secret", re.compile(IN_ADDRESS), action, _password, hints=("://",)),
+        PatternRule("secret", re.compile(AUTHORIZATION), action, _random, hints=("authorization",)),
         PatternRule("secret", re.compile(NAMED), action, _random, hints=NAMES),
+        PatternRule("secret", re.compile(SPOKEN), action, _unmistakable, hints=NAMES),
     )
 
 
@@ -100,11 +133,17 @@ def own_keys(keys: Iterable[str], action: Action) -> PatternRule | None:
 
 
 def _password(found: str) -> Span | None:
-    return (
-        None
-        if _PLACEHOLDER.search(found) or (found.isalpha() and found.islower() and len(found) < 8)
-        else (0, len(found))
+    stands_for_one = _PLACEHOLDER.search(found) or re.fullmatch(
+        r"[{<\[(%].*|(?i:pass|password|passwd|pwd|secret)", found
     )
+    return None if stands_for_one or (found.isalpha() and found.islower() and len(found) < 8) else (0, len(found))
+
+
+def _unmistakable(found: str) -> Span | None:
+    """A value that no word of a sentence looks like: letters, figures, and a mark that is neither."""
+    found = found.rstrip(".")
+    mixed = any(map(str.isdigit, found)) and any(map(str.isalpha, found)) and re.search(r"[^\w./:-]", found)
+    return (0, len(found)) if mixed and _random(found) else None
 
 
 def _random(found: str) -> Span | None:
