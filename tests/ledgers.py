@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from orchestra_router.store.base import Alert, AttemptState, Hold, Limit, Period, RequestRecord, Settlement
+from orchestra_router.store.base import Alert, AttemptState, CheapStep, Hold, Limit, Period, RequestRecord, Settlement
 from orchestra_router.store.migrations import migrate
 from orchestra_router.types import CacheStatus, CostSource, Scope, Usage
 
@@ -81,6 +81,9 @@ def a_record(
     scope: Scope | None = None,
     created_ms: int = NOW_MS,
     metadata: Mapping[str, str] | None = None,
+    escalated: bool | None = None,
+    escalation_saved_nusd: int = 0,
+    wasted_nusd: int = 0,
 ) -> RequestRecord:
     return RequestRecord(
         request_id=request_id,
@@ -99,6 +102,11 @@ def a_record(
         latency_ms=12,
         redactions={"ssn": 1},
         metadata={"app": "demo"} if metadata is None else metadata,
+        cheap_step=None
+        if escalated is None
+        else CheapStep(prompt_kind="code", provider="openrouter", model="gpt-6-luna", escalated=escalated),
+        escalation_saved_nusd=escalation_saved_nusd,
+        wasted_nusd=wasted_nusd,
     )
 
 

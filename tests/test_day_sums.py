@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ledgers import NOW_MS, TODAY, a_database, a_hold, a_record, ended, kept_sums
 from orchestra_router.store import ledger, reports, retention
-from orchestra_router.store.base import AttemptState, GroupBy, Period, ReportRow
+from orchestra_router.store.base import AttemptState, GroupBy, Period, ReportRow, RequestRecord
 from orchestra_router.types import CacheStatus, Scope, Usage
 
 YESTERDAY = Period("2026-11-22", "2026-11")
@@ -34,6 +34,9 @@ class Step:
     usage: Usage | None
     outcome: str
     cache: CacheStatus | None
+    escalated: bool | None
+    saved: int
+    wasted: int
 
 
 counts = st.integers(0, 1_000)
@@ -52,6 +55,9 @@ steps = st.lists(
         usage=st.none() | st.builds(Usage, input_fresh=counts, cache_read=counts, cache_write_1h=counts, output=counts),
         outcome=st.sampled_from(["ok", "timeout"]),
         cache=st.none() | st.sampled_from(["HIT", "MISS", "DISABLED"]),
+        escalated=st.none() | st.booleans(),
+        saved=st.integers(-10, 100),
+        wasted=st.integers(0, 10),
     ),
     max_size=12,
 )
@@ -72,7 +78,7 @@ def play(db: sqlite3.Connection, history: Sequence[Step]) -> None:
         )
         ledger.hold(db, hold, [], owner="")
         if step.cache is not None:
-            reports.record(db, a_record(f"r{step.request}", step.cache, saved_nusd=step.cost, scope=step.scope))
+            reports.record(db, recorded(step))
         if step.state == "held":
             continue
         cost = 0 if step.state == "released" else step.cost
@@ -84,6 +90,19 @@ def play(db: sqlite3.Connection, history: Sequence[Step]) -> None:
             adjust(db, attempt_id, step.period.day, delta=step.fixed_cost - cost, cost=step.fixed_cost)
 
 
+def recorded(step: Step) -> RequestRecord:
+    record = a_record(
+        f"r{step.request}",
+        step.cache or "DISABLED",
+        saved_nusd=step.cost,
+        scope=step.scope,
+        escalated=step.escalated,
+        escalation_saved_nusd=step.saved if step.escalated is False else 0,
+        wasted_nusd=step.wasted,
+    )
+    return replace(record, period=step.period, task=step.task, provider=step.provider, model=f"{step.provider}-1")
+
+
 def adjust(db: sqlite3.Connection, attempt_id: str, day: str, *, delta: int, cost: int) -> None:
     db.execute(
         "INSERT INTO adjustments (attempt_id, day, delta_nusd, cost_nusd, cost_source, reason, at_ms)"
@@ -93,7 +112,7 @@ def adjust(db: sqlite3.Connection, attempt_id: str, day: str, *, delta: int, cos
 
 
 def added_up(db: sqlite3.Connection, group_by: GroupBy) -> dict[str, tuple[int, ...]]:
-    """What a report should say, added up in Python from the rows themselves."""
+    """What a report should say of attempts, added up in Python from the rows themselves."""
     sums: dict[str, list[int]] = {}
     requests: dict[str, set[str]] = {}
     for row in db.execute(
@@ -148,6 +167,26 @@ def test_every_report_agrees_with_the_rows(history: list[Step]) -> None:
         assert {group: row if exact else row[:-1] for group, row in found.items()} == {
             group: row if exact else row[:-1] for group, row in expected.items()
         }
+
+
+@settings(max_examples=40)
+@given(history=steps)
+def test_every_report_says_what_escalation_saved_and_wasted(history: list[Step]) -> None:
+    db = a_database()
+    play(db, history)
+
+    for group_by in (*GROUPS, "session"):
+        expected: dict[str, tuple[int, ...]] = {}
+        for row in db.execute("SELECT * FROM requests WHERE escalated IS NOT NULL OR wasted_nusd > 0"):
+            figures = (row["escalated"] is not None, row["escalated"] or 0, row["escalation_saved_nusd"])
+            so_far = expected.get(row[group_by], (0, 0, 0, 0))
+            together = zip(so_far, (*figures, row["wasted_nusd"]), strict=True)
+            expected[row[group_by]] = tuple(one + other for one, other in together)
+        found = {
+            row.group: (row.cheap_steps, row.escalated, row.escalation_saved_nusd, row.wasted_nusd)
+            for row in reports.report(db, **MONTH, group_by=group_by)
+        }
+        assert {group: figures for group, figures in found.items() if any(figures)} == expected
 
 
 @settings(max_examples=40)

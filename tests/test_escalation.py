@@ -82,6 +82,8 @@ async def test_an_answer_that_will_not_do_goes_one_step_up_and_both_bills_count(
         assert completion.wasted_nusd == world.providers[cheap].billed_nusd > 0
         assert any(cheap in note and f"({flaw})" in note and strong in note for note in completion.notes)
         assert recorded(world) == [(1, 0, completion.wasted_nusd)]
+        total = (await world.router.cost_report()).total
+        assert (total.cheap_steps, total.escalated, total.wasted_nusd) == (1, 1, completion.wasted_nusd)
 
 
 async def test_an_answer_without_words_goes_one_step_up_and_is_not_asked_for_again(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What `orchestra report` prints."""
 
 import csv
+from dataclasses import replace
 
 from orchestra_router.policy.costs import BudgetState, CostReport, Projection
 from orchestra_router.report import as_csv, as_text, bar
@@ -87,3 +88,28 @@ def test_a_models_table_is_bounded_and_says_what_it_leaves_out() -> None:
     assert table[-1].startswith("| total | $1.00 |")
     assert len(data["rows"]) == 50
     assert data["more"] == {"rows": 50, "spent_usd": 0.5}
+
+
+def test_what_escalation_saved_and_wasted_is_in_every_form_and_only_where_somebody_escalates() -> None:
+    row = ReportRow(
+        group="coding", spent_nusd=CENT, cheap_steps=15, escalated=3, escalation_saved_nusd=12 * CENT, wasted_nusd=CENT
+    )
+    report = replace(a_report(row, group_by="task"), total=replace(row, group=""))
+    without = a_report(ReportRow(group="coding", spent_nusd=CENT), group_by="task")
+
+    data = costs(report, notice="")
+    text = as_text(report)
+    (line,) = csv.DictReader(as_csv(report).splitlines())
+
+    says = {"cheap_answers": 15, "went_up": 3, "saved_usd": 0.12, "wasted_usd": 0.01}
+    assert data["total"]["escalation"] == data["rows"][0]["escalation"] == says
+    assert data["table"].splitlines()[0].endswith("| saved | went up | escalation saved | wasted |")
+    assert data["table"].splitlines()[-1].endswith("| $0.00 | 3 of 15 | $0.1200 | $0.0100 |")
+    assert text.splitlines()[2].endswith("saved  went up  escalation saved   wasted")
+    assert text.splitlines()[3].endswith("$0.00  3 of 15           $0.1200  $0.0100")
+    assert "3 of 15 cheap answers went one step up; about $0.1200 saved by the others" in text
+    assert "$0.0100 on answers that another was used in place of" in text
+    assert (line["cheap_steps"], line["escalated"]) == ("15", "3")
+    assert (line["escalation_saved_nusd"], line["wasted_nusd"]) == (str(12 * CENT), str(CENT))
+    assert "escalation" not in as_text(without)
+    assert "went up" not in costs(without, notice="")["table"]

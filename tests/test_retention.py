@@ -48,8 +48,10 @@ async def store(tmp_path: Path, clock: FakeClock) -> AsyncGenerator[SqliteStore]
 async def fill(store: SqliteStore, period: Period, count: int = 1) -> None:
     for number in range(count):
         name = f"{period.day} {number}"
-        await store.record(replace(a_record(name, scope=Scope(session="s")), period=period))
-        await store.hold(a_hold(name, request_id=name, period=period, scope=Scope(session="s")), [])
+        scope = Scope(session="s")
+        record = a_record(name, scope=scope, escalated=number > 0, escalation_saved_nusd=7, wasted_nusd=2)
+        await store.record(replace(record, period=period))
+        await store.hold(a_hold(name, request_id=name, period=period, scope=scope), [])
         await store.settle(ended(name, 60))
 
 
@@ -66,6 +68,8 @@ async def test_what_is_too_old_goes_and_the_totals_stay(store: SqliteStore, cloc
     forgotten = await forget(store, clock)
 
     assert forgotten == 6
+    assert (before.total.cheap_steps, before.total.escalated) == (5, 3)
+    assert (before.total.escalation_saved_nusd, before.total.wasted_nusd) == (35, 10)
     assert await store.attempts_of(f"{OLD.day} 0") == ()
     assert len(await store.attempts_of(f"{KEPT.day} 0")) == 1
     assert await cost_report(store, Settings(), group_by="provider", period="all", now_ms=now_ms) == before

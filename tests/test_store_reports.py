@@ -10,7 +10,7 @@ import pytest
 
 from clocks import FakeClock
 from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended, old_hold
-from orchestra_router.store import migrations
+from orchestra_router.store import migrations, reports
 from orchestra_router.store.base import CacheReport, GroupBy, Period, ReportRow
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.store.migrations import MIGRATIONS, migrate
@@ -155,3 +155,26 @@ async def test_what_was_there_before_the_sums_were_is_in_them(tmp_path: Path, mo
 
     assert (total.requests, total.attempts, total.spent_nusd, total.held_nusd) == (2, 2, 60, 100)
     assert (total.calls, total.hits, total.saved_nusd) == (1, 1, 7)
+
+
+async def test_what_escalation_saved_and_wasted_before_its_sums_were_is_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [step.name for step in MIGRATIONS]
+    path = tmp_path / "orchestra.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        monkeypatch.setattr(migrations, "MIGRATIONS", MIGRATIONS[: names.index("sums of escalations")])
+        migrate(db)
+        reports.record(db, a_record("r1", escalated=False, escalation_saved_nusd=7))
+        reports.record(db, a_record("r2", escalated=True, wasted_nusd=3))
+        reports.record(db, a_record("r3"))
+    monkeypatch.undo()
+
+    store = await SqliteStore.open(path, clock=FakeClock())
+    (before,) = await store.report(first_day=TODAY.day, last_day=TODAY.day)
+    await store.record(a_record("r2", escalated=False, escalation_saved_nusd=-2))
+    (after,) = await store.report(first_day=TODAY.day, last_day=TODAY.day, group_by="task")
+    await store.close()
+
+    assert before == ReportRow(calls=3, misses=3, cheap_steps=2, escalated=1, escalation_saved_nusd=7, wasted_nusd=3)
+    assert after == ReportRow(group="coding", calls=3, misses=3, cheap_steps=2, escalation_saved_nusd=5)

@@ -16,7 +16,7 @@ from orchestra_router.policy.exports import Export
 from orchestra_router.policy.reconcile import Difference
 from orchestra_router.policy.reprice import Repricing
 from orchestra_router.store.base import ReportRow
-from orchestra_tools.costs import added, costs, dollars
+from orchestra_tools.costs import added, costs, dollars, escalation_columns
 from orchestra_tools.results import without_blanks
 
 MOST_LINES = 40
@@ -153,11 +153,13 @@ def _rows(report: CostReport) -> list[str]:
         return []
     shown, rest = report.rows[:MOST_LINES], report.rows[MOST_LINES:]
     most = max((row.spent_nusd for row in report.rows), default=0)
-    head = (report.group_by, "spent", "", "requests", "attempts", "failed", "tokens in", "tokens out", "saved")
-    lines = [_line(_name(row.group), row, bar(row.spent_nusd, most)) for row in shown]
+    also = escalation_columns(report.total)
+    head = (report.group_by, "spent", "", "requests", "attempts", "failed", "tokens in", "tokens out", "saved", *also)
+    drawn = [(_name(row.group), row, bar(row.spent_nusd, most)) for row in shown]
     if rest:
-        lines.append(_line(f"{len(rest)} more", added(rest), ""))
-    lines.append(_line("total", report.total, ""))
+        drawn.append((f"{len(rest)} more", added(rest), ""))
+    drawn.append(("total", report.total, ""))
+    lines = [(*_line(*one), *(figure(one[1]) for figure in also.values())) for one in drawn]
     return [table([head, *lines], left=1)]
 
 
@@ -189,6 +191,11 @@ def _totals(total: ReportRow) -> str:
         ours = f"our prices {dollars(total.computed_nusd)}"
         said = f"providers put {dollars(total.reported_nusd)} on {total.compared:,} attempts, {ours}"
         lines.append(("check", said))
+    if total.cheap_steps:
+        went_up = f"{total.escalated:,} of {total.cheap_steps:,} cheap answers went one step up"
+        lines.append(("escalation", f"{went_up}; about {dollars(total.escalation_saved_nusd)} saved by the others"))
+    if total.wasted_nusd:
+        lines.append(("wasted", f"{dollars(total.wasted_nusd)} on answers that another was used in place of"))
     return table(lines, left=2)
 
 

@@ -1,7 +1,7 @@
 """A cost report as plain data, and as a small table that a model can repeat."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestra_router.store.base import ReportRow
@@ -78,6 +78,27 @@ def row_data(row: ReportRow) -> Json:
         "mean_latency_ms": row.mean_latency_ms or None,
         "cache_hits": row.hits or None,
         "saved_usd": usd(row.saved_nusd) if row.saved_nusd else None,
+        "escalation": _escalation(row),
+    }
+
+
+def escalation_columns(total: ReportRow) -> Mapping[str, Callable[[ReportRow], str]]:
+    """Of a table with this `total`: none where nobody escalates."""
+    return _ESCALATION if _escalates(total) else {}
+
+
+def _escalates(row: ReportRow) -> bool:
+    return bool(row.cheap_steps or row.wasted_nusd)
+
+
+def _escalation(row: ReportRow) -> Json:
+    if not _escalates(row):
+        return {}
+    return {
+        "cheap_answers": row.cheap_steps,
+        "went_up": row.escalated,
+        "saved_usd": usd(row.escalation_saved_nusd),
+        "wasted_usd": usd(row.wasted_nusd),
     }
 
 
@@ -88,14 +109,23 @@ def dollars(amount_nusd: int) -> str:
     return f"{'-' if amount < 0 else ''}${abs(amount):,.{digits}f}"
 
 
+_ESCALATION: Mapping[str, Callable[[ReportRow], str]] = {
+    "went up": lambda row: f"{row.escalated:,} of {row.cheap_steps:,}",
+    "escalation saved": lambda row: dollars(row.escalation_saved_nusd),
+    "wasted": lambda row: dollars(row.wasted_nusd),
+}
+
+
 def _table(report: "CostReport") -> str:
     """Markdown, the total last."""
     shown, rest = report.rows[:MOST_LINES], report.rows[MOST_LINES:]
-    lines = [(_cell(row.group or "(none)"), *_figures(row)) for row in shown]
+    also = escalation_columns(report.total)
+    named = [(_cell(row.group or "(none)"), row) for row in shown]
     if rest:
-        lines.append((f"{len(rest)} more", *_figures(added(rest))))
-    lines.append(("total", *_figures(report.total)))
-    head = (report.group_by or "", "spent", "attempts", "failed", "tokens in", "tokens out", "saved")
+        named.append((f"{len(rest)} more", added(rest)))
+    named.append(("total", report.total))
+    lines = [(name, *_figures(row), *(figure(row) for figure in also.values())) for name, row in named]
+    head = (report.group_by or "", "spent", "attempts", "failed", "tokens in", "tokens out", "saved", *also)
     rule = ("---", *["---:"] * (len(head) - 1))
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
 
@@ -121,6 +151,10 @@ def added(rows: Sequence[ReportRow]) -> ReportRow:
         input_fresh=sum(row.input_total for row in rows),
         output=sum(row.output_total for row in rows),
         saved_nusd=sum(row.saved_nusd for row in rows),
+        cheap_steps=sum(row.cheap_steps for row in rows),
+        escalated=sum(row.escalated for row in rows),
+        escalation_saved_nusd=sum(row.escalation_saved_nusd for row in rows),
+        wasted_nusd=sum(row.wasted_nusd for row in rows),
     )
 
 

@@ -398,6 +398,14 @@ class ReportRow:
     misses: int = 0
     saved_nusd: int = 0
     """What the hits would have cost."""
+    cheap_steps: int = 0
+    """Requests that a cheap model answered first, a stronger one standing by."""
+    escalated: int = 0
+    """Of those, where the stronger one had to be asked."""
+    escalation_saved_nusd: int = 0
+    """What the stronger ones would likely have cost more, where they were not asked; below 0 if they were cheaper."""
+    wasted_nusd: int = 0
+    """Of the spend: for answers that another was used in place of."""
 
     @property
     def input_total(self) -> int:

@@ -141,6 +141,29 @@ _COUNT_REQUEST = """
         saved_nusd = saved_nusd + excluded.saved_nusd;
 """
 
+# Most requests have nothing to say here, and their rows are not touched.
+_COUNT_ESCALATION = """
+    INSERT INTO day_sums (
+        dimension, day, access_key, value, cheap_steps, escalated, escalation_saved_nusd, wasted_nusd
+    )
+    SELECT
+        cut.dimension,
+        ROW.day,
+        ROW.access_key,
+        VALUE,
+        SIGN * (ROW.escalated IS NOT NULL),
+        SIGN * coalesce(ROW.escalated, 0),
+        SIGN * ROW.escalation_saved_nusd,
+        SIGN * ROW.wasted_nusd
+    FROM SOURCE
+    WHERE ROW.escalated IS NOT NULL OR ROW.wasted_nusd > 0
+    ON CONFLICT (dimension, day, access_key, value) DO UPDATE SET
+        cheap_steps = cheap_steps + excluded.cheap_steps,
+        escalated = escalated + excluded.escalated,
+        escalation_saved_nusd = escalation_saved_nusd + excluded.escalation_saved_nusd,
+        wasted_nusd = wasted_nusd + excluded.wasted_nusd;
+"""
+
 
 def _sql(template: str, *, row: str, sign: str = "1", also: str = "") -> str:
     """`template` for the row named `row`, and for the whole table `also` where one is named."""
@@ -230,4 +253,17 @@ ADJUSTMENTS = (
             );
     END
     """,
+)
+
+ESCALATION_SUMS = (
+    "ALTER TABLE day_sums ADD COLUMN cheap_steps INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE day_sums ADD COLUMN escalated INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE day_sums ADD COLUMN escalation_saved_nusd INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE day_sums ADD COLUMN wasted_nusd INTEGER NOT NULL DEFAULT 0",
+    _sql(_COUNT_ESCALATION, row="requests", also="requests"),
+    "CREATE TRIGGER escalations_summed AFTER INSERT ON requests BEGIN" + _sql(_COUNT_ESCALATION, row="NEW") + "END",
+    "CREATE TRIGGER escalations_resummed AFTER UPDATE ON requests BEGIN"
+    + _sql(_COUNT_ESCALATION, row="OLD", sign="-1")
+    + _sql(_COUNT_ESCALATION, row="NEW")
+    + "END",
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from orchestra_router.store.audit_schema import AUDIT
 from orchestra_router.store.cache_schema import SEMANTIC_CACHE
-from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS
+from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS, ESCALATION_SUMS
 from orchestra_router.store.more_sums import ALERTS, TASKS_AND_HOURS
 from orchestra_router.store.retention import CHORES
 
@@ -341,6 +341,7 @@ MIGRATIONS: tuple[Step, ...] = (
         ),
     ),
     Step("audit", AUDIT),
+    Step("sums of escalations", ESCALATION_SUMS),
 )
 
 

@@ -46,7 +46,9 @@ _SUMS = """
         sum(reported_nusd) AS reported_nusd, sum(computed_nusd) AS computed_nusd, sum(input_fresh) AS input_fresh,
         sum(cache_read) AS cache_read, sum(cache_write) AS cache_write, sum(output) AS output,
         sum(reasoning) AS reasoning, sum(searches) AS searches, sum(calls) AS calls, sum(hits) AS hits,
-        sum(misses) AS misses, sum(saved_nusd) AS saved_nusd
+        sum(misses) AS misses, sum(saved_nusd) AS saved_nusd, sum(cheap_steps) AS cheap_steps,
+        sum(escalated) AS escalated, sum(escalation_saved_nusd) AS escalation_saved_nusd,
+        sum(wasted_nusd) AS wasted_nusd
     FROM day_sums
     WHERE dimension = iif(:group_by IN ('provider', 'model', 'task', 'user'), :group_by, '')
         AND day BETWEEN :first_day AND :last_day
@@ -134,7 +136,11 @@ _RECORDS_OF_REQUESTS = """
         count(*) AS calls,
         sum(cache IN ('HIT', 'SEMANTIC HIT')) AS hits,
         sum(cache IN ('MISS', 'SEMANTIC MISS')) AS misses,
-        sum(saved_nusd) AS saved_nusd
+        sum(saved_nusd) AS saved_nusd,
+        count(escalated) AS cheap_steps,
+        sum(coalesce(escalated, 0)) AS escalated,
+        sum(escalation_saved_nusd) AS escalation_saved_nusd,
+        sum(wasted_nusd) AS wasted_nusd
     FROM requests
     WHERE day BETWEEN :first_day AND :last_day
     GROUP BY 1
