@@ -108,6 +108,14 @@ async def test_the_doctor_says_who_would_be_asked(env: dict[str, str]) -> None:
     assert findings["problems"] == []
 
 
+async def test_the_doctor_says_which_embedder_is_active(env: dict[str, str]) -> None:
+    active = await orchestra(env, "doctor", "--json")
+    absent = await orchestra(env | {"ORCHESTRA_EMBEDDER_PATH": "/nowhere"}, "doctor")
+
+    assert json.loads(active.stdout)["embedder"].startswith("all-MiniLM-L6-v2/53aa51172d14 from /")
+    assert "embedder       none: embedder_path is /nowhere, which holds no model.safetensors" in absent.stdout
+
+
 async def test_the_doctor_can_be_read_by_a_person(env: dict[str, str]) -> None:
     done = await orchestra(env, "doctor")
 

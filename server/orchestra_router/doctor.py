@@ -91,6 +91,7 @@ async def _examine_router(router: Router) -> Json:
     return {
         "ready": ready,
         "database": {"path": str(config.settings.database), "bytes": size},
+        "embedder": status.embedder,
         "providers": [_provider(provider, config) for provider in status.providers],
         "tasks": tasks,
         "problems": problems,
@@ -132,6 +133,8 @@ def as_text(findings: Json) -> str:
         ]
     if database := findings.get("database"):
         lines.append(f"database       {database['path']}, {database['bytes'] / 1000:,.0f} kB, can be used")
+    if embedder := findings.get("embedder"):
+        lines.append(f"embedder       {embedder}")
     if providers := findings.get("providers"):
         lines += ["", "providers", *(_provider_line(provider) for provider in providers)]
     if findings["ready"]:

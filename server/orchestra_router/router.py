@@ -178,7 +178,7 @@ class Router:
             pricing=self._pricing,
             only=provider,
         )
-        return replace(report, notes=(*report.notes, *self.cache.notes()))
+        return replace(report, notes=(*report.notes, *self.cache.notes()), embedder=self.embedder.state().told)
 
     async def cost_report(
         self,

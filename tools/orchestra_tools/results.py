@@ -162,6 +162,7 @@ def _usage(usage: Usage | None) -> Json:
 def status(report: "StatusReport", *, notice: str) -> Json:
     return {
         "providers": [_provider(provider) for provider in report.providers],
+        "embedder": report.embedder,
         "notes": noted(notice, report.notes),
     }
 

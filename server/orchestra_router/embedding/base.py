@@ -39,3 +39,10 @@ class EmbedderState:
     """Where it is: a folder, or an endpoint."""
     problem: str = ""
     """Why there is none, and what to do about it; "" when there is one, or none is wanted."""
+
+    @property
+    def told(self) -> str:
+        """The same in one sentence."""
+        if self.identity:
+            return f"{self.identity} from {self.source}"
+        return f"none: {self.problem or 'switched off in the settings.'}"

@@ -110,8 +110,9 @@ class LazyEmbedder:
         self._home = home
         self._named = named
         self._wanted = wanted
+        self._found: Weights | None = None
         self._embedder: LocalEmbedder | None = None
-        self._problem = ""
+        self._state: EmbedderState | None = None
         self._loading = anyio.Lock()
 
     @classmethod
@@ -120,25 +121,33 @@ class LazyEmbedder:
 
     async def get(self) -> LocalEmbedder | None:
         """The embedder; None when there is none, and `state` says why. Tried once: a failure is not repeated."""
-        if self._wanted and self._embedder is None and not self._problem:
-            async with self._loading:
-                if self._embedder is None and not self._problem:
-                    try:
-                        self._embedder = await anyio.to_thread.run_sync(self._load)
-                    except EmbedderUnavailable as error:
-                        self._problem = str(error)
+        if self._state is None:
+            self._find()
+        async with self._loading:
+            if self._embedder is None:
+                await self._load()
         return self._embedder
 
     def state(self) -> EmbedderState:
-        """What is active, or would be at the first need. Loads nothing."""
-        if self._problem or not self._wanted:
-            return EmbedderState(problem=self._problem)
-        try:
-            found = weights.find(self._home, self._named)
-        except EmbedderUnavailable as error:
-            return EmbedderState(problem=str(error))
-        known = self._embedder.identity if self._embedder is not None else found.identity
-        return EmbedderState(identity=known or weights.MODEL, source=str(found.folder))
+        """What is active, or would be at the first need. Loads nothing, and looks for the files only once."""
+        return self._state or self._find()
 
-    def _load(self) -> LocalEmbedder:
-        return LocalEmbedder.load(weights.find(self._home, self._named))
+    def _find(self) -> EmbedderState:
+        state = EmbedderState()
+        if self._wanted:
+            try:
+                self._found = weights.find(self._home, self._named)
+                state = EmbedderState(identity=self._found.identity or weights.MODEL, source=str(self._found.folder))
+            except EmbedderUnavailable as error:
+                state = EmbedderState(problem=str(error))
+        self._state = state
+        return state
+
+    async def _load(self) -> None:
+        if (found := self._found) is None:
+            return
+        try:
+            self._embedder = await anyio.to_thread.run_sync(LocalEmbedder.load, found)
+            self._state = EmbedderState(identity=self._embedder.identity, source=str(found.folder))
+        except EmbedderUnavailable as error:
+            self._found, self._state = None, EmbedderState(problem=str(error))

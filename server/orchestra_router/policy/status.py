@@ -76,6 +76,8 @@ class ProviderStatus:
 class StatusReport:
     providers: tuple[ProviderStatus, ...]
     notes: tuple[str, ...]
+    embedder: str = ""
+    """What compares prompts by meaning, and where it is from; or why nothing does."""
 
 
 async def status_report(

@@ -110,7 +110,9 @@ def _decided(scores: Scores, spoken: str, *, covered: bool) -> Classification:
     (best, confidence), (second, _) = scores.tasks[:2]
     method: Method = "rules and meaning" if scores.embedded else "rules"
     by = f"{_quoted(scores.signals) or 'its form'}{' and its meaning' if scores.embedded else ''}"
-    if best == DEFAULT_TASK or confidence >= (LEAST_CONFIDENCE if covered else LEAST_CONFIDENCE_ELSEWHERE):
+    if not scores.signals and not scores.embedded:
+        task, reason = DEFAULT_TASK, "no task named, and its words point to none"
+    elif best == DEFAULT_TASK or confidence >= (LEAST_CONFIDENCE if covered else LEAST_CONFIDENCE_ELSEWHERE):
         task, reason = best, f"no task named; {by} points to {best} ({confidence:.0%})"
     else:
         task = DEFAULT_TASK
