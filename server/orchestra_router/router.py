@@ -72,7 +72,7 @@ class Router:
         self.embedder = LazyEmbedder.of(settings)
         self._inventory = Inventory(config, self._transport, clock)
         self._access = Access()
-        self._guardrails = Guardrails(rules_for(settings, keys=config.keys.secrets()))
+        self._guardrails = Guardrails(rules_for(settings, keys=config.keys.secrets()), clock=clock)
         self.cache = Cache(store, settings, config.catalog, self.embedder)
         self._flights = Flights()
         self._health = Health(store, config, clock)

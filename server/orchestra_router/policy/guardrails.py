@@ -2,8 +2,8 @@
 
 Every text that a model would read is scanned: all messages, tool arguments, tool results, tool descriptions and
 the response schema; and the metadata, which is stored. A redacted value becomes a numbered placeholder; the answer
-gets the value back. The map from one to the other lives in memory, for one request, and nowhere else. What has to
-stay as it is (names, ids, addresses, a provider's state) is refused where it would have to be changed.
+gets the value back. The map from one to the other lives in memory and nowhere else. What has to stay as it is
+(names, ids, addresses, a provider's state) is refused where it would have to be changed.
 
 A number that the model came up with gets no number of its own, so it is never taken for one of the caller's.
 """
@@ -17,7 +17,9 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.errors import GuardrailBlocked, InvalidRequest
+from orchestra_router.policy.placeholders import PLACEHOLDER, Placeholders, Sessions
 from orchestra_router.policy.rules.base import Rule, Span, replaced
 from orchestra_router.types import (
     Answer,
@@ -35,7 +37,6 @@ from orchestra_router.types import (
 MAX_ID_CHARS = 200
 
 _ID = re.compile(r"[A-Za-z0-9@~][A-Za-z0-9._:/@+~-]*")
-_PLACEHOLDER = re.compile(r"\[[A-Z0-9_]{1,80}\]")
 _WORD = re.compile(r"[!-~\u00a1-\u024f]+|\S")
 """Where words are not written apart, every character is one."""
 _GROUP = re.compile(r"\S*\d\S*|\S|[A-Z]{2,}\S*")
@@ -81,15 +82,16 @@ class Guarded:
         return replace(answer, text=self.restore_text(answer.text), tool_calls=calls)
 
     def restore_text(self, text: str) -> str:
-        return _PLACEHOLDER.sub(lambda match: self.originals.get(match[0], match[0]), text)
+        return PLACEHOLDER.sub(lambda match: self.originals.get(match[0], match[0]), text)
 
     def _restore_json(self, text: str) -> str:
-        return _PLACEHOLDER.sub(lambda match: json.dumps(self.originals.get(match[0], match[0]))[1:-1], text)
+        return PLACEHOLDER.sub(lambda match: json.dumps(self.originals.get(match[0], match[0]))[1:-1], text)
 
 
 class Guardrails:
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], *, clock: Clock | None = None) -> None:
         self._rules = tuple(rules)
+        self._sessions = Sessions(clock or SystemClock())
 
     def check_prompt(self, request: CompletionRequest) -> Guarded:
         """`request` as it may be sent. Neighbouring texts of a message become one, as a model reads them.
@@ -100,11 +102,11 @@ class Guardrails:
         """
         if not self._rules:
             return Guarded(request)
-        placeholders = _Placeholders(taken=_placeholders_in(request))
-        scan = _Scan(self._rules, placeholders.instead, whose="The prompt")
-        for name in (request.model, request.tool_choice):
-            scan.opaque(name or "", "The name of a model or a tool")
         try:
+            placeholders = Placeholders(self._sessions.of(request.scope), taken=_placeholders_in(request))
+            scan = _Scan(self._rules, placeholders.instead, whose="The prompt")
+            for name in (request.model, request.tool_choice):
+                scan.opaque(name or "", "The name of a model or a tool")
             checked = replace(
                 request,
                 messages=tuple(_checked_message(message, scan) for message in request.messages),
@@ -208,28 +210,6 @@ def _open_end(text: str) -> int:
         end = min(end, named.start())
     block = text.rfind(_OPEN_BLOCK, max(0, len(text) - LONGEST_BLOCK))
     return min(end, block) if block >= 0 else end
-
-
-class _Placeholders:
-    """Numbered names for what was found: the same value has the same one everywhere in its request."""
-
-    def __init__(self, *, taken: set[str]) -> None:
-        # A placeholder that the caller wrote himself would be "restored" to somebody's number.
-        self._taken = taken
-        self._names: dict[tuple[str, str], str] = {}
-        self._last: Counter[str] = Counter()
-        self.originals: dict[str, str] = {}
-
-    def instead(self, kind: str, original: str) -> str:
-        if (known := self._names.get((kind, original))) is not None:
-            return known
-        number = self._last[kind] + 1
-        while (name := f"[{kind.upper()}_{number}]") in self._taken:
-            number += 1
-        self._last[kind] = number
-        self._names[kind, original] = name
-        self.originals[name] = original
-        return name
 
 
 class _Scan:
@@ -355,18 +335,19 @@ def _checked_tool(tool: Tool, scan: _Scan) -> Tool:
 
 def _placeholders_in(request: CompletionRequest) -> set[str]:
     texts = [*request.stop, *(tool.description for tool in request.tools)]
+    texts += (json.dumps(schema) for schema in (request.response_schema, *(tool.parameters for tool in request.tools)))
     for message in request.messages:
         for part in _joined(message.parts):
             match part:
                 case Text():
                     texts.append(part.text)
                 case ToolCall():
-                    texts.append(part.arguments)
+                    texts += (part.arguments, _unescaped(part.arguments))
                 case ToolResult():
-                    texts.append(part.content)
+                    texts += (part.content, _unescaped(part.content))
                 case Image():
                     pass
-    return {name for text in texts for name in _PLACEHOLDER.findall(text)}
+    return {name for text in texts for name in PLACEHOLDER.findall(text)}
 
 
 def _unescaped(text: str) -> str:
