@@ -239,7 +239,7 @@ async def test_a_full_disk_is_named_and_nothing_is_half_written(path: Path) -> N
 
     connection = Connection(on_a_small_disk)
     await connection.start()
-    store = SqliteStore(connection, path)
+    store = SqliteStore(connection, path, busy_timeout_s=0.05)
 
     with pytest.raises(StoreError, match="cannot grow: its disk is full"):
         await fill(store)

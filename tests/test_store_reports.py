@@ -1,19 +1,25 @@
 """Where the money went: every total is the sum of attempts."""
 
 import sqlite3
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from clocks import FakeClock
 from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended, old_hold
-from orchestra_router.store import migrations, reports
-from orchestra_router.store.base import CacheReport, GroupBy, Period, ReportRow
+from orchestra_router.errors import StoreError
+from orchestra_router.store import migrations, opening, reports
+from orchestra_router.store.base import CacheReport, GroupBy, Period, ReportRow, Spent
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.store.migrations import MIGRATIONS, migrate
+from orchestra_router.store.opening import connect_to_read
 from orchestra_router.types import CacheStatus, Scope, Usage
 
 YESTERDAY = Period("2026-11-22", "2026-11")
@@ -178,3 +184,102 @@ async def test_what_escalation_saved_and_wasted_before_its_sums_were_is_in_them(
 
     assert before == ReportRow(calls=3, misses=3, cheap_steps=2, escalated=1, escalation_saved_nusd=7, wasted_nusd=3)
     assert after == ReportRow(group="coding", calls=3, misses=3, cheap_steps=2, escalation_saved_nusd=5)
+
+
+# --- reports beside calls ----------------------------------------------------------------------------------------
+
+
+def delete(db: sqlite3.Connection, **_days: str) -> None:
+    db.execute("DELETE FROM attempts")
+
+
+def files(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()]
+
+
+class Pause:
+    """Stops the thread of a report where it begins a statement that holds `text`, until `go_on` is set."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.opened = 0
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
+
+    def connect(self, path: Path, file: tuple[int, int] | None, *, busy_timeout_s: float) -> sqlite3.Connection:
+        db = connect_to_read(path, file, busy_timeout_s=busy_timeout_s)
+        db.set_trace_callback(self._traced)
+        self.opened += 1
+        return db
+
+    def _traced(self, statement: str) -> None:
+        if self._text in statement:
+            self.reached.set()
+            self.go_on.wait(10)
+
+    async def wait(self) -> None:
+        assert await anyio.to_thread.run_sync(self.reached.wait, 10)
+
+
+@pytest.fixture
+def pause(monkeypatch: pytest.MonkeyPatch) -> Pause:
+    """At the second statement of a report by day."""
+    pause = Pause("INDEXED BY attempts_held")
+    monkeypatch.setattr(opening, "connect_to_read", pause.connect)
+    return pause
+
+
+async def test_calls_are_held_and_settled_while_a_report_runs_and_it_is_of_one_moment(
+    store: SqliteStore, pause: Pause
+) -> None:
+    await store.hold(a_hold("a1", 100), [])
+    found: list[ReportRow] = []
+
+    async def report() -> None:
+        found.extend(await store.report(first_day=TODAY.day, last_day=TODAY.day))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(report)
+        await pause.wait()
+        with anyio.fail_after(5):
+            await store.settle(ended("a1", 60))
+            await store.hold(a_hold("a2", 70), [])
+            assert await store.spent("global", TODAY.day) == Spent(60, 70)
+        assert found == []
+        pause.go_on.set()
+    (later,) = await store.report(first_day=TODAY.day, last_day=TODAY.day)
+
+    assert [(row.attempts, row.spent_nusd, row.held_nusd) for row in found] == [(1, 0, 100)]
+    assert (later.attempts, later.spent_nusd, later.held_nusd) == (2, 60, 70)
+
+
+async def test_reports_share_a_connection_that_is_opened_for_the_first_and_cannot_write(
+    store: SqliteStore, tmp_path: Path, pause: Pause, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause.go_on.set()
+    await store.hold(a_hold("a1", 100), [])
+    assert pause.opened == 0
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(partial(store.report, first_day=TODAY.day, last_day=TODAY.day))
+    monkeypatch.setattr(reports, "alerts", delete)
+    with pytest.raises(StoreError, match="cannot be written"):
+        await store.alerts(first_day=TODAY.day, last_day=TODAY.day)
+    await store.close()
+
+    assert pause.opened == 1
+    assert files(tmp_path) == ["orchestra.db"]
+    with pytest.raises(StoreError, match="has been closed"):
+        await store.report(first_day=TODAY.day, last_day=TODAY.day)
+
+
+async def test_a_report_never_begins_another_database_where_the_file_was_removed(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    (tmp_path / "orchestra.db").unlink()
+
+    with pytest.raises(StoreError, match="was removed or replaced"):
+        await store.report(first_day=TODAY.day, last_day=TODAY.day)
+
+    assert "orchestra.db" not in files(tmp_path)

@@ -1,4 +1,4 @@
-"""One SQLite connection on a thread of its own.
+"""SQLite connections, each on a thread of its own: one for all that is short, and one for reports.
 
 A hop to that thread costs more than a statement does, and a commit waits for the disk. So a call is one hop, and the
 writes that wait while a transaction runs are the next transaction together: each is whole or not at all.
@@ -89,6 +89,44 @@ class Connection(aiosqlite.Connection):
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._tx.put_nowait((done, work))  # pyright: ignore[reportUnknownMemberType] - aiosqlite leaves it half typed
         return done
+
+
+class Reports:
+    """A second connection, for reads that take long. It is opened when the first of them is asked for.
+
+    In a WAL it neither waits for who writes nor keeps them waiting, and each read is of one moment.
+    """
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        self._connector = connector
+        self._connection: Connection | None = None
+        self._turn = anyio.Lock()
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Not to be called after `close`."""
+        async with self._turn:
+            connection = self._connection or await self._opened()
+        return await connection.read(lambda db: _at_one_moment(db, work))
+
+    async def close(self) -> None:
+        """Finish what is queued and close."""
+        async with self._turn:
+            if self._connection is not None:
+                await self._connection.close()
+
+    async def _opened(self) -> Connection:
+        connection = Connection(self._connector)
+        await connection.start()
+        self._connection = connection
+        return connection
+
+
+def _at_one_moment(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    db.execute("BEGIN")
+    try:
+        return work(db)
+    finally:
+        db.rollback()
 
 
 def commit(db: sqlite3.Connection, jobs: Sequence[_Job[Any]]) -> None:

@@ -63,7 +63,7 @@ from orchestra_router.store.cache_records import (
     ShelvedVector,
     WrongPair,
 )
-from orchestra_router.store.connection import Connection
+from orchestra_router.store.connection import Connection, Reports
 from orchestra_router.store.owner import this_process
 
 T = TypeVar("T")
@@ -72,13 +72,17 @@ RETRY_OPEN_S = 0.02
 
 
 class SqliteStore:
-    """Every method is one hop to the connection's thread, and one transaction. Made by `open`."""
+    """Every method is one hop to a connection's thread, and one transaction. Made by `open`.
 
-    def __init__(self, connection: Connection, path: Path) -> None:
+    What is read for a person to look at has a connection of its own, so that no call waits for a report.
+    """
+
+    def __init__(self, connection: Connection, path: Path, *, busy_timeout_s: float) -> None:
         self._connection = connection
         self._path = path
         self._closed = False
         self._file = opening.identity(path)
+        self._reports = Reports(lambda: opening.connect_to_read(path, self._file, busy_timeout_s=busy_timeout_s))
 
     @classmethod
     async def open(
@@ -105,7 +109,7 @@ class SqliteStore:
                 if not opening.is_locked(error) or clock.monotonic() >= give_up:
                     raise opening.explain(error, path) from error
             else:
-                return cls(connection, path)
+                return cls(connection, path, busy_timeout_s=busy_timeout_s)
             await clock.sleep(RETRY_OPEN_S)
 
     async def close(self) -> None:
@@ -113,6 +117,8 @@ class SqliteStore:
         if not self._closed:
             self._closed = True
             with anyio.CancelScope(shield=True):
+                await self._reports.close()
+                # Behind the other: whoever closes last puts the WAL into the database, if it can write.
                 await self._connection.close()
 
     # --- ledger ----------------------------------------------------------------------------------------------
@@ -185,23 +191,23 @@ class SqliteStore:
         return await self._read(lambda db: cache_feedback.entry(db, entry_id))
 
     async def cache_entries(self, *, most: int) -> tuple[CacheEntry, ...]:
-        return await self._read(lambda db: cache_feedback.newest(db, most=most))
+        return await self._report(lambda db: cache_feedback.newest(db, most=most))
 
     async def cache_matches(
         self, *, entry_id: str | None = None, served: bool | None = None, most: int
     ) -> tuple[CacheMatch, ...]:
-        return await self._read(lambda db: cache_feedback.matches(db, entry_id=entry_id, served=served, most=most))
+        return await self._report(lambda db: cache_feedback.matches(db, entry_id=entry_id, served=served, most=most))
 
     async def mark_wrong(self, entry_id: str, pairs: Sequence[WrongPair], *, now_ms: int) -> bool:
         return await self._write(lambda db: cache_feedback.mark_wrong(db, entry_id, pairs, now_ms=now_ms))
 
     async def cache_contents(self) -> CacheContents:
-        return await self._read(cache_feedback.contents)
+        return await self._report(cache_feedback.contents)
 
     async def cache_rates(
         self, *, first_day: str, last_day: str, group_by: CacheGroupBy | None = None
     ) -> tuple[CacheRates, ...]:
-        return await self._read(
+        return await self._report(
             lambda db: cache_feedback.rates(db, first_day=first_day, last_day=last_day, group_by=group_by)
         )
 
@@ -219,7 +225,7 @@ class SqliteStore:
         await self._write(lambda db: health.restore(db, target))
 
     async def traffic(self, *, day: str, since_ms: int) -> tuple[Traffic, ...]:
-        return await self._read(lambda db: traffic.traffic(db, day=day, since_ms=since_ms))
+        return await self._report(lambda db: traffic.traffic(db, day=day, since_ms=since_ms))
 
     # --- what was learned ------------------------------------------------------------------------------------
 
@@ -240,25 +246,25 @@ class SqliteStore:
     async def report(
         self, *, first_day: str, last_day: str, group_by: GroupBy | None = None, field: str = ""
     ) -> tuple[ReportRow, ...]:
-        return await self._read(
+        return await self._report(
             lambda db: reports.report(db, first_day=first_day, last_day=last_day, group_by=group_by, field=field)
         )
 
     async def cache_report(self, *, first_day: str, last_day: str) -> CacheReport:
-        return await self._read(lambda db: reports.cache_report(db, first_day=first_day, last_day=last_day))
+        return await self._report(lambda db: reports.cache_report(db, first_day=first_day, last_day=last_day))
 
     async def alerts(self, *, first_day: str, last_day: str) -> tuple[Mapping[str, object], ...]:
-        return await self._read(lambda db: reports.alerts(db, first_day=first_day, last_day=last_day))
+        return await self._report(lambda db: reports.alerts(db, first_day=first_day, last_day=last_day))
 
     # --- price fixes and retention ---------------------------------------------------------------------------
 
     async def used(self, provider: str, *, first_day: str, last_day: str) -> tuple[UsedRow, ...]:
-        return await self._read(lambda db: adjustments.used(db, provider, first_day=first_day, last_day=last_day))
+        return await self._report(lambda db: adjustments.used(db, provider, first_day=first_day, last_day=last_day))
 
     async def priced_attempts(
         self, *, first_day: str, last_day: str, model: str = "", after: int = 0, most: int
     ) -> tuple[PricedAttempt, ...]:
-        return await self._read(
+        return await self._report(
             lambda db: adjustments.priced_attempts(
                 db, first_day=first_day, last_day=last_day, model=model, after=after, most=most
             )
@@ -286,15 +292,19 @@ class SqliteStore:
         await self._write(lambda db: audit.append_news(db, event) if if_new else audit.append(db, event))
 
     async def verify_audit(self, *, known: tuple[int, str] | None = None) -> AuditCheck:
-        return await self._read(lambda db: audit.verify(db, known=known))
+        return await self._report(lambda db: audit.verify(db, known=known))
 
     async def audit_rows(self, *, after: int = 0, limit: int = 1000) -> tuple[AuditRow, ...]:
-        return await self._read(lambda db: audit.rows(db, after=after, limit=limit))
+        return await self._report(lambda db: audit.rows(db, after=after, limit=limit))
 
     # --- the hop ---------------------------------------------------------------------------------------------
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._explained(self._connection.read, work)
+
+    async def _report(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """As `_read`, for what may take long."""
+        return await self._explained(self._reports.read, work)
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._explained(self._connection.write, work)

@@ -52,6 +52,21 @@ def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
     return db
 
 
+def connect_to_read(path: Path, file: tuple[int, int] | None, *, busy_timeout_s: float) -> sqlite3.Connection:
+    """Another connection, that cannot write, to the database that `connect` has opened and whose `identity` is `file`.
+
+    Raises:
+        StoreError: it is not there any more.
+        sqlite3.Error: SQLite says so.
+    """
+    if identity(path) != file:
+        raise removed(path)
+    location = Path(os.path.realpath(path)).as_uri()
+    db = sqlite3.connect(f"{location}?mode=ro", uri=True, timeout=busy_timeout_s, isolation_level=None)
+    db.row_factory = sqlite3.Row
+    return db
+
+
 def _create(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
