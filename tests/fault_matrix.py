@@ -42,7 +42,7 @@ class Fault:
     outcome: str
     then: Then
     money: Literal["released", "uncertain"]
-    cools: Literal["provider", "key", "deployment", ""] = ""
+    cools: Literal["provider", "key", "quota", "deployment", ""] = ""
     """What is set aside by this one failure."""
     waits: float | None = None
     """Seconds waited before it is asked again; None: backoff with jitter, or no wait at all."""
@@ -72,7 +72,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="429, wait 2 s", step=_status(429, retry_after="2"), outcome="rate_limited", then="again", money="released", waits=2.0),
     Fault(name="429, wait 1500 ms", step=_status(429, retry_after_ms="1500"), outcome="rate_limited", then="again", money="released", waits=1.5),
     Fault(name="429, wait 60 s", step=_status(429, retry_after="60"), outcome="rate_limited", then="next", money="released", cools="key"),
-    Fault(name="429, wait 80000 s", step=_status(429, retry_after="80000"), outcome="rate_limited", then="next", money="released", cools="deployment"),
+    Fault(name="429, wait 80000 s", step=_status(429, retry_after="80000"), outcome="rate_limited", then="next", money="released", cools="quota"),
     *(
         Fault(name=str(status), step=_always(Reply(status)), outcome="server_failed", then="again", money="uncertain")
         for status in (500, 502, 503, 504, 529, 408)

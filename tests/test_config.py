@@ -401,7 +401,7 @@ def test_a_row_that_names_its_own_way_through_portkey_goes_there(tmp_path: Path)
 
     assert by_row.catalog.providers["openai"].base_url == "https://api.portkey.ai/v1"
     assert by_row.catalog.providers["openai"].portkey == "@x"
-    assert by_row.keys.variable("openai") == "PORTKEY_API_KEY"
+    assert by_row.keys.variables("openai") == ("PORTKEY_API_KEY",)
     assert (by_both.base_url, by_both.portkey) == ("https://api.portkey.ai/v1", "@y")
 
 
@@ -416,7 +416,7 @@ def test_a_way_through_portkey_that_leads_nowhere_is_told_beside_the_rest(tmp_pa
 def test_the_readmes_placeholder_is_not_a_key(tmp_path: Path) -> None:
     keys = configured(tmp_path, GOOGLE_API_KEY="your-key-here", GEMINI_API_KEY="real", XAI_API_KEY="your-key-here").keys
 
-    assert (list(keys), keys.variable("gemini")) == (["gemini"], "GEMINI_API_KEY")
+    assert (list(keys), keys.variables("gemini")) == (["gemini"], ("GEMINI_API_KEY",))
     assert (keys.placeholder("xai"), keys.placeholder("gemini")) == ("XAI_API_KEY", "")
 
 
@@ -491,8 +491,8 @@ def test_the_first_variable_that_is_set_gives_the_key(tmp_path: Path) -> None:
     both = configured(tmp_path, GEMINI_API_KEY="gemini-key", GOOGLE_API_KEY="google-key").keys
     one = configured(tmp_path, GEMINI_API_KEY="gemini-key").keys
 
-    assert (both.get("gemini"), both.variable("gemini")) == ("google-key", "GOOGLE_API_KEY")
-    assert (one.get("gemini"), one.variable("gemini")) == ("gemini-key", "GEMINI_API_KEY")
+    assert (both.get("gemini"), both.variables("gemini")) == ("google-key", ("GOOGLE_API_KEY",))
+    assert (one.get("gemini"), one.variables("gemini")) == ("gemini-key", ("GEMINI_API_KEY",))
     assert ("gemini" in one, "openai" in one, one.get("openai")) == (True, False, "")
 
 
@@ -501,7 +501,7 @@ def test_a_key_can_stand_in_a_file(tmp_path: Path) -> None:
 
     keys = configured(tmp_path, XAI_API_KEY_FILE=str(tmp_path / "key")).keys
 
-    assert (keys.get("xai"), keys.variable("xai")) == (CANARY, "XAI_API_KEY_FILE")
+    assert (keys.get("xai"), keys.variables("xai")) == (CANARY, ("XAI_API_KEY_FILE",))
 
 
 @pytest.mark.parametrize("wrapped", [f" {CANARY}\n", f'"{CANARY}"', f"'{CANARY}'", f"\t{CANARY}\r\n"])
@@ -534,14 +534,58 @@ def test_the_configuration_never_shows_a_key(tmp_path: Path) -> None:
 
 
 def test_a_fingerprint_tells_keys_apart_without_giving_them_away() -> None:
-    keys = Keys({"openai": CANARY, "xai": CANARY, "gemini": "another"})
+    keys = Keys({"openai": [("A", CANARY)], "xai": [("A", CANARY)], "gemini": [("B", "another"), ("B_2", CANARY)]})
 
-    prints = [keys.fingerprint(name) for name in ("openai", "xai", "gemini")]
+    prints = [each for name in ("openai", "xai", "gemini") for each in keys.fingerprints(name)]
 
-    assert len(set(prints)) == 3
+    assert len(set(prints)) == 4
     assert all(len(found) == 8 and found not in CANARY for found in prints)
-    assert keys.fingerprint("openai") == Keys({"openai": CANARY}).fingerprint("openai")
-    assert keys.fingerprint("ollama") == ""
+    assert keys.fingerprints("openai") == Keys({"openai": [("C", CANARY)]}).fingerprints("openai")
+    assert keys.fingerprints("ollama") == ("",)
+
+
+def test_a_provider_may_have_several_keys_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-tenth", encoding="utf-8")
+
+    keys = configured(
+        tmp_path,
+        OPENAI_API_KEY_3="sk-third",
+        OPENAI_API_KEY="sk-first",
+        OPENAI_API_KEY_10_FILE=str(tmp_path / "key"),
+        OPENAI_API_KEY_4="sk-first",
+        OPENAI_API_KEY_1="sk-no-number",
+        OPENAI_API_KEY_OLD="sk-no-number-either",
+        OPENAI_API_KEY_5="your-key-here",
+    ).keys
+
+    assert [key.secret for key in keys.of("openai")] == ["sk-first", "sk-third", "sk-tenth"]
+    assert keys.variables("openai") == ("OPENAI_API_KEY", "OPENAI_API_KEY_3", "OPENAI_API_KEY_10_FILE")
+    assert set(keys.secrets()) >= {"sk-first", "sk-third", "sk-tenth"}
+    assert "sk-" not in repr(keys.of("openai"))
+
+
+def test_a_numbered_key_is_enough_and_one_that_another_provider_names_is_that_providers(tmp_path: Path) -> None:
+    row = '[providers.mine]\nbase_url = "https://example.com/v1"\nkey_env = ["OPENAI_API_KEY_2"]'
+
+    keys = configured(tmp_path, row, OPENAI_API_KEY_2="sk-mine", XAI_API_KEY_2="xai-second").keys
+
+    assert (keys.get("mine"), "openai" in keys) == ("sk-mine", False)
+    assert keys.variables("xai") == ("XAI_API_KEY_2",)
+
+
+def test_a_further_key_that_no_header_can_carry_is_refused_unseen(tmp_path: Path) -> None:
+    told = refusal(tmp_path, OPENAI_API_KEY="sk-first", OPENAI_API_KEY_2=f"Bearer {CANARY}")
+
+    assert "`OPENAI_API_KEY_2`" in told
+    assert CANARY not in told
+
+
+def test_portkeys_own_key_has_no_further_ones(tmp_path: Path) -> None:
+    row = '[portkey]\nopenai = "@prod"'
+
+    keys = configured(tmp_path, row, PORTKEY_API_KEY="pk-one", PORTKEY_API_KEY_2="pk-two").keys
+
+    assert keys.variables("openai") == ("PORTKEY_API_KEY",)
 
 
 # --- the README ----------------------------------------------------------------------------------------------

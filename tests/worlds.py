@@ -1,6 +1,6 @@
 """A router with the simulated providers behind it: real sockets, a real database, a clock the test owns."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,28 +32,47 @@ class World:
 
 
 def config_for(
-    providers: SimulatedWorld, home: Path, *, toml: str = "", without: tuple[str, ...] = (), **settings: Any
+    providers: SimulatedWorld,
+    home: Path,
+    *,
+    toml: str = "",
+    without: tuple[str, ...] = (),
+    keys: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> Config:
-    """`settings` are written as the environment's; `toml` is added to the file; `without` names providers with no key."""
+    """`settings` are written as the environment's; `toml` is added to the file; `without` names providers with no key.
+
+    `keys` are variables that replace the providers' keys, or stand beside them; a `{key}` is what its provider takes.
+    """
     text = simulated_config(providers) + toml
     (home / "orchestra.toml").write_text(text, encoding="utf-8")
-    keys = {
+    found = {
         provider.vendor.key_env: provider.key
         for name, provider in providers.providers.items()
         if provider.vendor.key_env and name not in without
     }
+    for variable, value in (keys or {}).items():
+        right = next((p.key for p in providers.providers.values() if variable.startswith(p.vendor.key_env or "-")), "")
+        found[variable] = value.format(key=right)
     # Comparing by meaning loads 90 MB of weights: only where a test is about it.
     settings = {"cache": "exact"} | settings
-    return load({"ORCHESTRA_HOME": str(home), **keys} | {f"ORCHESTRA_{k.upper()}": str(v) for k, v in settings.items()})
+    return load(
+        {"ORCHESTRA_HOME": str(home), **found} | {f"ORCHESTRA_{k.upper()}": str(v) for k, v in settings.items()}
+    )
 
 
 @asynccontextmanager
 async def open_world(
-    home: Path, *, toml: str = "", without: tuple[str, ...] = (), **settings: Any
+    home: Path,
+    *,
+    toml: str = "",
+    without: tuple[str, ...] = (),
+    keys: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> AsyncGenerator[World]:
     clock = FakeClock()
     async with simulated_world(clock=clock) as providers:
-        config = config_for(providers, home, toml=toml, without=without, **settings)
+        config = config_for(providers, home, toml=toml, without=without, keys=keys, **settings)
         async with open_router(config, clock=clock) as router:
             yield World(router, providers, clock, home)
 

@@ -25,7 +25,7 @@ from orchestra_router.errors import (
 from orchestra_router.hedging import race
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers
-from orchestra_router.policy import routing
+from orchestra_router.policy import rotation, routing
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.cache.stage import Look
 from orchestra_router.policy.guardrails import Guarded, Guardrails
@@ -134,13 +134,13 @@ class Attempts:
             except ProviderError as error:
                 failures.append(error)
                 rest = routing.after(error, route)
-                verdict = self._verdict(error, route[0], call, tries=tries, others=len(rest))
+                verdict = self._verdict(error, route[0], call, tries=tries, rest=rest)
                 if verdict.step != "again":
                     # Once for all tries: one prompt that a model stumbles over is no proof against it.
-                    await self._health.failed(route[0].deployment, error, began_ms=began_ms)
+                    await self._failed(route[0], error, began_ms=began_ms)
             except (InvalidRequest, PassedOver) as refusal:
                 # This deployment cannot be told it, or not now; another may.
-                rest = route[1:]
+                rest = route[1:] if isinstance(refusal, InvalidRequest) else rotation.passed_over(route)
                 if not rest:
                     raise _with_history(refusal, failures) from None
                 call.note(f"{route[0].deployment.key} was passed over: {refusal}")
@@ -160,9 +160,12 @@ class Attempts:
         """Whether there is an attempt and some time left."""
         return call.begun < self._config.settings.max_attempts and self._clock.monotonic() < call.deadline
 
-    def _verdict(self, error: ProviderError, candidate: Candidate, call: Call, *, tries: int, others: int) -> Verdict:
+    def _verdict(
+        self, error: ProviderError, candidate: Candidate, call: Call, *, tries: int, rest: Sequence[Candidate]
+    ) -> Verdict:
         settings = self._config.settings
         asked = call.request.max_retries
+        others = len(rest)
         if candidate.step == "cheap" and isinstance(error, InvalidAnswer):
             asked = 0  # it had nothing to say, and there is somebody stronger
         if others and self._health.failed_last(candidate.deployment):
@@ -176,7 +179,11 @@ class Attempts:
             has_next=others > 0,
             jitter=self._jitter(),
             kept=min(others, KEPT_FOR_OTHERS),
+            next_key=others > 0 and rest[0].deployment == candidate.deployment,
         )
+
+    async def _failed(self, candidate: Candidate, error: ProviderError, *, began_ms: int) -> None:
+        await self._health.failed(candidate.deployment, error, fingerprint=candidate.fingerprint, began_ms=began_ms)
 
     async def _fastest(
         self, route: Sequence[Candidate], call: Call, guarded: Guarded, *, waited_s: float
@@ -212,12 +219,12 @@ class Attempts:
             try:
                 return other, await self._attempt(other, call, guarded, waited_s=0.0)
             except ProviderError as error:
-                await self._health.failed(other.deployment, error, began_ms=began_ms)
+                await self._failed(other, error, began_ms=began_ms)
                 raise
 
         winner = await race(ask_first, ask_other, is_slow=is_slow)
         for error in lost:
-            await self._health.failed(first.deployment, error, began_ms=first_began_ms)
+            await self._failed(first, error, began_ms=first_began_ms)
         call.attempts = [replace(a, rejected="slower") if a.outcome == "cancelled" else a for a in call.attempts]
         return winner
 
@@ -231,9 +238,11 @@ class Attempts:
             ):
                 began_ms = self._clock.now_ms()
                 answer, notes = await self._reserved(candidate, call, guarded, waited_s=waited_s)
-                await self._health.succeeded(deployment, began_ms=began_ms)
+                await self._health.succeeded(deployment, fingerprint=candidate.fingerprint, began_ms=began_ms)
         except ProviderError as error:
             error.deployment = deployment.key
+            if error.cools == "key":
+                error.key_from = self._key_from(candidate)
             if isinstance(error, ModelGone):
                 error.replacement = self._config.catalog.replacement(deployment)
             raise
@@ -252,7 +261,7 @@ class Attempts:
         adapter, wire = registry.build_request(
             deployment,
             replace(call.request, mark_prefix=marked),
-            api_key=self._config.keys.get(deployment.provider.name),
+            api_key=self._config.keys.secret(deployment.provider.name, candidate.fingerprint),
             portkey_key=self._config.keys.get(PORTKEY),
             stream=call.on_progress is not None,
         )
@@ -274,7 +283,9 @@ class Attempts:
                 except (BadRequest, ModelGone) as error:
                     if error.in_answer:
                         raise
-                    raise await self._inventory.second_look(error, deployment, call.request) from None
+                    raise await self._inventory.second_look(
+                        error, deployment, call.request, fingerprint=candidate.fingerprint
+                    ) from None
                 reservation.answered(answer)
                 self._prefixes.was_read(deployment, begun, marked=marked)
         finally:
@@ -301,7 +312,9 @@ class Attempts:
         await _tell(call, f"asking {candidate.deployment.key} (attempt {reservation.hold.number})")
 
         def on_head(headers: Mapping[str, str]) -> None:
-            reservation.allowances = self._health.heard(candidate.deployment, headers)
+            reservation.allowances = self._health.heard(
+                candidate.deployment, headers, fingerprint=candidate.fingerprint
+            )
 
         reservation.sending()
         if call.on_progress is None:
@@ -327,6 +340,14 @@ class Attempts:
         finally:
             if growth.started is not None:
                 reservation.first_token_ms = round((growth.started - reservation.started) * 1000)
+
+    def _key_from(self, candidate: Candidate) -> str:
+        """Where the key of `candidate` came from, and whether it was the last one; "" where there is but one."""
+        variables = self._config.keys.variables(candidate.deployment.provider.name)
+        if len(variables) < 2:
+            return ""
+        variable = self._config.keys.variable(candidate.deployment.provider.name, candidate.fingerprint)
+        return variable if candidate.keys[1:] else f"{variable}, the last of {len(variables)} keys"
 
     def _all_failed(self, failures: Sequence[ProviderError], guarded: Guarded) -> AllAttemptsFailed:
         waits = [error.retry_after_s for error in failures if error.retry_after_s is not None]

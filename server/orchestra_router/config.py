@@ -6,11 +6,9 @@ A row of the file is merged over the built-in row of the same name, field by fie
 at once, with its line and its fix, and never with its value: a mistyped line may hold a key.
 """
 
-import hashlib
 import json
-import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -20,11 +18,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from orchestra_router import allowances, patterns, rule_checks
+from orchestra_router import allowances, keys, patterns, rule_checks
 from orchestra_router.allowances import Budgets, Usd
 from orchestra_router.catalog import Catalog, Found, OldModel, RouteStep, Task
 from orchestra_router.config_checks import Checker, tables, url_problem
 from orchestra_router.errors import ConfigError
+from orchestra_router.keys import Keys, value_of
 from orchestra_router.routing_rules import Rule
 from orchestra_router.toml_file import Problem, TomlFile
 from orchestra_router.types import Strategy
@@ -37,14 +36,12 @@ WEBHOOK = "webhook"
 WEBHOOK_SECRET = f"{PREFIX}WEBHOOK_SECRET"
 PORTKEY = "portkey"
 """The name of Portkey's own key in `Keys`; Portkey is a way to providers, not one of them."""
+PORTKEY_KEY = "PORTKEY_API_KEY"
 ENVIRONMENT = "environment"
-PLACEHOLDER = "your-key-here"
-"""What stands for a key in the README's configuration; as good as none."""
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 CATALOG_SECTIONS = ("providers", "models", "tasks", "old_models", "hierarchy", "weights")
 MAX_SHOWN = 50
 BALANCED_THRESHOLD = 0.90
-MAX_KEY_BYTES = 16_384
 
 GuardAction = Literal["redact", "block", "flag", "off"]
 
@@ -292,61 +289,6 @@ class Settings(BaseModel):
         return value
 
 
-class Keys:
-    """Provider -> its key, from the environment. Shows the providers' names, never a value."""
-
-    __slots__ = ("_fingerprints", "_placeholders", "_secrets", "_variables")
-
-    def __init__(
-        self,
-        secrets: Mapping[str, str],
-        variables: Mapping[str, str] | None = None,
-        *,
-        placeholders: Mapping[str, str] | None = None,
-    ) -> None:
-        """`variables` says which variable each provider's key came from, `placeholders` which one still lacks it."""
-        self._secrets = dict(secrets)
-        self._variables = dict(variables or {})
-        self._placeholders = dict(placeholders or {})
-        self._fingerprints = {name: _fingerprint(name, secret) for name, secret in self._secrets.items()}
-
-    def get(self, provider: str) -> str:
-        """The key; "" where there is none."""
-        return self._secrets.get(provider, "")
-
-    def secrets(self) -> tuple[str, ...]:
-        """Every key there is, for whoever has to keep them out of what is written."""
-        return tuple(self._secrets.values())
-
-    def variable(self, provider: str) -> str:
-        """The variable the key came from; "" where there is none."""
-        return self._variables.get(provider, "")
-
-    def placeholder(self, provider: str) -> str:
-        """The variable that holds the README's placeholder in place of the key; "" where none does."""
-        return "" if provider in self else self._placeholders.get(provider, "")
-
-    def fingerprint(self, provider: str) -> str:
-        """Eight hex digits that change with the key and do not give it away; "" where there is none."""
-        return self._fingerprints.get(provider, "")
-
-    def __contains__(self, provider: object) -> bool:
-        return provider in self._secrets
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._secrets)
-
-    def __len__(self) -> int:
-        return len(self._secrets)
-
-    def __repr__(self) -> str:
-        return f"Keys({', '.join(self._secrets)})"
-
-
-def _fingerprint(provider: str, secret: str) -> str:
-    return hashlib.blake2b(secret.encode(), key=f"orchestra {provider}".encode()[:64], digest_size=4).hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class Config:
     settings: Settings
@@ -367,8 +309,8 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
         ConfigError: something cannot be used; the message lists every problem with its place and its fix.
     """
     problems: list[Problem] = []
-    home = Path(_value(environ, f"{PREFIX}HOME") or platformdirs.user_data_dir("orchestra-router", appauthor=False))
-    named = _value(environ, f"{PREFIX}CONFIG")
+    home = Path(value_of(environ, f"{PREFIX}HOME") or platformdirs.user_data_dir("orchestra-router", appauthor=False))
+    named = value_of(environ, f"{PREFIX}CONFIG")
     file = TomlFile(path or Path(named or home / "orchestra.toml").expanduser())
     if (path is not None or named) and not file.path.exists():
         problems.append(Problem(str(file.path), 0, "there is no such file; create it, or name another"))
@@ -379,14 +321,14 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     _check_ways(environ, file, catalog, checker)
     checker.tasks_of_budgets(settings.budgets.task, catalog)
     catalog = _through_portkey(catalog, settings)
-    keys = _keys(environ, catalog, problems)
-    if settings.alert_webhook and WEBHOOK not in keys:
+    found = _keys(environ, catalog, problems)
+    if settings.alert_webhook and WEBHOOK not in found:
         checker.setting("alert_webhook", f"needs a secret to sign with: set `{WEBHOOK_SECRET}`", variable="")
     problems += checker.problems
     problems += _unknown_variables(environ, catalog, checker)
     if problems:
         raise ConfigError(_explained(problems))
-    return Config(settings, catalog, keys, file.path if file.path.exists() else None, rules)
+    return Config(settings, catalog, found, file.path if file.path.exists() else None, rules)
 
 
 def settings_table() -> str:
@@ -426,7 +368,7 @@ def _settings(environ: Mapping[str, str], file: TomlFile, checker: Checker, *, h
     if values.pop("home", None) is not None:
         checker.add(("home",), "says where this file is looked for, so set `ORCHESTRA_HOME` instead")
     variables = {name: f"{PREFIX}{name.upper()}" for name in names - {"home"}}
-    overrides = {name: value for name, variable in variables.items() if (value := _value(environ, variable))}
+    overrides = {name: value for name, variable in variables.items() if (value := value_of(environ, variable))}
     settings = checker.settings(Settings, values, overrides, variables=variables, home=home)
     checker.allows_insecure_http = settings.allow_insecure_http
     if what := url_problem(settings.portkey_base_url, insecure_allowed=settings.allow_insecure_http):
@@ -448,7 +390,7 @@ def _catalog(file: TomlFile, checker: Checker) -> Catalog:
 def _check_ways(environ: Mapping[str, str], file: TomlFile, catalog: Catalog, checker: Checker) -> None:
     """Check what `portkey` says, also where another setting cannot be used."""
     variable = f"{PREFIX}{PORTKEY.upper()}"
-    if value := _value(environ, variable):
+    if value := value_of(environ, variable):
         checker.ways(_pairs(value), catalog, variable=variable)
     else:
         checker.ways(file.values.get(PORTKEY), catalog, variable="")
@@ -509,64 +451,37 @@ def _offer_id(catalog: Mapping[str, Any], model: str, provider: str) -> object:
 # --- the environment -----------------------------------------------------------------------------------------
 
 
-def _value(environ: Mapping[str, str], variable: str) -> str:
-    """What is set; "" for a variable that is absent, blank, or a placeholder that a client did not fill in."""
-    value = environ.get(variable, "").strip()
-    return "" if re.fullmatch(r"\$\{[^}]*\}", value) else value
-
-
 def _keys(environ: Mapping[str, str], catalog: Catalog, problems: list[Problem]) -> Keys:
-    secrets: dict[str, str] = {}
-    variables: dict[str, str] = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     placeholders: dict[str, str] = {}
-    wanted = {p.name: p.key_env for p in catalog.providers.values() if p.enabled} | {
-        PORTKEY: ("PORTKEY_API_KEY",),
-        WEBHOOK: (WEBHOOK_SECRET,),
-    }
+    providers = [provider for provider in catalog.providers.values() if provider.enabled]
+    wanted = {p.name: p.key_env for p in providers} | {PORTKEY: (PORTKEY_KEY,), WEBHOOK: (WEBHOOK_SECRET,)}
     for name, choices in wanted.items():
         for variable in choices:
-            try:
-                source, secret = _key(environ, variable)
-            except ValueError as error:
-                problems.append(Problem(ENVIRONMENT, 0, str(error)))
+            pairs: list[tuple[str, str]] = []
+            for each in _variables(environ, variable, catalog):
+                try:
+                    source, secret = keys.key_from(environ, each)
+                except ValueError as error:
+                    problems.append(Problem(ENVIRONMENT, 0, str(error)))
+                    continue
+                if secret == keys.PLACEHOLDER:
+                    placeholders.setdefault(name, source)
+                elif secret:
+                    pairs.append((source, secret))
+            if pairs:
+                found[name] = pairs
                 break
-            if secret == PLACEHOLDER:
-                placeholders.setdefault(name, source)
-            elif secret:
-                secrets[name], variables[name] = secret, source
-                break
-    return Keys(secrets, variables, placeholders=placeholders)
+    return Keys(found, placeholders=placeholders)
 
 
-def _key(environ: Mapping[str, str], variable: str) -> tuple[str, str]:
-    """Where the key came from (`variable`, or the file that `<variable>_FILE` names), and the key; "" if unset.
-
-    Raises:
-        ValueError: it cannot be a key; the message does not show it.
-    """
-    source, raw = variable, _value(environ, variable)
-    if not raw and (name := _value(environ, f"{variable}_FILE")):
-        source, raw = f"{variable}_FILE", _from_file(Path(name).expanduser(), f"{variable}_FILE")
-    secret = raw.strip().strip("\"'").strip()
-    if not re.fullmatch(r"[\x21-\x7e]*", secret):
-        raise ValueError(f"`{source}` holds a space, a control character or a letter no key has; copy the key again")
-    return source, secret
-
-
-def _from_file(path: Path, variable: str) -> str:
-    """The text of a key file. The path is not shown either: it may be a key, set under the wrong name."""
-    try:
-        if not path.is_file():
-            raise ValueError(f"the file that `{variable}` names does not exist; correct the path")
-        with path.open("rb") as file:
-            raw = file.read(MAX_KEY_BYTES + 1)
-        if len(raw) > MAX_KEY_BYTES:
-            raise ValueError(f"the file that `{variable}` names is too large for a key; correct the path")
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"the file that `{variable}` names is not text; correct the path") from None
-    except OSError:
-        raise ValueError(f"the file that `{variable}` names cannot be read; check its permissions") from None
+def _variables(environ: Mapping[str, str], variable: str, catalog: Catalog) -> list[str]:
+    """`variable`, and those that hold further keys of the same provider."""
+    # Portkey's own key rotates behind Portkey, if at all; and what another row names is that provider's.
+    if variable in {PORTKEY_KEY, WEBHOOK_SECRET}:
+        return [variable]
+    named = {name for provider in catalog.providers.values() for name in provider.key_env}
+    return [variable, *(name for name in keys.further(environ, variable) if name not in named)]
 
 
 def _unknown_variables(environ: Mapping[str, str], catalog: Catalog, checker: Checker) -> list[Problem]:
@@ -577,7 +492,8 @@ def _unknown_variables(environ: Mapping[str, str], catalog: Catalog, checker: Ch
         *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields),
     }
     for provider in catalog.providers.values():
-        known.update(provider.key_env, (f"{variable}_FILE" for variable in provider.key_env))
+        variables = [name for variable in provider.key_env for name in _variables(environ, variable, catalog)]
+        known.update(variables, (f"{variable}_FILE" for variable in variables))
     return [
         Problem(ENVIRONMENT, 0, f"`{checker.shown(name)}` is no setting{checker.meant(name, known)}")
         for name in sorted(environ)

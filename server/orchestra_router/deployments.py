@@ -105,7 +105,8 @@ class Provider(Row):
     path: str = ""
     """Replaces the format's own path ("/chat/completions", "/responses", "/v1/messages", ...)."""
     key_env: tuple[str, ...] = ()
-    """Variables that may hold the key, the first one set wins. Empty: no key is needed."""
+    """Variables that may hold the key, the first one set wins; numbered (`_2`, ...) they hold further keys. Empty: no
+    key is needed."""
     local: bool = False
     """A server on this machine: free, no key."""
     max_concurrent: int = Field(default=32, ge=1, le=1_000)
@@ -190,6 +191,8 @@ class Candidate:
 
     deployment: Deployment
     reason: str
+    keys: tuple[str, ...] = ("",)
+    """Fingerprints of the keys to ask with, each in its turn; "" alone where none is needed."""
     worst_nusd: int
     """The most one attempt can cost: what is held before it is sent."""
     expected_nusd: int
@@ -207,6 +210,11 @@ class Candidate:
     """Its rate limit takes this request then, which is soon enough to be waited for."""
     is_probe: bool = False
     """It is set aside, and asked all the same: so is everything else."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the key that it is asked with next."""
+        return self.keys[0]
 
 
 @dataclass(frozen=True, slots=True)

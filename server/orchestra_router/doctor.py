@@ -102,7 +102,7 @@ def _provider(provider: ProviderStatus, config: Config) -> Json:
     about = {
         "name": provider.name,
         "state": provider.state,
-        "key_from": config.keys.variable(provider.name),
+        "keys_from": list(config.keys.variables(provider.name)),
         "detail": provider.detail,
         "fix": provider.fix,
         "trouble": [
@@ -147,8 +147,9 @@ def as_text(findings: Json) -> str:
 def _provider_line(provider: Json) -> str:
     detail = "" if provider["state"] == "no_key" else provider.get("detail", "")  # then the fix says it all
     said = [detail, provider.get("fix", ""), *provider.get("trouble", [])]
-    if variable := provider.get("key_from"):
-        said.insert(0, f"key from {variable}")
+    if variables := provider.get("keys_from"):
+        number = f"{len(variables)} keys" if len(variables) > 1 else "key"
+        said.insert(0, f"{number} from {', '.join(variables)}")
     return f"  {provider['state']:<12} {provider['name']:<12} {'; '.join(filter(None, said))}".rstrip()
 
 

@@ -144,6 +144,8 @@ class ProviderError(RouterError):
         """It was the one try of a deployment that had been set aside."""
         self.deployment = ""
         """Set by whoever knows it: "xai/grok-beta"."""
+        self.key_from = ""
+        """The variable of the key that it was asked with, where the provider has several and the key is to blame."""
         self.replacement = ""
         """The model to use instead, where one is known."""
         self.status = status
@@ -157,8 +159,11 @@ class ProviderError(RouterError):
         if self.provider_code:
             facts.append(self.provider_code)
         text = f"{self.deployment or 'the provider'} {self.summary}"
-        if facts:
-            text += f" ({' '.join(facts)})"
+        said = [" ".join(facts)] if facts else []
+        if self.key_from:
+            said.append(f"key from {self.key_from}")
+        if said:
+            text += f" ({'; '.join(said)})"
         if self.replacement:
             text += f"; use {self.replacement} instead"
         return text

@@ -1,6 +1,6 @@
 """What is callable right now: which local servers are up, and what the providers' own free lists say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import anyio
@@ -60,7 +60,7 @@ class Inventory:
         return await self._probe_all(chosen, timeout_s=PROBE_TIMEOUT_S)
 
     async def second_look(
-        self, error: BadRequest | ModelGone, deployment: Deployment, request: CompletionRequest
+        self, error: BadRequest | ModelGone, deployment: Deployment, request: CompletionRequest, *, fingerprint: str
     ) -> ProviderError:
         """What a 400 or 404 without a telling code really means, found out for free; `error` if nothing better.
 
@@ -75,7 +75,7 @@ class Inventory:
         provider = deployment.provider
         if provider.local or not provider.models_path:
             return error
-        probe = await self._look(provider, timeout_s=SECOND_LOOK_TIMEOUT_S)
+        probe = await self._look(provider, fingerprint, timeout_s=SECOND_LOOK_TIMEOUT_S)
         if probe.status in {401, provider.wrong_key_status}:
             # A list is asked for with nothing but the key, so the key is what was refused.
             return AuthFailed(status=error.status, retry_after_s=INFERRED_S)
@@ -90,37 +90,59 @@ class Inventory:
         return ModelGone(status=error.status, retry_after_s=INFERRED_S) if listed and in_catalog else error
 
     async def _probe_all(self, providers: list[Provider], *, timeout_s: float) -> dict[str, Probe]:
-        found: dict[str, Probe] = {}
+        """Each provider, with each of its keys."""
+        found: dict[tuple[str, str], Probe] = {}
 
-        async def look(provider: Provider) -> None:
-            found[provider.name] = await self._look(provider, timeout_s=timeout_s)
+        async def look(provider: Provider, fingerprint: str) -> None:
+            found[provider.name, fingerprint] = await self._look(provider, fingerprint, timeout_s=timeout_s)
 
+        fingerprints = {provider.name: self._config.keys.fingerprints(provider.name) for provider in providers}
         async with anyio.create_task_group() as group:
             for provider in providers:
-                group.start_soon(look, provider)
-        return {provider.name: found[provider.name] for provider in providers}
+                for fingerprint in fingerprints[provider.name]:
+                    group.start_soon(look, provider, fingerprint)
+        return {name: _together([found[name, each] for each in all_]) for name, all_ in fingerprints.items()}
 
-    async def _look(self, provider: Provider, *, timeout_s: float) -> Probe:
+    async def _look(self, provider: Provider, fingerprint: str, *, timeout_s: float) -> Probe:
         started = self._clock.monotonic()
         try:
             if provider.probe_path:
-                await self._get(provider, provider.probe_path, timeout_s=timeout_s)
-            models = await self._get(provider, None, timeout_s=timeout_s) if provider.models_path else ()
+                await self._get(provider, fingerprint, provider.probe_path, timeout_s=timeout_s)
+            models = await self._get(provider, fingerprint, None, timeout_s=timeout_s) if provider.models_path else ()
         except ProviderError as error:
             error.deployment = provider.name
+            if len(self._config.keys.of(provider.name)) > 1 and error.cools == "key":
+                error.key_from = self._config.keys.variable(provider.name, fingerprint)
             return Probe(provider=provider.name, error=error.code, message=str(error), status=error.status)
         return Probe(
-            provider=provider.name, latency_ms=round((self._clock.monotonic() - started) * 1000), models=models
+            provider=provider.name,
+            latency_ms=round((self._clock.monotonic() - started) * 1000),
+            models=models,
+            keys=(fingerprint,),
         )
 
-    async def _get(self, provider: Provider, path: str | None, *, timeout_s: float) -> tuple[ListedModel, ...]:
+    async def _get(
+        self, provider: Provider, fingerprint: str, path: str | None, *, timeout_s: float
+    ) -> tuple[ListedModel, ...]:
         """The provider's list of models; with a `path`, only whether that answers."""
         keys = self._config.keys
         adapter = registry.adapter_for(provider, provider.format, portkey_key=keys.get(PORTKEY))
-        wire = adapter.build_list_request(provider, api_key=keys.get(provider.name))
+        wire = adapter.build_list_request(provider, api_key=keys.secret(provider.name, fingerprint))
         if path is not None:
             wire = replace(wire, url=provider.base_url + path)
         response = await self._transport.send(wire, timeout_s=timeout_s)
         if response.status >= 300:
             raise adapter.parse_error(response, now_ms=self._clock.now_ms())
         return adapter.parse_list(response.body) if path is None else ()
+
+
+def _together(looks: Sequence[Probe]) -> Probe:
+    """What was found with each key of one provider, as one: of those it took, else of the first."""
+    taken = [look for look in looks if not look.error]
+    if not taken:
+        return looks[0]
+    return replace(
+        taken[0],
+        keys=tuple(fingerprint for look in taken for fingerprint in look.keys),
+        refused=tuple(look.message for look in looks if look.error),
+    )

@@ -350,7 +350,7 @@ class Router:
     def _delivering(self) -> Webhook:
         url, secret = self.config.settings.alert_webhook, self.config.keys.get(WEBHOOK)
         webhook = Webhook(self.store, self._transport, self._clock, url=url, secret=secret)
-        self._ledger.on_alert = webhook.wake
+        self._ledger.on_alert = self._health.on_alert = webhook.wake
         return webhook
 
     # --- the answer ------------------------------------------------------------------------------------------

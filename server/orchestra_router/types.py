@@ -369,3 +369,7 @@ class Probe:
     latency_ms: int = 0
     models: tuple[ListedModel, ...] = ()
     """Its own list; () where it keeps none, or when it could not be read."""
+    keys: tuple[str, ...] = ()
+    """Fingerprints of the keys that it took."""
+    refused: tuple[str, ...] = ()
+    """Which of several keys it did not take, in words."""

@@ -50,12 +50,12 @@ class Admission:
             finally:
                 if probe_id:
                     with anyio.CancelScope(shield=True):
-                        await self._health.release(candidate.deployment, probe_id)
+                        await self._health.release(candidate.deployment, probe_id, fingerprint=candidate.fingerprint)
 
     async def _within_limits(self, candidate: Candidate, deadline: float) -> None:
         await self._wait_until(candidate.not_before_ms, deadline)
         need = Need(candidate.likely_input, candidate.likely_output)
-        while (block := self._health.take(candidate.deployment, need)) is not None:
+        while (block := self._health.take(candidate.deployment, need, fingerprint=candidate.fingerprint)) is not None:
             seconds = ((block.until_ms or 0) - self._clock.now_ms()) / 1000
             if seconds > SHORT_WAIT_S:
                 reason = f"{candidate.deployment.key} was not asked: {block.reason}."
@@ -95,7 +95,12 @@ class Admission:
         seconds = max(0.0, min(self._config.settings.request_timeout_s, self._left(deadline)))
         give_up = min(self._clock.monotonic() + PROBE_PATIENCE_S, deadline)
         while True:
-            probe_id = await self._health.claim(candidate.deployment, seconds=seconds, bypass=candidate.is_probe)
+            probe_id = await self._health.claim(
+                candidate.deployment,
+                fingerprint=candidate.fingerprint,
+                seconds=seconds,
+                bypass=candidate.is_probe,
+            )
             if probe_id is not None:
                 return probe_id
             if not candidate.is_probe or self._clock.monotonic() >= give_up:

@@ -11,7 +11,7 @@ NOT_SHOWN = frozenset({"portkey", "alert_webhook"})
 
 
 def configured(config: Config, *, at_ms: int) -> AuditEvent:
-    """The settings that are not the default, the catalog's version, and which provider has which key by fingerprint."""
+    """The settings that are not the default, the catalog's version, and which provider has which keys by fingerprint."""
     settings = config.settings.model_dump(mode="json", exclude_defaults=True, exclude=set(NOT_SHOWN))
     return AuditEvent(
         at_ms=at_ms,
@@ -21,6 +21,6 @@ def configured(config: Config, *, at_ms: int) -> AuditEvent:
             "program": version("orchestra-router"),
             "catalog": config.catalog.version,
             "settings": settings,
-            "keys": {name: config.keys.fingerprint(name) for name in sorted(config.keys)},
+            "keys": {name: " ".join(config.keys.fingerprints(name)) for name in sorted(config.keys)},
         },
     )

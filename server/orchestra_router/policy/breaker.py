@@ -5,7 +5,7 @@
     half open  ──its one probe answers──> closed          ──its one probe fails──> open, for longer
 
 Blame is put where it belongs: on the provider (nobody can reach it), on the key (it is refused, out of credit or over
-its rate) or on one model at one provider. Every time is in milliseconds since 1970.
+its rate), on one model at one provider, or on a key's quota of one model. Every time is in milliseconds since 1970.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +42,7 @@ REMEMBERED_MS = 1_200_000
 ACCOUNT_COOLING_S = 3_600.0
 """Credit changes at the vendor, with no sign here, so it is asked again now and then."""
 LONG_LIMIT_S = 600.0
-"""A rate limit that lasts longer is a quota, and those are kept for each model."""
+"""A rate limit that lasts longer is a quota, and those are kept for each model and key."""
 LONGEST_WAIT_S = 86_400.0
 """A longer wait than a day's quota takes is not believed."""
 
@@ -75,10 +75,15 @@ class Claim:
     """Also of what is open: everything else is, too."""
 
 
-def targets(deployment: Deployment, *, fingerprint: str) -> tuple[str, str, str]:
+def targets(deployment: Deployment, *, fingerprint: str) -> tuple[str, str, str, str]:
     """What a failure of `deployment` can be blamed on. A changed key is another target, so it starts afresh."""
     provider = deployment.provider.name
-    return f"provider:{provider}", f"key:{provider}:{fingerprint}", f"deployment:{deployment.key}"
+    return (
+        f"provider:{provider}",
+        f"key:{provider}:{fingerprint}",
+        f"deployment:{deployment.key}",
+        f"quota:{deployment.key} {fingerprint}",
+    )
 
 
 def blamed(error: ProviderError, deployment: Deployment, *, fingerprint: str) -> str | None:
@@ -86,9 +91,9 @@ def blamed(error: ProviderError, deployment: Deployment, *, fingerprint: str) ->
     # A whole answer that says nothing is about its prompt; the next prompt may fare better.
     if isinstance(error, InvalidAnswer) and error.usage is not None:
         return None
-    provider, key, model = targets(deployment, fingerprint=fingerprint)
+    provider, key, model, quota = targets(deployment, fingerprint=fingerprint)
     if isinstance(error, RateLimited) and (error.retry_after_s or 0) > LONG_LIMIT_S:
-        return model
+        return quota
     return {"provider": provider, "key": key, "deployment": model, "nothing": None}[error.cools]
 
 

@@ -1,19 +1,20 @@
 """What can be asked now and what is set aside: the circuit breakers, kept in the store for every process and start."""
 
+import datetime as dt
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import Config
 from orchestra_router.deployments import Deployment
-from orchestra_router.errors import ModelGone, ProviderError, RateLimited, StoreError
+from orchestra_router.errors import AuthFailed, ModelGone, OutOfMoney, ProviderError, StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy import breaker, headroom
 from orchestra_router.policy.breaker import Claim, Moment, State, targets
 from orchestra_router.policy.headroom import Headroom, Need, limited
 from orchestra_router.providers.headroom import allowances
-from orchestra_router.store.base import HealthChange, HealthRow, SharedAllowance, Store, Window
+from orchestra_router.store.base import Alert, HealthChange, HealthRow, SharedAllowance, Store, Window
 from orchestra_router.store.owner import this_process
 from orchestra_router.types import Allowance, Probe
 
@@ -98,6 +99,8 @@ class Health:
         self._clock = clock
         self._rows: Mapping[str, HealthRow] = {}
         self._headroom = Headroom()
+        self.on_alert: Callable[[], None] = _nothing
+        """Called once an alert is in the outbox."""
         self._failed_last: set[str] = set()
         """Deployments whose last request in this process failed; at most `MOST_FAILED_LAST`."""
 
@@ -112,26 +115,28 @@ class Health:
             self._headroom.learn(standing.allowances)
         return HealthView(self._rows, self._clock.now_ms(), self._config.catalog.version, self._headroom.view())
 
-    def heard(self, deployment: Deployment, headers: Mapping[str, str]) -> tuple[SharedAllowance, ...]:
+    def heard(
+        self, deployment: Deployment, headers: Mapping[str, str], *, fingerprint: str
+    ) -> tuple[SharedAllowance, ...]:
         """Learn what an answer's headers say of the rate limits. Returns what other processes should know of them."""
         now_ms = self._clock.now_ms()
-        name = limited(deployment, fingerprint=self._fingerprint(deployment))
+        name = limited(deployment, fingerprint=fingerprint)
         return self._headroom.heard(name, allowances(headers, now_ms=now_ms), now_ms=now_ms)
 
-    def take(self, deployment: Deployment, need: Need) -> Block | None:
+    def take(self, deployment: Deployment, need: Need, *, fingerprint: str) -> Block | None:
         """Count a request off that is sent now; or say why the rate limit there does not take it."""
-        name = limited(deployment, fingerprint=self._fingerprint(deployment))
+        name = limited(deployment, fingerprint=fingerprint)
         block = _shortage(self._headroom.known(name), need, now_ms=self._clock.now_ms())
         if block is None:
             self._headroom.take(name, need)
         return block
 
-    async def failed(self, deployment: Deployment, error: ProviderError, *, began_ms: int) -> None:
-        """Learn from `error`, the last one of a request's tries at `deployment`; they began at `began_ms`."""
-        target = breaker.blamed(error, deployment, fingerprint=self._fingerprint(deployment))
+    async def failed(self, deployment: Deployment, error: ProviderError, *, fingerprint: str, began_ms: int) -> None:
+        """Learn from `error`, the last one of a request's tries at `deployment` with one key, begun at `began_ms`."""
+        target = breaker.blamed(error, deployment, fingerprint=fingerprint)
         if target is None:
             return
-        if not isinstance(error, RateLimited):
+        if error.cools != "key":  # that says nothing of what another key will meet
             if len(self._failed_last) >= MOST_FAILED_LAST:
                 self._failed_last.clear()
             self._failed_last.add(deployment.key)
@@ -149,17 +154,21 @@ class Health:
             )
             return () if row is None else (row,)
 
-        await self._change((target,), change, window=window)
+        alert = self._alert(target, error, deployment, fingerprint=fingerprint)
+        rows = await self._change((target,), change, window=window, alert=alert)
+        if alert is not None and target in rows and rows[target].since_ms == at.now_ms:
+            logger.warning("%s", alert.text)
+            self.on_alert()
 
     def failed_last(self, deployment: Deployment) -> bool:
         """Whether the request before this one failed there, in this process."""
         return deployment.key in self._failed_last
 
-    async def succeeded(self, deployment: Deployment, *, began_ms: int) -> None:
+    async def succeeded(self, deployment: Deployment, *, fingerprint: str, began_ms: int) -> None:
         """Close what had opened before the attempt began that now succeeded."""
         self._failed_last.discard(deployment.key)
         at = self._now()
-        known = breaker.of(self._rows, targets(deployment, fingerprint=self._fingerprint(deployment)))
+        known = breaker.of(self._rows, targets(deployment, fingerprint=fingerprint))
         open_ = tuple(r.target for r in known if breaker.after_success(r, began_ms=began_ms, at=at) is not None)
         if not open_:
             return
@@ -170,12 +179,12 @@ class Health:
 
         await self._change(open_, change)
 
-    async def claim(self, deployment: Deployment, *, seconds: float, bypass: bool) -> str | None:
+    async def claim(self, deployment: Deployment, *, fingerprint: str, seconds: float, bypass: bool) -> str | None:
         """The id of the one probe that `deployment` now waits for, claimed for `seconds`; "" when it needs none.
 
         None: it is not to be asked. `bypass` asks also what is open, for everything else is, too.
         """
-        names = targets(deployment, fingerprint=self._fingerprint(deployment))
+        names = targets(deployment, fingerprint=fingerprint)
         known = breaker.of(self._rows, names)
         if all(breaker.state_of(row, self._now()) == "closed" for row in known):
             return ""
@@ -195,9 +204,9 @@ class Health:
             return claim.probe_id
         return "" if all(breaker.state_of(row, at) == "closed" for row in rows) else None
 
-    async def release(self, deployment: Deployment, probe_id: str) -> None:
+    async def release(self, deployment: Deployment, probe_id: str, *, fingerprint: str) -> None:
         """Let the next request probe, where this one's did not say anything."""
-        names = targets(deployment, fingerprint=self._fingerprint(deployment))
+        names = targets(deployment, fingerprint=fingerprint)
         if any(row.probe_id == probe_id for row in breaker.of(self._rows, names)):
             await self._change(names, lambda rows, _: breaker.released(rows.values(), probe_id))
 
@@ -207,7 +216,7 @@ class Health:
         for name, probe in probes.items():
             if probe.error:
                 continue
-            well = {f"provider:{name}", f"key:{name}:{self._config.keys.fingerprint(name)}"}
+            well = {f"provider:{name}", *(f"key:{name}:{fingerprint}" for fingerprint in probe.keys)}
             well |= {f"deployment:{name}/{model.id}" for model in probe.models if not model.retired}
             for target in well & view.rows.keys():
                 await self._restore(target)
@@ -216,10 +225,22 @@ class Health:
                 if (listed := ended.get(deployment.offer.id)) is not None:
                     gone = ModelGone()
                     gone.replacement = listed.replacement or self._config.catalog.replacement(deployment)
-                    await self.failed(deployment, gone, began_ms=view.now_ms)
+                    await self.failed(deployment, gone, fingerprint="", began_ms=view.now_ms)
 
-    def _fingerprint(self, deployment: Deployment) -> str:
-        return self._config.keys.fingerprint(deployment.provider.name)
+    def _alert(self, target: str, error: ProviderError, deployment: Deployment, *, fingerprint: str) -> Alert | None:
+        """A key that is refused or out of credit is not mended by waiting, so a person is told, once a day."""
+        if not isinstance(error, AuthFailed | OutOfMoney):
+            return None
+        provider, now_ms = deployment.provider.name, self._clock.now_ms()
+        variable = self._config.keys.variable(provider, fingerprint) or "this server"
+        return Alert(
+            kind="key",
+            holder=target,
+            period=f"{dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC):%Y-%m-%d}",
+            threshold_nusd=0,
+            text=f"{provider} {error.summary}: the key from {variable} is set aside",
+            at_ms=now_ms,
+        )
 
     def _now(self) -> Moment:
         return Moment(
@@ -229,10 +250,15 @@ class Health:
         )
 
     async def _change(
-        self, names: tuple[str, ...], change: HealthChange, *, window: Window | None = None
+        self,
+        names: tuple[str, ...],
+        change: HealthChange,
+        *,
+        window: Window | None = None,
+        alert: Alert | None = None,
     ) -> Mapping[str, HealthRow]:
         try:
-            rows = await self._store.change_health(names, change, window=window)
+            rows = await self._store.change_health(names, change, window=window, alert=alert)
         except StoreError as error:
             logger.warning("health could not be written: %s", error)
             return {}
@@ -244,6 +270,10 @@ class Health:
             await self._store.restore(target)
         except StoreError as error:
             logger.warning("health could not be written: %s", error)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _shortage(known: Iterable[Allowance], need: Need, *, now_ms: int) -> Block | None:

@@ -32,15 +32,19 @@ def decide(
     has_next: bool,
     jitter: float,
     kept: int = 0,
+    next_key: bool = False,
 ) -> Verdict:
     """What to do after `error`, the outcome of try number `tries` (1-based) at one deployment.
 
     `max_retries` bounds further tries there, `attempts_left` and `seconds_left` the whole request; `kept` of the
-    attempts are for other deployments. `jitter` is in [0, 1). A wait that the provider named is obeyed or not waited for at all, never shortened.
+    attempts are for other deployments. `next_key` says that what comes next is the same deployment with another key,
+    which is not waited for. `jitter` is in [0, 1). A wait that the provider named is obeyed or not waited for at all, never shortened.
     """
     onward = Verdict("next" if error.falls_back != "no" and has_next and attempts_left > 0 else "stop")
     allowed = max_retries if error.retries is None else min(error.retries, max_retries)
-    if not error.retryable or tries > allowed or attempts_left <= kept or (error.probing and has_next):
+    if next_key or not error.retryable or tries > allowed:
+        return onward
+    if attempts_left <= kept or (error.probing and has_next):
         return onward
     wait_s = error.retry_after_s if error.retry_after_s is not None else backoff_s(tries, jitter=jitter)
     if wait_s >= seconds_left or (has_next and wait_s > PATIENCE_S):

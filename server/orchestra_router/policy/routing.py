@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from orchestra_router.config import Catalog, Config
 from orchestra_router.deployments import Candidate, Deployment, Exclusion, Model, Offer, Plan, Provider, Turn
 from orchestra_router.errors import BudgetExceeded, InvalidRequest, NoRoute, ProviderError, RateLimited
-from orchestra_router.policy import estimate, headroom, strategies
+from orchestra_router.policy import estimate, headroom, rotation, strategies
 from orchestra_router.policy.estimate import Size
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.policy.headroom import SHORT_WAIT_S, Need
@@ -155,19 +155,19 @@ def _survey(request: CompletionRequest, around: Surroundings, rule: Rule | None)
             found.excluded.append(Exclusion(wanted.deployment.key, obstacle))
             continue
         candidate = _candidate(wanted, request, found.size, around)
-        fingerprint = around.config.keys.fingerprint(wanted.deployment.provider.name)
-        block = around.health.block(wanted.deployment, fingerprint=fingerprint)
-        if block is None:
-            need = Need(candidate.likely_input, candidate.likely_output)
-            block = around.health.shortage(wanted.deployment, need, fingerprint=fingerprint)
-            if block is not None and _within(block, SHORT_WAIT_S, around):
-                candidate, block = replace(candidate, not_before_ms=block.until_ms or 0), None
+        need = Need(candidate.likely_input, candidate.likely_output)
+        ring = rotation.keyring(wanted.deployment, around.config.keys, around.health, need=need)
+        candidate, block = replace(candidate, keys=ring.fingerprints), ring.block
+        if block is not None and block.cause == headroom.CAUSE and _within(block, SHORT_WAIT_S, around):
+            candidate, block = replace(candidate, not_before_ms=block.until_ms or 0), None
         if block is not None:
             blocked.append((candidate, block))
             if not found.candidates:
                 found.notes.append(f"{wanted.deployment.key} was passed over: {block.reason}.")
-        elif (row := around.health.half_open(wanted.deployment, fingerprint=fingerprint)) is not None:
+        elif (row := around.health.half_open(wanted.deployment, fingerprint=candidate.fingerprint)) is not None:
             found.candidates.append(replace(candidate, health=f"tried again after: {row.cause}"))
+        elif ring.set_aside:
+            found.candidates.append(replace(candidate, health=f"ok; {ring.set_aside}"))
         else:
             found.candidates.append(candidate)
     if not found.candidates and (probe := _least_bad(blocked, around)) is not None:
@@ -482,8 +482,10 @@ def after(error: ProviderError, route: Sequence[Candidate]) -> list[Candidate]:
     first, *rest = route
     if error.falls_back == "larger_context":
         return [c for c in rest if c.deployment.context_tokens > first.deployment.context_tokens]
-    if error.cools in {"provider", "key"}:
+    if error.cools == "provider":
         return [c for c in rest if c.deployment.provider.name != first.deployment.provider.name]
+    if error.cools == "key":
+        return [left for c in route if (left := rotation.without_key(c, first)) is not None]
     return [] if error.falls_back == "no" else rest
 
 

@@ -8,8 +8,10 @@ from typing import Literal
 
 from orchestra_router.config import Config
 from orchestra_router.deployments import Deployment, Model, Offer, Provider
+from orchestra_router.policy import rotation
 from orchestra_router.policy.breaker import State
 from orchestra_router.policy.health import HealthView
+from orchestra_router.policy.rotation import Keyring
 from orchestra_router.pricing import Pricing
 from orchestra_router.store.base import Store, Traffic
 from orchestra_router.types import Allowance, ListedModel, Probe
@@ -120,14 +122,12 @@ def provider_status(
     """One provider, by what a `probe` found, the models a `local` server lists, and the `traffic` there."""
     state, detail, fix = _state(provider, config, view, probe, local)
     listed = {model.id: model for model in probe.models} if probe is not None else {}
-    fingerprint = config.keys.fingerprint(provider.name)
     deployments = (
         [Deployment(provider, Model(name=model), Offer(id=model)) for model in local or ()]
         if provider.local
         else config.catalog.deployments_at(provider.name)
     )
-    nothing = Deployment(provider, Model(), Offer(id=""))
-    breaker, until_ms = _breaker(nothing, view, fingerprint)
+    breaker, until_ms = _breaker(_of(provider), view, rotation.keyring(_of(provider), config.keys, view))
     return ProviderStatus(
         name=provider.name,
         title=provider.title or provider.name,
@@ -174,10 +174,15 @@ def _within(latencies: Sequence[int], share: float) -> int | None:
     return latencies[max(0, math.ceil(share * len(latencies)) - 1)] if latencies else None
 
 
-def _breaker(deployment: Deployment, view: HealthView, fingerprint: str) -> tuple[State, int | None]:
-    if (block := view.block(deployment, fingerprint=fingerprint)) is not None:
-        return block.state, block.until_ms
-    return ("half_open" if view.half_open(deployment, fingerprint=fingerprint) else "closed"), None
+def _breaker(deployment: Deployment, view: HealthView, ring: Keyring) -> tuple[State, int | None]:
+    if ring.block is not None:
+        return ring.block.state, ring.block.until_ms
+    return ("half_open" if view.half_open(deployment, fingerprint=ring.fingerprints[0]) else "closed"), None
+
+
+def _of(provider: Provider) -> Deployment:
+    """A deployment that cannot exist: it stands for the provider and its keys alone."""
+    return Deployment(provider, Model(), Offer(id=""))
 
 
 def _state(
@@ -193,11 +198,12 @@ def _state(
         return _without_key(provider, config)
     if probe is not None and probe.error:
         return "unreachable", probe.message, _FIXES.get(probe.error, "try again later")
-    # A deployment that cannot exist stands for the provider and its key alone.
-    block = view.block(Deployment(provider, Model(), Offer(id="")), fingerprint=config.keys.fingerprint(name))
-    if block is not None:
-        return "cooling", block.reason, _FIXES.get(block.cause, "nothing: it is asked again when the time is up")
-    return "ready", "", ""
+    ring = rotation.keyring(_of(provider), config.keys, view)
+    if ring.block is not None:
+        return "cooling", ring.block.reason, _FIXES.get(ring.block.cause, _NOTHING)
+    if probe is not None and probe.refused:
+        return "ready", "; ".join(probe.refused), _FIXES["auth_failed"]
+    return "ready", ring.set_aside, _FIXES.get(ring.cause, _NOTHING) if ring.set_aside else ""
 
 
 def _without_key(provider: Provider, config: Config) -> tuple[ProviderState, str, str]:
@@ -207,6 +213,7 @@ def _without_key(provider: Provider, config: Config) -> tuple[ProviderState, str
     return "no_key", f"{variables} is not set", f"set {variables} in this server's environment"
 
 
+_NOTHING = "nothing: it is asked again when the time is up"
 _FIXES: Mapping[str, str] = {
     "auth_failed": "check the key; after mending it, restart or ask with probe=true",
     "permission_refused": "check what this key may call at the provider",
@@ -224,9 +231,9 @@ def _model(
     usual: ModelState,
 ) -> ModelStatus:
     offer, model = deployment.offer, deployment.model
-    fingerprint = config.keys.fingerprint(deployment.provider.name)
-    block = view.block(deployment, fingerprint=fingerprint)
-    breaker, until_ms = _breaker(deployment, view, fingerprint)
+    ring = rotation.keyring(deployment, config.keys, view)
+    block = ring.block
+    breaker, until_ms = _breaker(deployment, view, ring)
     seen = listed.get(offer.id)
     retires = (seen.retires if seen is not None else "") or (model.retires.isoformat() if model.retires else "")
     replacement = ""
@@ -249,7 +256,7 @@ def _model(
         retires=retires,
         breaker=breaker,
         until_ms=until_ms,
-        left=view.left(deployment, fingerprint=fingerprint),
+        left=view.left(deployment, fingerprint=ring.fingerprints[0]),
         use=use_of(traffic),
     )
 

@@ -79,7 +79,7 @@ class Hold:
     approved_by: str = ""
 
 
-AlertKind = Literal["spend", "budget", "rate", "uncertain", "price", "model"]
+AlertKind = Literal["spend", "budget", "rate", "uncertain", "price", "model", "key"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class Alert:
 
     kind: AlertKind
     holder: str
-    """Whose money it is about; for a price or a model, what changed."""
+    """Whose money it is about; for a price, a model or a key, which one."""
     period: str
     """A day, a month or an hour ("2026-11-23T16", UTC)."""
     threshold_nusd: int
@@ -285,7 +285,7 @@ class LearnedRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthRow:
-    """One circuit breaker that has opened. `target` is "provider:xai", "key:xai:1a2b3c4d" or "deployment:xai/grok-4.7"."""
+    """One circuit breaker that has opened. `target` is "provider:xai", "key:xai:1a2b3c4d", "quota:xai/grok-4.7 1a2b3c4d" or "deployment:xai/grok-4.7"."""
 
     target: str
     cause: str
@@ -607,11 +607,16 @@ class Store(Protocol):
     async def health(self) -> Standing: ...
 
     async def change_health(
-        self, targets: Sequence[str], change: HealthChange, *, window: Window | None = None
+        self,
+        targets: Sequence[str],
+        change: HealthChange,
+        *,
+        window: Window | None = None,
+        alert: Alert | None = None,
     ) -> Mapping[str, HealthRow]:
         """Read the rows of `targets`, write what `change` makes of them, and return them as they are then.
 
-        `change` may be called again when its transaction did not come through. A claim of a process that has died is
+        `alert` is raised with it, if anything changes. `change` may be called again when its transaction did not come through. A claim of a process that has died is
         shown to it as none.
         """
         ...

@@ -217,9 +217,14 @@ class SqliteStore:
         return await self._read(health.health)
 
     async def change_health(
-        self, targets: Sequence[str], change: HealthChange, *, window: Window | None = None
+        self,
+        targets: Sequence[str],
+        change: HealthChange,
+        *,
+        window: Window | None = None,
+        alert: Alert | None = None,
     ) -> Mapping[str, HealthRow]:
-        return await self._write(lambda db: health.change_health(db, targets, change, window=window))
+        return await self._write(lambda db: health.change_health(db, targets, change, window=window, alert=alert))
 
     async def restore(self, target: str) -> None:
         await self._write(lambda db: health.restore(db, target))

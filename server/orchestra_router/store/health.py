@@ -4,7 +4,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-from orchestra_router.store.base import HealthChange, HealthRow, Outcome, SharedAllowance, Standing, Window
+from orchestra_router.store import alerts
+from orchestra_router.store.base import Alert, HealthChange, HealthRow, Outcome, SharedAllowance, Standing, Window
 from orchestra_router.store.owner import has_died
 from orchestra_router.types import Allowance, AllowanceKind
 
@@ -50,12 +51,19 @@ def health(db: sqlite3.Connection) -> Standing:
 
 
 def change_health(
-    db: sqlite3.Connection, targets: Sequence[str], change: HealthChange, *, window: Window | None
+    db: sqlite3.Connection,
+    targets: Sequence[str],
+    change: HealthChange,
+    *,
+    window: Window | None,
+    alert: Alert | None = None,
 ) -> Mapping[str, HealthRow]:
     found = [db.execute("SELECT * FROM health WHERE target = ?", (target,)).fetchone() for target in targets]
     rows = {row["target"]: _row(row) for row in found if row is not None}
     changed = change(rows, _outcomes(db, window) if window is not None else ())
     db.executemany(_WRITE, [asdict(row) for row in changed])
+    if changed and alert is not None:
+        alerts.raise_once(db, alert)
     return rows | {row.target: row for row in changed}
 
 
