@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from orchestra_router.policy.lexical_guard.characters import plain
 from orchestra_router.policy.lexical_guard.questions import Question, question_of, without_polite_words
+from orchestra_router.policy.lexical_guard.rewriting import rewritten
 from orchestra_router.policy.lexical_guard.stems import is_past_form, stem
 from orchestra_router.policy.lexical_guard.tables import Tables, tables
 from orchestra_router.policy.lexical_guard.tokens import Token, tokenize
@@ -85,6 +86,8 @@ class Item:
     link: tuple[str, ...]
     kind: str
     """word, name, quantity, literal or not."""
+    touches: bool = False
+    """Right after the item before, with no word between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,8 @@ class Parsed:
     alternatives: int = 0
     as_such: tuple[str, ...] | None = None
     """All words in order, where the question is about the words themselves or about material after a colon."""
+    passives: frozenset[str] = frozenset()
+    """Verbs that say what was done to their subject ("is painted")."""
     past_forms: Mapping[str, bool] = field(default_factory=dict[str, bool])
 
 
@@ -126,7 +131,7 @@ def parse(text: str) -> Parsed:
     words = worded(tokens, known)
     if not _is_english(words, known):
         return Parsed(text=same, covered=False, question=Question())
-    words = without_polite_words(words, known)
+    words = rewritten(without_polite_words(words, known), known)
     question, rest = question_of(words, known)
     return _parsed(same, tokens, words, question, rest, known)
 
@@ -172,6 +177,7 @@ def _parsed(
         tenses=_tenses(words),
         alternatives=shown.count("or"),
         as_such=material,
+        passives=_passives(words, known),
         past_forms={_key(word.text, known): is_past_form(word.text) for word in rest if word.kind == "word"},
     )
 
@@ -179,25 +185,40 @@ def _parsed(
 def _items(rest: Sequence[Word], known: Tables) -> list[Item]:
     items: list[Item] = []
     link: list[str] = []
+    touches = False
     for word in rest:
         if word.kind == "stop":
             link.append(",")
-            continue
-        if word.kind in {"quantity", "literal"}:
-            items.append(Item(word.text, word.said, tuple(link), word.kind))
-        elif word.text in known.negations and not word.is_name:
-            items.append(Item("not", word.said, tuple(link), "not"))
-        elif word.is_name:
-            items.append(Item(_key(word.text, known), word.said, tuple(link), "name"))
-        elif word.text in known.prepositions or word.text in {"and", "or", "'s"} or word.text in known.contrast:
+        elif word.kind == "word" and not word.is_name and _only_leads(word.text, known):
             link.append(word.text)
-            continue
-        elif word.text in known.free or word.text in known.pronouns:
-            continue
+        elif word.kind == "word" and not word.is_name and _is_small(word.text, known):
+            pass
         else:
-            items.append(Item(_key(word.text, known), word.said, tuple(link), "word"))
-        link = []
+            items.append(_item(word, known, tuple(link), touches=touches))
+            link, touches = [], True
+            continue
+        touches = False
     return items
+
+
+def _item(word: Word, known: Tables, link: tuple[str, ...], *, touches: bool) -> Item:
+    if word.kind in {"quantity", "literal"}:
+        return Item(word.text, word.said, link, word.kind, touches)
+    if word.is_name:
+        return Item(_key(word.text, known), word.said, link, "name", touches)
+    if word.text in known.negations:
+        return Item("not", word.text if word.text == "without" else word.said, link, "not", touches)
+    return Item(_key(word.text, known), word.said, link, "word", touches)
+
+
+def _only_leads(word: str, known: Tables) -> bool:
+    return word not in known.negations and (
+        word in known.prepositions or word in {"and", "or", "'s"} or word in known.contrast
+    )
+
+
+def _is_small(word: str, known: Tables) -> bool:
+    return word not in known.negations and (word in known.free or word in known.pronouns)
 
 
 def _key(word: str, known: Tables) -> str:
@@ -209,7 +230,7 @@ def _tenses(words: Sequence[Word]) -> frozenset[str]:
     said = [word for word in words if word.kind == "word"]
     found: set[str] = set()
     for place, word in enumerate(said):
-        if word.text in {"did", "was", "were", "had", "used_to"}:
+        if word.text in {"did", "was", "were", "had", "used_to"} and not _in_passing(said, place):
             found.add("past")
         elif (
             word.text == "will"
@@ -219,6 +240,43 @@ def _tenses(words: Sequence[Word]) -> frozenset[str]:
             found.add("future")
         elif word.text in {"has", "have"} and any(is_past_form(after.text) for after in said[place + 1 : place + 4]):
             found.add("perfect")
+    if not found and len(said) > 1 and said[0].text in {"who", "which", "what"}:
+        verbs = said[1 : 2 if said[0].text == "who" else 3]
+        if any(is_past_form(word.text) for word in verbs) and not any(word.text in _PRESENT for word in said):
+            found.add("past")
+    return frozenset(found)
+
+
+def _in_passing(said: Sequence[Word], place: int) -> bool:
+    """A garden "that was forgotten" is the forgotten garden, whenever it is."""
+    following = said[place + 1].text if place + 1 < len(said) else ""
+    return (
+        place > 1
+        and said[place].text in {"was", "were"}
+        and said[place - 1].text in {"that", "which"}
+        and (is_past_form(following) or following in tables().participles)
+    )
+
+
+_PRESENT = frozenset(
+    ["is", "are", "am", "be", "been", "do", "does", "has", "have", "can", "should", "would", "could", "may"]
+)
+
+
+def _passives(words: Sequence[Word], known: Tables) -> frozenset[str]:
+    found: set[str] = set()
+    being = False
+    for word in words:
+        if word.text in {"is", "are", "was", "were", "be", "been", "being", "got"}:
+            being = True
+        elif (
+            being
+            and word.kind == "word"
+            and not word.is_name
+            and (is_past_form(word.text) or word.text in known.participles)
+        ):
+            found.add(_key(word.text, known))
+            being = False
     return frozenset(found)
 
 
@@ -227,7 +285,9 @@ def _material(words: Sequence[Word], known: Tables) -> tuple[str, ...] | None:
     texts = [word.text for word in words]
     if ":" in texts and {known.task_verbs.get(text, text) for text in texts[: texts.index(":")]} & _MATERIAL_VERBS:
         return tuple(word.said.lower() for word in words[texts.index(":") :] if word.kind != "stop")
-    if _WORDS_AS_SUCH & set(texts):
+    if (about := _WORDS_AS_SUCH & set(texts)) and not (
+        about <= {"translate", "translation"} and any(word.kind == "literal" for word in words)
+    ):
         return tuple(
             word.text
             for word in words

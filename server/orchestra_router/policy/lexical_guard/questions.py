@@ -1,7 +1,7 @@
 """Which kind of thing a text asks for, whatever the words it asks with; and the words that are left."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestra_router.policy.lexical_guard.stems import stem
 from orchestra_router.policy.lexical_guard.tables import Tables
@@ -101,17 +101,37 @@ class Question:
 
 
 def question_of(words: Sequence[Word], known: Tables) -> tuple[Question, list[Word]]:
-    rest = _with_place_last(list(words))
+    rest = _with_place_last(list(words), known)
     texts = [word.text for word in rest]
     for length in range(min(known.longest_frame, len(texts)), 0, -1):
         if kinds := known.frames.get(tuple(texts[:length])):
             following = texts[length] if length < len(texts) else ""
             if kinds & {"how_works"} and (following in _HOW_MUCH or texts[0] != "how") and following in _WH | _HOW_MUCH:
                 break
-            if "what_is" in kinds and texts[-1] == "like":
-                kinds = frozenset(["how_works"])  # "what is the weather like"
+            if "what_is" in kinds and _asks_for_way(texts[length:], known):
+                kinds |= {"how_to", "noun"}  # "what is the git command to"
+            if "what_is" in kinds and _translated(rest[length:], known):
+                return Question(frozenset({"translate"})), [Word("word", "translate", texts[0]), *rest[length:]]
             return Question(kinds | _head(texts[:length])), rest[length:]
     return _by_first_words(rest, texts, known)
+
+
+def _asks_for_way(texts: list[str], known: Tables) -> bool:
+    """Begins with "git command to", "CSS for" and the like."""
+    for place, text in enumerate(texts[:5]):
+        if text in {"to", "for", "that", "which"}:
+            return place > 0 and stem(texts[place - 1]) in known.ways
+    return False
+
+
+def _translated(rest: Sequence[Word], known: Tables) -> bool:
+    """Something quoted, "in" a language."""
+    return (
+        len(rest) > 2
+        and any(word.kind == "literal" for word in rest)
+        and rest[-2].text in {"in", "into", "to"}
+        and known.class_of.get(rest[-1].text) == "languages"
+    )
 
 
 def _head(opening: Sequence[str]) -> frozenset[str]:
@@ -137,7 +157,7 @@ def _by_first_words(rest: list[Word], texts: list[str], known: Tables) -> tuple[
     if first in _AUXILIARIES:
         return Question(frozenset({"yes_no"})), rest
     if (verb := known.task_verbs.get(first)) and not rest[0].is_name:
-        return Question(frozenset({verb})), rest
+        return Question(frozenset({verb})), [replace(rest[0], text=verb), *rest[1:]]
     later = next(
         (place for place, text in enumerate(texts) if text in _WH and place and rest[place - 1].kind == "stop"), None
     )
@@ -146,6 +166,8 @@ def _by_first_words(rest: list[Word], texts: list[str], known: Tables) -> tuple[
         return inner, rest
     if texts[-1] == "how" or texts[-2:] == ["how", "?"]:
         return Question(frozenset({"how_to"})), rest[:-1]
+    if first.endswith("ing") and len(first) > 5 and not rest[0].is_name:
+        return Question(frozenset({"noun"})), rest
     if any(stem(text) in known.artefacts for text in texts[:5]):
         return Question(frozenset({"noun"})), rest
     return Question(frozenset({"noun" if len(texts) <= 4 else f"do {first}"})), rest
@@ -181,14 +203,20 @@ def _carries_nothing(opening: tuple[str, ...], following: str, known: Tables) ->
     return opening in _TELL and following in _ASKED and (*opening, following) not in known.frames
 
 
-def _with_place_last(words: list[Word]) -> list[Word]:
-    """What says where, put last: "In Java, how do I ..." as "how do I ... in Java"."""
-    if (
-        words
-        and words[0].text in {"in", "with", "using", "on", "for"}
-        and not (len(words) > 1 and words[1].text in _WH)
-    ):
-        comma = next((place for place, word in enumerate(words[:6]) if word.kind == "stop"), None)
+_BEFORE_COMMA = frozenset(
+    ["in", "with", "using", "on", "for", "as", "at", "during", "after", "before", "if", "without"]
+)
+_LONGEST_BEFORE_COMMA = 14
+
+
+def _with_place_last(words: list[Word], known: Tables) -> list[Word]:
+    """What says where or on what condition, put last: "In Java, how do I ..." as "how do I ... in Java"."""
+    if len(words) < 3:
+        return words
+    if words[1].kind == "stop" and known.class_of.get(stem(words[0].text)) in {"programming", "products"}:
+        return [*words[2:], Word("word", "in", "in"), words[0]]
+    if words[0].text in _BEFORE_COMMA and words[1].text not in _WH:
+        comma = next((place for place, word in enumerate(words[:_LONGEST_BEFORE_COMMA]) if word.kind == "stop"), None)
         if comma and comma + 1 < len(words):
             return [*words[comma + 1 :], *words[:comma]]
     return words

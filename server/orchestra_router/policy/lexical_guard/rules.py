@@ -9,40 +9,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
-from orchestra_router.policy.lexical_guard.parsing import Item, Parsed
+from orchestra_router.policy.lexical_guard.order import exchanged, left_out_differs
+from orchestra_router.policy.lexical_guard.parsing import Parsed
 from orchestra_router.policy.lexical_guard.tables import tables
 
-GUARD_VERSION = 1
+GUARD_VERSION = 2
 """Goes up with every change of a rule or table that could let through what was stopped before."""
 Level = Literal[1, 2, 3, 4]
 Rule = Callable[[Parsed, Parsed], str | None]
 LONGEST_REWORDING = 25
 """Content words. What is longer is material, and must have the same words."""
 LONGEST_REPLACEMENT = 3
-SYMMETRIC = frozenset(
-    [
-        "compare",
-        "contrast",
-        "difference",
-        "differ",
-        "between",
-        "sum",
-        "product",
-        "versus",
-        "vs",
-        "both",
-        "similarity",
-        "similar",
-        "relationship",
-        "common",
-        "average",
-    ]
-)
 _ASKERS = frozenset(["my", "your"])
 _REQUESTS = frozenset(["how_to", "give", "recommend", "write", "noun"])
+_LASTING = frozenset(["how long", "how far"])
 _SOFT_LIMITS = frozenset(["some", "any", "best", "can", "should", "would"])
 """They add nothing to a request for tips, steps or a text."""
-COMMUTATIVE = frozenset(["time", "plus", "*", "+"])
 _DETAIL = 40
 
 
@@ -104,8 +86,6 @@ def _as_such(a: Parsed, b: Parsed) -> str | None:
 
 
 def _question(a: Parsed, b: Parsed) -> str | None:
-    if all(any(item.key == "difference" for item in parsed.items) for parsed in (a, b)):
-        return None  # "what is the difference between X and Y", "how do X and Y differ"
     return None if a.question.fits(b.question) else f"question: {a.question} / {b.question}"
 
 
@@ -115,6 +95,17 @@ def _tense(a: Parsed, b: Parsed) -> str | None:
     for word in a.past_forms.keys() & b.past_forms.keys():
         if a.past_forms[word] != b.past_forms[word] and not (a.tenses or b.tenses or a.forms & b.forms & _PASSIVE):
             return f"tense: {word}"
+    return None
+
+
+def _voice(a: Parsed, b: Parsed) -> str | None:
+    """Who paints is not who is painted, unless the painter is named after "by"."""
+    if "who" not in a.question.kinds | b.question.kinds:
+        return None
+    for one, other in ((a, b), (b, a)):
+        for verb in one.passives - other.passives:
+            if "by" not in one.words and any(item.key == verb for item in other.items):
+                return f"voice: {verb}"
     return None
 
 
@@ -148,6 +139,8 @@ def _limits(a: Parsed, b: Parsed) -> str | None:
     only_a, only_b = one - other, other - one
     if a.question.kinds & b.question.kinds & _REQUESTS and not (only_a and only_b):
         only_a, only_b = ({word for word in own if word not in _SOFT_LIMITS} for own in (only_a, only_b))
+    if a.question.kinds & b.question.kinds & _LASTING:
+        only_a, only_b = ({word for word in own if word != "can"} for own in (only_a, only_b))
     return _said("limit", only_a, only_b) if only_a or only_b else None
 
 
@@ -166,6 +159,8 @@ def _names(a: Parsed, b: Parsed) -> str | None:
 
 def _replaced(a: Parsed, b: Parsed) -> str | None:
     """One word for another, or one stretch of a sentence for another of a few words."""
+    if clash := _light_verbs(a, b):
+        return clash
     only_a, only_b = _unmatched(a, b)
     if not only_a or not only_b:
         return None
@@ -176,78 +171,34 @@ def _replaced(a: Parsed, b: Parsed) -> str | None:
     return None
 
 
-def _order(a: Parsed, b: Parsed) -> str | None:
-    if not _scopes(a) & _scopes(b) and any(item.kind == "not" for item in a.items):
-        return _said("negation", sorted(_scopes(a)), sorted(_scopes(b)))
-    common = Counter(item.key for item in a.items if item.kind != "not") & Counter(item.key for item in b.items)
-    one, other = (_within(parsed.items, common) for parsed in (a, b))
-    if [item.key for item in one] == [item.key for item in other]:
-        return _leading_words(one, other)
-    start = next(place for place, (x, y) in enumerate(zip(one, other, strict=True)) if x.key != y.key)
-    stop = next(
-        place for place, (x, y) in enumerate(zip(reversed(one), reversed(other), strict=True)) if x.key != y.key
+def _light_verbs(a: Parsed, b: Parsed) -> str | None:
+    """To use a thing is not to make it, though both words say little elsewhere."""
+    known = tables()
+    only_a, only_b = (
+        [parsed.items[place] for place in places if place <= 1 and parsed.items[place].key in known.light_verbs]
+        for parsed, places in zip((a, b), _unmatched(a, b, with_light=True), strict=True)
     )
-    inner, outer = one[start : len(one) - stop], other[start : len(other) - stop]
-    if len(inner) == 3 and inner[1].key in COMMUTATIVE and inner[0].kind == inner[2].kind == "quantity":
-        return None
-    symmetric = bool(SYMMETRIC & (a.words | b.words))
-    for turn in range(1, len(inner)):
-        if [item.key for item in inner[turn:] + inner[:turn]] == [item.key for item in outer]:
-            first, second = inner[:turn], inner[turn:]
-            moved_second, moved_first = outer[: len(second)], outer[len(second) :]
-            if _may_turn(first, second, moved_second, moved_first, symmetric=symmetric):
-                return None
-    return _said("order", (item.said for item in inner), (item.said for item in outer))
+    for one in only_a:
+        for other in only_b:
+            if not known.light_verbs[one.key] & known.light_verbs[other.key]:
+                return _said("replaced", [one.said], [other.said])
+    return None
+
+
+def _order(a: Parsed, b: Parsed) -> str | None:
+    negated = any(item.kind == "not" for item in a.items)
+    if left_out_differs(a, b) or (negated and not _scopes(a) & _scopes(b)):
+        return _said("negation", sorted(_scopes(a)), sorted(_scopes(b)))
+    found = exchanged(a, b)
+    if found is None or isinstance(found, str):
+        return found
+    return _said("order", *((item.said for item in stretch) for stretch in found))
 
 
 def _scopes(parsed: Parsed) -> set[str]:
     """What the negations of a text are about: the words that follow them."""
     places = [place for place, item in enumerate(parsed.items) if item.kind == "not"]
     return {item.key for place in places for item in parsed.items[place + 1 : place + 3]}
-
-
-def _may_turn(
-    first: Sequence[Item],
-    second: Sequence[Item],
-    moved_second: Sequence[Item],
-    moved_first: Sequence[Item],
-    *,
-    symmetric: bool,
-) -> bool:
-    """P Q as Q P: plain words joined by and/or, as "P of Q" and "Q P", or when what moved keeps its preposition."""
-    joint, moved_joint = second[0].link, moved_first[0].link
-    plain = not any(item.link for block in (first, second) for item in block[1:])
-    both = {*joint} & {*moved_joint}
-    if plain and (("and" in both and symmetric) or ("or" in both and "," not in joint + moved_joint)):
-        return True
-    if {"between", "and"} & {*joint} and symmetric and ({"and"} & {*moved_joint} or {"versus", "vs"} & {*moved_joint}):
-        return True
-    loose = {"of", "for", "in", "on", "about", "'s", "with"}
-    for lead, follow in ((joint, moved_joint), (moved_joint, joint)):
-        if lead and {*lead} <= loose and {*follow} <= {"'s"}:
-            return True
-    lead, moved = _preposition(second[0]), _preposition(moved_second[0])
-    return bool(lead) and lead == moved and _preposition(first[0]) == _preposition(moved_first[0])
-
-
-def _leading_words(one: Sequence[Item], other: Sequence[Item]) -> str | None:
-    """The same words in the same order, but led to by other prepositions."""
-    known = tables()
-    for x, y in zip(one, other, strict=True):
-        p, q = _preposition(x), _preposition(y)
-        if p == q or frozenset((p, q)) in known.alike_prepositions:
-            continue
-        if (not p or not q) and (p or q) in known.loose_prepositions:
-            continue
-        if known.class_of.get(x.key) == "languages" and {p, q} <= {"in", "into", "to"}:
-            continue  # translated to, into or in it
-        return f"preposition: {p} {x.said} / {q} {y.said}"
-    return None
-
-
-def _preposition(item: Item) -> str:
-    found = [word for word in item.link if word in tables().prepositions]
-    return found[-1] if found else ""
 
 
 def _inserted(a: Parsed, b: Parsed) -> str | None:
@@ -289,6 +240,7 @@ RULES: tuple[tuple[int, Rule], ...] = (
     (2, _as_such),
     (2, _question),
     (2, _tense),
+    (2, _voice),
     (2, _persons),
     (2, _limits),
     (2, _alternatives),
@@ -307,29 +259,35 @@ def _unmatched(a: Parsed, b: Parsed, *, with_light: bool = False) -> tuple[list[
 
 
 def _own(parsed: Parsed, other: Parsed, *, with_light: bool) -> list[int]:
+    known = tables()
     left = Counter(item.key for item in other.items)
-    light = frozenset[str]() if with_light else tables().light
+    ways = not with_light and "how_to" in other.question.kinds and parsed.question.kinds != frozenset({"how_to"})
     places: list[int] = []
     for place, item in enumerate(parsed.items):
         if left[item.key]:
             left[item.key] -= 1
-        elif not (item.kind == "word" and item.key in light):
+            continue
+        says_little = item.kind == "word" and (
+            item.key in known.light or (ways and item.key in known.ways) or _implied(parsed, other, place)
+        )
+        if with_light or not says_little:
             places.append(place)
     return places
 
 
+def _implied(parsed: Parsed, other: Parsed, place: int) -> bool:
+    """Says again what a neighbour says ("human body", "which city is the capital")."""
+    groups = tables().implied.get(parsed.items[place].key, ())
+    if not groups:
+        return False
+    beside = {item.key for item in parsed.items[max(place - 1, 0) : place + 2]}
+    said = {item.key for item in parsed.items} & {item.key for item in other.items}
+    either = {item.key for item in parsed.items} | {item.key for item in other.items}
+    return any(needs[0] in beside & said and set(needs[1:]) <= either for needs in groups)
+
+
 def _heavy(parsed: Parsed, places: Iterable[int]) -> list[str]:
     return [parsed.items[place].said for place in places]
-
-
-def _within(items: Sequence[Item], common: Counter[str]) -> list[Item]:
-    left = Counter(common)
-    found: list[Item] = []
-    for item in items:
-        if left[item.key]:
-            left[item.key] -= 1
-            found.append(item)
-    return found
 
 
 def _is_stretch(parsed: Parsed, places: Sequence[int]) -> bool:

@@ -1,7 +1,7 @@
 """The word tables of `words.toml`, each in the shape its rule looks things up in. Read once, when first needed."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestra_router.policy.lexical_guard import stems, words
@@ -42,6 +42,18 @@ class Tables:
     units: Mapping[str, str]
     foreign: frozenset[str]
     english: frozenset[str]
+    patterns: Mapping[str, Sequence[tuple[Phrase, Phrase]]]
+    """How a sentence is built, and how it is built instead, by the first word."""
+    judgements: frozenset[str]
+    adverbs: frozenset[str]
+    materials: frozenset[str]
+    participles: frozenset[str]
+    not_superlative: frozenset[str]
+    ways: frozenset[str]
+    implied: Mapping[str, tuple[tuple[str, ...], ...]]
+    """A word that may be missing, to the words of which it repeats a part: all of one group have to be said."""
+    light_verbs: Mapping[str, frozenset[int]]
+    """Light verbs, to the lines of verbs that may stand for one another."""
 
 
 @functools.cache
@@ -64,6 +76,13 @@ def tables() -> Tables:
         for name, members in read["classes"].items()
         for word in members.split()
     }
+
+    def key(word: str) -> str:
+        return stemmed.get(stems.stem(word), stems.stem(word))
+
+    def keyed(said: str) -> frozenset[str]:
+        return frozenset(map(key, said.split()))
+
     light = {stemmed.get(stems.stem(word), stems.stem(word)) for word in read["light"].split()}
     return Tables(
         openers=frozenset(_phrases(read["openers"])),
@@ -93,6 +112,15 @@ def tables() -> Tables:
         units=_units(read["units"]["names"]),
         foreign=foreign - english,
         english=english - foreign,
+        patterns=_patterns(read["patterns"]),
+        judgements=frozenset(read["judgements"].split()),
+        adverbs=keyed(read["adverbs"]),
+        materials=keyed(read["materials"]),
+        participles=frozenset(_past(read["irregular"])),
+        not_superlative=frozenset(read["not_superlative"].split()),
+        ways=keyed(read["ways"]),
+        implied=_implied(read["implied"], key),
+        light_verbs=_lines_of(read["light_verbs"], key),
     )
 
 
@@ -129,3 +157,27 @@ def _units(lines: str) -> dict[str, str]:
         name, forms = entry.split(":")
         units |= dict.fromkeys((name, *forms.split(",")), name)
     return units
+
+
+def _patterns(read: Mapping[str, str]) -> dict[str, list[tuple[Phrase, Phrase]]]:
+    patterns: dict[str, list[tuple[Phrase, Phrase]]] = {}
+    for pattern, form in read.items():
+        parts = tuple(pattern.split())
+        patterns.setdefault(parts[0], []).append((parts, tuple(form.split())))
+    return patterns
+
+
+def _implied(lines: Iterable[str], key: Callable[[str], str]) -> dict[str, tuple[tuple[str, ...], ...]]:
+    found: dict[str, tuple[tuple[str, ...], ...]] = {}
+    for line in lines:
+        word, groups = line.split(": ")
+        found[key(word)] = tuple(tuple(map(key, group.split("+"))) for group in groups.split())
+    return found
+
+
+def _lines_of(lines: Iterable[str], key: Callable[[str], str]) -> dict[str, frozenset[int]]:
+    found: dict[str, set[int]] = {}
+    for number, line in enumerate(lines):
+        for word in line.split():
+            found.setdefault(key(word), set()).add(number)
+    return {word: frozenset(numbers) for word, numbers in found.items()}

@@ -106,6 +106,7 @@ def _words(tokens: Sequence[Token], known: Tables) -> list[Word]:
     return words
 
 
+_CAPITAL_IN_TITLES = frozenset({"The", "An", "Of", "And"})
 _SPELLED = frozenset({"percent", "percentage"})
 
 
@@ -151,6 +152,8 @@ def _is_name(token: Token) -> bool:
         return text.isupper() and text != "I" and not (token.opens and text == "A")
     if text.isupper() and text.isalpha():
         return True
+    if text in _CAPITAL_IN_TITLES:
+        return False
     return not token.opens and text[0].isupper() and not text.startswith("I'")
 
 

@@ -1,0 +1,160 @@
+"""Sentences that say the same in another build, brought to one: "how do X and Y differ", "stop X from doing", "X-free"."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from orchestra_router.policy.lexical_guard.stems import is_past_form
+from orchestra_router.policy.lexical_guard.tables import Tables
+from orchestra_router.policy.lexical_guard.wording import Word
+
+GAP = "~"
+LONGEST_GAP = 10
+"""Words that may stand in the gap of a pattern."""
+_LONGEST_OBJECT = 5
+_STOPS = frozenset(["keep", "keeps", "prevent", "prevents", "stop", "stops"])
+_CAUSES = frozenset(["get", "make", "have", "train", "teach"])
+_TO_BE = frozenset(["is", "are", "was", "were"])
+_YEAR_DIGITS = 4
+
+Pattern = tuple[str, ...]
+
+
+def rewritten(words: Sequence[Word], known: Tables) -> list[Word]:
+    words = _left_out(_stopping(_years(words)))
+    words = _by_whom(_by_pattern(words, known.patterns), known)
+    return _judgement_last(words, known)
+
+
+def _by_pattern(words: list[Word], patterns: Mapping[str, Sequence[tuple[Pattern, Pattern]]]) -> list[Word]:
+    """The first pattern that fits, from the first word of `words` on; what it leaves over follows."""
+    for first in {words[0].text, GAP} if words else ():
+        for pattern, form in patterns.get(first, ()):
+            gaps = _gaps(pattern, words)
+            if gaps is not None:
+                taken, end = gaps
+                said: list[Word] = []
+                for part in form:
+                    said.extend(taken.pop(0) if part == GAP else [Word("word", part, part)])
+                return said + words[end:]
+    return words
+
+
+def _gaps(pattern: Pattern, words: Sequence[Word]) -> tuple[list[list[Word]], int] | None:
+    """What stands in the gaps of `pattern`, each as short as can be, and where it ends."""
+    taken: list[list[Word]] = []
+    place = 0
+    for number, part in enumerate(pattern):
+        if part == GAP:
+            following = pattern[number + 1]
+            end = next(
+                (end for end in range(place + 1, min(place + LONGEST_GAP, len(words))) if words[end].text == following),
+                None,
+            )
+            if end is None:
+                return None
+            taken.append([word for word in words[place:end] if word.kind != "stop"])
+            place = end
+        elif part == "$":
+            return (taken, place) if place == len(words) else None
+        elif place < len(words) and words[place].text == part:
+            place += 1
+        else:
+            return None
+    return taken, place
+
+
+def _stopping(words: list[Word]) -> list[Word]:
+    """Reads "keep X from doing" and "get X to not do" as "stop X doing"."""
+    for place, word in enumerate(words):
+        if word.kind != "word" or word.text not in _STOPS | _CAUSES:
+            continue
+        within = range(place + 1, min(place + 2 + _LONGEST_OBJECT, len(words) - 1))
+        for at in within:
+            if words[at].kind == "stop":
+                break
+            if word.text in _STOPS and words[at].text == "from" and words[at + 1].text.endswith("ing"):
+                return [*words[:place], replace(word, text="stop"), *words[place + 1 : at], *words[at + 1 :]]
+            if (
+                word.text in _CAUSES
+                and words[at].text == "not"
+                and at > place + 1
+                and "to" in {words[at - 1].text, words[at + 1].text}
+            ):
+                return [*words[:place], replace(word, text="stop"), *words[place + 1 : at], *words[at + 1 :]]
+    return words
+
+
+def _left_out(words: list[Word]) -> list[Word]:
+    """Reads "X-free" and "free of X" as "without X"."""
+    found: list[Word] = []
+    for place, word in enumerate(words):
+        if word.kind == "word" and word.text.endswith("-free") and len(word.text) > len("-free"):
+            found.append(Word("word", "without", "without"))
+            found.append(replace(word, text=word.text.removesuffix("-free"), is_name=False))
+        elif (
+            word.text == "free"
+            and place + 1 < len(words)
+            and words[place + 1].text in {"of", "from"}
+            and found
+            and found[-1].text in _TO_BE | {"that"}
+        ):
+            found.append(Word("word", "without", "without"))
+        else:
+            found.append(word)
+    return found
+
+
+def _by_whom(words: list[Word], known: Tables) -> list[Word]:
+    """Reads "by whom was X painted" and "who was X painted by" as "who painted X"."""
+    texts = [word.text for word in words]
+    if texts[:2] == ["by", "whom"]:
+        clause = words[2:]
+    elif texts[:1] == ["who"] and texts[-1] == "by":
+        clause = words[1:-1]
+    else:
+        return words
+    if not clause or clause[0].text not in {"was", "were"}:
+        return words
+    verbs = [
+        place
+        for place, word in enumerate(clause)
+        if place > 1 and (is_past_form(word.text) or word.text in known.participles)
+    ]
+    if not verbs:
+        return words
+    verb = verbs[-1]
+    asked = [Word("word", "who", "who"), Word("word", "did", "did")]
+    return [*asked, clause[verb], *clause[1:verb], *clause[verb + 1 :]]
+
+
+def _years(words: Sequence[Word]) -> list[Word]:
+    """Reads "the year 1989" as "1989"."""
+    return [
+        word
+        for word, after in zip(words, [*words[1:], None], strict=True)
+        if not (
+            word.text == "year"
+            and after is not None
+            and after.kind == "quantity"
+            and after.text.isdigit()
+            and len(after.text) == _YEAR_DIGITS
+        )
+    ]
+
+
+def _judgement_last(words: list[Word], known: Tables) -> list[Word]:
+    """Reads "is it safe to eat raw eggs" and "are raw eggs safe to eat" as "is eat raw eggs safe"."""
+    if len(words) < 3 or words[0].text not in _TO_BE:
+        return words
+    judged = [place for place, word in enumerate(words) if word.kind == "word" and word.text in known.judgements]
+    if len(judged) != 1:
+        return words
+    place = judged[0]
+    before, after = words[1:place], words[place + 1 :]
+    if before and before[0].text == "it" and len(before) == 1:
+        if not after or after[0].text != "to":
+            return words
+        return [words[0], *after[1:], words[place]]
+    if len(after) >= 2 and after[0].text == "to" and not is_past_form(after[1].text):
+        return [words[0], after[1], *before, *after[2:], words[place]]
+    return [words[0], *before, *after, words[place]]
