@@ -31,7 +31,7 @@ from orchestra_router.policy.cache.stage import Look
 from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.ledger import Ledger, Reservation
-from orchestra_router.policy.prefixes import Prefixes, beginnings
+from orchestra_router.policy.prefixes import Prefixes, beginnings, prefix_key
 from orchestra_router.policy.progress import Growth, OnProgress
 from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.retry import KEPT_FOR_OTHERS, Verdict, decide
@@ -257,10 +257,15 @@ class Attempts:
         if seconds_left < SHORTEST_S:
             raise DeadlineExceeded(f"This request's {self._config.settings.deadline_s:.0f} s are over.")
         begun = beginnings(call.request)
-        marked = self._prefixes.should_mark(deployment, begun)
+        marks = self._prefixes.marks(deployment, begun)
         adapter, wire = registry.build_request(
             deployment,
-            replace(call.request, mark_prefix=marked),
+            replace(
+                call.request,
+                mark_prefix=marks.fixed,
+                mark_turns=marks.turns,
+                prefix_key=prefix_key(deployment, begun),
+            ),
             api_key=self._config.keys.secret(deployment.provider.name, candidate.fingerprint),
             portkey_key=self._config.keys.get(PORTKEY),
             stream=call.on_progress is not None,
@@ -287,7 +292,7 @@ class Attempts:
                         error, deployment, call.request, fingerprint=candidate.fingerprint
                     ) from None
                 reservation.answered(answer)
-                self._prefixes.was_read(deployment, begun, marked=marked)
+                self._prefixes.was_read(deployment, begun, marks)
         finally:
             if call.speaker == number:
                 call.speaker = None

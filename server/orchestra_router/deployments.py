@@ -128,6 +128,8 @@ class Provider(Row):
     """Sends usage in a stream only when asked (stream_options.include_usage)."""
     marks_cache: bool = False
     """Keeps the beginning of a prompt where it is marked with `cache_control`, for models that can."""
+    takes_cache_key: bool = False
+    """Finds what it has kept by itself better when told which requests begin alike (`prompt_cache_key`)."""
     returns_reasoning: bool = False
     """Wants `reasoning_content` back on assistant turns (DeepSeek while thinking)."""
     tools_are_strict: bool = False

@@ -153,7 +153,13 @@ class CompletionRequest:
     approval: Approval | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     mark_prefix: bool = False
-    """Have the provider keep tools and system prompt for the next call; said by the router, not by callers."""
+    """Have the provider keep tools and system prompt for the next call; said by the router, not by callers, as are
+    the next two.
+    """
+    mark_turns: tuple[int, ...] = ()
+    """Have it keep everything up to the end of this many turns, too."""
+    prefix_key: str = ""
+    """The same for requests that begin alike, so that their provider reads them where it has kept the beginning."""
     trace_id: str = ""
     request_id: str = ""
     """Chosen by whoever wants to name the request before it is answered; the router makes one when empty."""

@@ -2,7 +2,11 @@
 
 Most providers keep what they read by themselves. Where the beginning has to be marked (Anthropic's `cache_control`),
 writing it costs a quarter more than reading it and every later read a tenth or less, so it is marked from its second
-use within the time that it is kept: who asked twice in five minutes will probably ask again.
+use within the time that it is kept: who asked twice in five minutes will probably ask again. That pays where one in
+four does. Tools and system prompt are marked, and of the turns
+
+- what an earlier request was, when this one goes on from there, and this one itself: a conversation grows;
+- or what this request and an earlier one have in common, when only their last turn differs.
 
 Kept in memory, per process and within one access key, so that nobody's cost tells of another's prompts.
 """
@@ -10,6 +14,7 @@ Kept in memory, per process and within one access key, so that nobody's cost tel
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestra_router.clock import Clock
@@ -42,9 +47,19 @@ class Beginnings:
 
 
 @dataclass(frozen=True, slots=True)
+class Marks:
+    """What a provider is told to keep: tools and system prompt, and the turns up to these numbers."""
+
+    fixed: bool = False
+    turns: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Read:
     at_s: float
     marked: bool
+    whole: bool
+    """It was all of a request."""
 
 
 class Prefixes:
@@ -52,34 +67,55 @@ class Prefixes:
         self._clock = clock
         self._read: OrderedDict[tuple[str, bytes], _Read] = OrderedDict()
 
-    def should_mark(self, deployment: Deployment, beginnings: Beginnings) -> bool:
-        """Whether marking the fixed beginning will probably save money."""
-        least = deployment.model.cache_from_tokens
+    def marks(self, deployment: Deployment, beginnings: Beginnings) -> Marks:
+        """What will probably save money when it is marked."""
+        if not _marks(deployment):
+            return Marks()
         fixed = beginnings.fixed
-        # Over chat completions only a system prompt can be marked.
-        markable = _marks(deployment) and (beginnings.has_system or deployment.provider.format == "messages")
-        return markable and fixed.tokens >= least and self._found(deployment, fixed) is not None
+        is_known = fixed.tokens >= deployment.model.cache_from_tokens and self._found(deployment, fixed) is not None
+        if deployment.provider.format != "messages":  # over chat completions only a system prompt is marked
+            return Marks(fixed=is_known and beginnings.has_system)
+        return Marks(fixed=is_known, turns=self._marked_turns(deployment, beginnings.grown))
 
     def cached_tokens(self, deployment: Deployment, beginnings: Beginnings) -> int:
         """How many of the request's tokens `deployment` will probably read at its cached rate."""
         if _marks(deployment):
-            read = self._found(deployment, beginnings.fixed)
-            return beginnings.fixed.tokens if read is not None and read.marked else 0
+            for beginning in (*reversed(beginnings.grown[:-1]), beginnings.fixed):
+                read = self._found(deployment, beginning)
+                if read is not None and read.marked:
+                    return beginning.tokens
+            return 0
         for beginning in reversed(beginnings.grown):
             if beginning.tokens >= LEAST_TOKENS and self._found(deployment, beginning) is not None:
                 return beginning.tokens
         return 0
 
-    def was_read(self, deployment: Deployment, beginnings: Beginnings, *, marked: bool) -> None:
+    def was_read(self, deployment: Deployment, beginnings: Beginnings, marks: Marks) -> None:
         """`deployment` has answered the request; for a while it knows all of it."""
-        kept = [beginnings.fixed] if _marks(deployment) else {beginnings.fixed, *beginnings.grown[-1:]}
-        for beginning in kept:
-            if beginning.tokens >= min(LEAST_TOKENS, deployment.model.cache_from_tokens or LEAST_TOKENS):
-                key = (deployment.key, beginning.digest)
-                self._read[key] = _Read(self._clock.monotonic(), marked)
-                self._read.move_to_end(key)
+        now_s = self._clock.monotonic()
+        last = len(beginnings.grown)
+        self._note(deployment, beginnings.fixed, _Read(now_s, marks.fixed, whole=False))
+        for number in sorted({max(1, last - 1), last, *marks.turns}):
+            read = _Read(now_s, number in marks.turns, whole=number == last)
+            self._note(deployment, beginnings.grown[number - 1], read)
         while len(self._read) > MOST_KEPT:
             self._read.popitem(last=False)
+
+    def _marked_turns(self, deployment: Deployment, grown: Sequence[Beginning]) -> tuple[int, ...]:
+        least = deployment.model.cache_from_tokens
+        for number in range(len(grown) - 1, 0, -1):
+            read = self._found(deployment, grown[number - 1])
+            if read is not None:
+                # Both ends: the provider looks for what it knows only a little way back from a mark.
+                ends = (number, len(grown)) if read.whole else (number,)
+                return tuple(end for end in ends if grown[end - 1].tokens >= least)
+        return ()
+
+    def _note(self, deployment: Deployment, beginning: Beginning, read: _Read) -> None:
+        if beginning.tokens >= min(LEAST_TOKENS, deployment.model.cache_from_tokens or LEAST_TOKENS):
+            key = (deployment.key, beginning.digest)
+            self._read[key] = read
+            self._read.move_to_end(key)
 
     def _found(self, deployment: Deployment, beginning: Beginning) -> _Read | None:
         read = self._read.get((deployment.key, beginning.digest))
@@ -88,6 +124,17 @@ class Prefixes:
 
 def _marks(deployment: Deployment) -> bool:
     return deployment.provider.marks_cache and deployment.model.cache_from_tokens > 0
+
+
+def prefix_key(deployment: Deployment, beginnings: Beginnings) -> str:
+    """The same for requests that begin alike: with the same long system prompt, else with the same first turn.
+
+    "" where that is of no use. It tells nothing that the request does not: it is a hash of its beginning.
+    """
+    if not deployment.provider.takes_cache_key:
+        return ""
+    beginning = beginnings.fixed if beginnings.fixed.tokens >= LEAST_TOKENS else beginnings.grown[0]
+    return beginning.digest.hex() if beginnings.grown[-1].tokens >= LEAST_TOKENS else ""
 
 
 def beginnings(request: CompletionRequest) -> Beginnings:

@@ -93,6 +93,8 @@ def build_request(
         provider.max_tokens_field: params.max_tokens,
     }
     body |= _optional(deployment, params) | _tools(request) | _response_format(provider, request)
+    if request.prefix_key:
+        body["prompt_cache_key"] = request.prefix_key
     if stream:
         body |= {"stream": True}
         body |= {"stream_options": {"include_usage": True}} if provider.stream_usage else {}

@@ -133,7 +133,8 @@ _SEARCH: Block = {
 
 
 _KEEP: Block = {"cache_control": {"type": "ephemeral"}}
-"""Keeps everything up to this block for five minutes: tools come first, then the system prompt."""
+"""Keeps everything up to this block for five minutes: tools come first, then the system prompt, then the turns."""
+_MARKABLE = frozenset({"text", "image", "tool_use", "tool_result"})
 
 
 def _system(request: CompletionRequest) -> str | list[Block]:
@@ -163,12 +164,23 @@ def _tool_choice(request: CompletionRequest) -> Block:
 
 
 def _messages(request: CompletionRequest) -> list[Block]:
-    roles = ((_role(message), list(_blocks(message))) for message in request.turns)
+    roles = (
+        (_role(message), _marked(list(_blocks(message))) if number in request.mark_turns else list(_blocks(message)))
+        for number, message in enumerate(request.turns, start=1)
+    )
     # Tool results have to come first in their turn.
     return [
         {"role": role, "content": sorted(blocks, key=lambda block: role == "user" and block["type"] != "tool_result")}
         for role, blocks in turns.alternating(roles)
     ]
+
+
+def _marked(blocks: list[Block]) -> list[Block]:
+    """`blocks`, marked at the last one that may be; a thought may not."""
+    for place in reversed(range(len(blocks))):
+        if blocks[place]["type"] in _MARKABLE:
+            return [*blocks[:place], blocks[place] | _KEEP, *blocks[place + 1 :]]
+    return blocks
 
 
 def _role(message: Message) -> str:

@@ -88,6 +88,7 @@ def through(provider: Provider, *, base_url: str) -> Provider:
         "models_path": "/models",
         # Its translation leaves cached tokens out of the counts.
         "marks_cache": False,
+        "takes_cache_key": False,
         **_LOSSES.get(name, {}),
     }
     if provider.effort_style not in _EFFORTS.get(name, (provider.effort_style,)):

@@ -83,6 +83,8 @@ def build_request(
     if system := system_text(provider, request):
         body["instructions"] = system
     body |= _optional(params) | _tools(provider, request) | _format(provider, request)
+    if request.prefix_key:
+        body["prompt_cache_key"] = request.prefix_key
     if stream:
         body["stream"] = True
     # `path` replaces the path of the provider's own format, which may be another one.
