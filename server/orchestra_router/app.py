@@ -23,6 +23,7 @@ from mcp.types import INVALID_PARAMS
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.errors import ConfigError
 from orchestra_router.observe import configure_logging
+from orchestra_router.policy.redactor import Redactor
 from orchestra_router.stdin import claimed_stdin
 from orchestra_tools import complete, cost_report, provider_status, route_task
 from orchestra_tools.service import Service, serving
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("orchestra")
 
 NAME = "orchestra"
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TOOLS = (complete.TOOL, route_task.TOOL, provider_status.TOOL, cost_report.TOOL)
 TOOL_NAMES = tuple(tool.name for tool in TOOLS)
 TOOLS_CACHE_MS = 3_600_000
@@ -105,17 +105,24 @@ async def _open_after_listing(ctx: ServerRequestContext[Any, Any], call_next: Ca
 
 def serve_stdio(config: "Config | ConfigError") -> None:
     """Serve one client on stdin and stdout until it goes, or a signal comes. Returns, or ends the process with 0."""
+    log_to_stderr(config)
     if isinstance(config, ConfigError):
-        _log_to_stderr("WARNING")
         logger.error("%s", config)
-    else:
-        _log_to_stderr(config.settings.log_level)
     anyio.run(_serve_stdio, build_server(config, around=_leaving))
+
+
+def log_to_stderr(config: "Config | ConfigError") -> None:
+    """From now on log lines go to stderr, without the keys of `config` and without anybody's data."""
+    if isinstance(config, ConfigError):
+        configure_logging("WARNING", Redactor())
+        return
+    own = {kind: own.pattern for kind, own in config.settings.guard_patterns.items()}
+    configure_logging(config.settings.log_level, Redactor(config.keys.secrets(), own))
 
 
 def serve_simulated() -> None:
     """The same over simulated providers on loopback and a data folder that is gone afterwards."""
-    _log_to_stderr("WARNING")
+    configure_logging("WARNING", Redactor())
     anyio.run(_serve_simulated)
 
 
@@ -136,12 +143,6 @@ async def _serve_simulated() -> None:
         (Path(folder.name) / "orchestra.toml").write_text(settings + simulated_config(world), encoding="utf-8")
         config = load({"ORCHESTRA_HOME": folder.name, **world.keys})
         await _serve_stdio(build_server(config, simulated=True, around=around))
-
-
-def _log_to_stderr(level: str) -> None:
-    # Before the SDK sets its own up: stdout is the protocol, and other people's lines may hold what ours never do.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=LOG_FORMAT)
-    configure_logging(level)
 
 
 async def _serve_stdio(server: MCPServer[Service]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestra_router.commands import audit, cache, guard, money, route
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
+from orchestra_router.observe import crash_safely
 from orchestra_router.types import usd
 
 # Each command imports what it needs when it runs: a client waits for `serve`, and needs little of the rest.
@@ -26,6 +27,8 @@ Json = dict[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for a failure that was explained, 2 for wrong arguments."""
+    if arguments is None:  # a process of our own
+        crash_safely()
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - a caller may have closed it
         print("orchestra: there is no standard output to write to", file=sys.stderr)
         return 1

@@ -105,8 +105,11 @@ class Guardrails:
         try:
             placeholders = Placeholders(self._sessions.of(request.scope), taken=_placeholders_in(request))
             scan = _Scan(self._rules, placeholders.instead, whose="The prompt")
-            for name in (request.model, request.tool_choice):
-                scan.opaque(name or "", "The name of a model or a tool")
+            for name in (request.model, request.tool_choice, request.task, request.provider, request.wrong_cache_entry):
+                scan.opaque(name or "", "A name")
+            for name in request.fallback_providers or ():
+                scan.opaque(name, "The name of a provider")
+            scan.opaque(request.accept or "", "The pattern in `accept`")
             checked = replace(
                 request,
                 messages=tuple(_checked_message(message, scan) for message in request.messages),

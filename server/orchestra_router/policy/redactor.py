@@ -1,0 +1,56 @@
+"""Takes out of a text what must not be written down: the keys of this process, and what the guard knows by its form.
+
+Every sink for people's eyes has it: log lines and the trace of a crash. What the settings let pass to a model is no
+business of a log either, so it looks for everything.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from orchestra_router.errors import GuardrailBlocked
+from orchestra_router.policy.rules.base import Rule, replaced
+
+REGIONS = ("US", "GB", "DE", "FR")
+
+
+class Redactor:
+    def __init__(self, keys: Iterable[str] = (), patterns: Mapping[str, str] | None = None) -> None:
+        """`patterns` are a person's own: kind -> regular expression."""
+        self._keys = tuple(keys)
+        self._patterns = dict(patterns or {})
+        self._rules: tuple[Rule, ...] | None = None
+
+    def __call__(self, text: str) -> str:
+        try:
+            for rule in self._loaded():
+                name = f"[{rule.kind.upper()} redacted]"
+                text = replaced(text, tuple(rule.spans(text)), lambda _, name=name: name)
+        except GuardrailBlocked:
+            return "[a text that could not be checked]"
+        return text
+
+    def _loaded(self) -> tuple[Rule, ...]:
+        """Made for the first line that is written; most processes write none."""
+        if self._rules is None:
+            from orchestra_router.policy.rules import pii, secrets  # noqa: PLC0415 - see above
+
+            own = secrets.own_keys(self._keys, "redact")
+            self._rules = (
+                *((own,) if own is not None else ()),
+                *secrets.secret("redact"),
+                *pii.given_rules(ssn="redact", credit_card="redact"),
+                pii.spoken_ssn("redact"),
+                pii.iban("redact"),
+                pii.grouped_card("redact"),
+                pii.email("redact"),
+                pii.identity_number("redact"),
+                pii.PhoneRule("redact", REGIONS),
+                *self._own_patterns(),
+            )
+        return self._rules
+
+    def _own_patterns(self) -> Iterable[Rule]:
+        if not self._patterns:
+            return ()
+        from orchestra_router.policy.rules.custom import CustomRule  # noqa: PLC0415 - few have any
+
+        return (CustomRule(kind, pattern, "redact") for kind, pattern in self._patterns.items())
