@@ -43,6 +43,7 @@ CATALOG_SECTIONS = ("providers", "models", "tasks", "old_models", "hierarchy", "
 MAX_SHOWN = 50
 BALANCED_THRESHOLD = 0.90
 
+Name = Annotated[str, Field(max_length=100, pattern=r"^[\w.@+-]*$")]
 GuardAction = Literal["redact", "block", "flag", "off"]
 
 
@@ -69,6 +70,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     home: Path = Field(description="Folder for the database and `orchestra.toml`. Only as `ORCHESTRA_HOME`.")
+    user: Name = Field(default="", description="Who asks through this process: whose budget, cache and rules apply.")
+    session: Name = Field(
+        default="", description="Which of that person's sessions it is, where answers are cached apart."
+    )
     request_timeout_s: float = Field(default=60, gt=0, le=3600, description="Seconds one attempt may take.")
     stream_idle_timeout_s: float = Field(
         default=60, gt=0, le=3600, description="Seconds a stream may be silent after its first byte."

@@ -28,7 +28,7 @@ from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, R
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt, logger
 from orchestra_router.policy import affording, budget, estimate, retention, routing, tasks, user_rules
-from orchestra_router.policy.access import Access
+from orchestra_router.policy.access import LOCAL, Access
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.audit import configured
 from orchestra_router.policy.cache.stage import Cache, Cached, Hit
@@ -71,7 +71,7 @@ class Router:
         self._transport = Transport(clock)
         self.embedder = LazyEmbedder.of(settings)
         self._inventory = Inventory(config, self._transport, clock)
-        self._access = Access()
+        self._access = Access(replace(LOCAL, user=settings.user, session=settings.session))
         self._guardrails = Guardrails(rules_for(settings, keys=config.keys.secrets()), clock=clock)
         self.cache = Cache(store, settings, config.catalog, self.embedder)
         self._flights = Flights()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from orchestra_router.types import CompletionRequest, Scope
 
 LOCAL = Scope(access_key="local")
-"""The person who started this process: over stdio there is nobody else."""
+"""The person who started this process: over stdio there is nobody else. The settings may say who it is."""
 
 
 @dataclass(frozen=True, slots=True)
