@@ -3,13 +3,18 @@
 import sqlite3
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, TODAY, a_database, a_hold, ended
-from orchestra_router.simulation import Reply
+from ledgers import NOW_MS, TODAY, a_database, a_hold, an_alert, ended
+from orchestra_router.config import Settings
+from orchestra_router.errors import AllAttemptsFailed
+from orchestra_router.policy.alerts import Watching
+from orchestra_router.pricing import Pricing
+from orchestra_router.simulation import Reply, ServerError
 from orchestra_router.store import ledger
 from orchestra_router.store.alerts import LEAST_HOURS
 from orchestra_router.store.base import Alert, Hold, Seen, Spent, Watch
@@ -142,6 +147,33 @@ async def test_a_change_is_told_once_and_what_is_new_is_no_change(store: SqliteS
 
 
 # --- through the router ----------------------------------------------------------------------------------------
+
+
+async def test_a_budget_and_the_threshold_of_the_day_at_the_same_amount_are_both_told_of(tmp_path: Path) -> None:
+    async with open_world(tmp_path, budget_day_usd="0.0060", alert_day_usd="0.0048") as world:
+        world.providers["deepseek"].script(ServerError())
+        with pytest.raises(AllAttemptsFailed):
+            await world.router.complete(ask(provider="deepseek", max_retries=0, task="general_chat"))
+
+        told = await alerts_of(world, "spend"), await alerts_of(world, "budget")
+        deliveries = [await world.router.store.claim(by="me", now_ms=NOW_MS, until_ms=NOW_MS + 1) for _ in range(3)]
+
+    assert told == (
+        ["Spend of 2026-11-23 has passed the alert threshold of $0.0048"],
+        ["80 % of the daily budget (2026-11-23), $0.006, is spent"],
+    )
+    assert sorted(each.alert.kind for each in deliveries if each is not None) == ["budget", "spend"]
+
+
+def test_alerts_of_two_kinds_are_each_looked_for_until_they_have_been_told(tmp_path: Path) -> None:
+    hold, settings = a_hold(), Settings(home=tmp_path, budget_day_usd=Decimal(1), alert_day_usd=Decimal("0.8"))
+    watching = Watching(settings, Pricing.of(settings))
+
+    before = watching.watches(hold)
+    (spend,) = [watch for watch in before if watch.kind == "spend"]
+    watching.told(replace(an_alert(period=spend.period, threshold_nusd=spend.threshold_nusd), holder=spend.holder))
+
+    assert [watch for watch in before if watch not in watching.watches(hold)] == [spend]
 
 
 async def test_spend_nobody_knows_is_told_of_beyond_its_threshold(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -16,7 +17,7 @@ import pytest
 from clocks import FakeClock
 from ledgers import NOW_MS, TODAY, a_hold, an_alert, child, ended, kept_sums, old_hold, sums_of_rows
 from orchestra_router.errors import StoreError
-from orchestra_router.store.base import Spent
+from orchestra_router.store.base import Spent, Watch
 from orchestra_router.store.connection import Connection
 from orchestra_router.store.db import SqliteStore, opening
 from orchestra_router.store.migrations import APPLICATION_ID, MIGRATIONS
@@ -356,3 +357,34 @@ async def test_an_alert_of_an_older_version_is_not_told_again_and_is_delivered_t
     assert not told_again
     assert delivery is not None
     assert (delivery.alert.kind, delivery.alert.holder) == ("spend", "global")
+
+
+async def test_alerts_of_every_kind_go_on_while_an_older_version_has_the_file_open(path: Path) -> None:
+    """Before the kind was a part of the key."""
+    path.parent.mkdir()
+    raised = (
+        "INSERT INTO alerts (holder, period, threshold_nusd, at_ms, kind, text) VALUES ('global', ?, ?, ?, ?, 'Hm.')"
+        " ON CONFLICT DO NOTHING"
+    )
+    steps = [step.name for step in MIGRATIONS].index("kind of an alert in its key")
+    with older_version(path, steps) as older:
+        older.execute(raised, (TODAY.day, 100, NOW_MS, "budget"))
+        older.execute("DELETE FROM outbox")  # it was delivered
+
+        async with opened(path) as newer:
+            older.execute(raised, (TODAY.day, 100, NOW_MS, "budget"))
+            older.execute(raised, (TODAY.day, 200, NOW_MS, "budget"))
+            await newer.hold(a_hold(), [])
+            watch = Watch(kind="spend", holder="global", period=TODAY.day, threshold_nusd=100, text="Too much.")
+            told = await newer.settle(replace(ended(cost_nusd=300), watches=(watch, replace(watch, kind="budget"))))
+            alerts = await newer.alerts(first_day=TODAY.day, last_day=TODAY.day)
+            deliveries = [await newer.claim(by="me", now_ms=NOW_MS, until_ms=NOW_MS + 1) for _ in range(3)]
+
+    assert [alert.kind for alert in told.alerts] == ["spend"]
+    assert sorted((str(alert["kind"]), alert["threshold_nusd"]) for alert in alerts) == [
+        ("budget", 100),
+        ("budget", 200),
+        ("spend", 100),
+    ]
+    waiting = [(each.alert.kind, each.alert.threshold_nusd) for each in deliveries if each is not None]
+    assert sorted(waiting) == [("budget", 200), ("spend", 100)]

@@ -47,18 +47,18 @@ class Watching:
     def __init__(self, settings: AlertSettings, pricing: Pricing) -> None:
         self._settings = settings
         self._pricing = pricing
-        self._told: set[tuple[str, str, int]] = set()
+        self._told: set[tuple[AlertKind, str, str, int]] = set()
         self._seen: dict[str, tuple[str, str]] = {}
         """By subject: the value, and the day on which it was looked at."""
 
     def watches(self, hold: Hold) -> tuple[Watch, ...]:
         found = [*self._day(hold), *self._budgets(hold), *self._hour(hold)]
-        return tuple(w for w in found if (w.holder, w.period, w.threshold_nusd) not in self._told)
+        return tuple(w for w in found if (w.kind, w.holder, w.period, w.threshold_nusd) not in self._told)
 
     def told(self, alert: Alert) -> None:
         if len(self._told) > 1_000:  # a year of them
             self._told.clear()
-        self._told.add((alert.holder, alert.period, alert.threshold_nusd))
+        self._told.add((alert.kind, alert.holder, alert.period, alert.threshold_nusd))
 
     def sightings(self, hold: Hold, deployment: Deployment, answered_as: str) -> tuple[Seen, ...]:
         """The deployment's price, once a day, and the model that the provider says has answered."""

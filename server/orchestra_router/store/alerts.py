@@ -21,7 +21,8 @@ _REACHED = """
         AND NOT EXISTS (
             SELECT 1
             FROM alerts
-            WHERE alerts.holder = spend.holder
+            WHERE alerts.kind = json_extract(watch.value, '$[3]')
+                AND alerts.holder = spend.holder
                 AND alerts.period = spend.period
                 AND alerts.threshold_nusd = json_extract(watch.value, '$[2]')
         )
@@ -110,7 +111,7 @@ def drop_undelivered(db: sqlite3.Connection, *, raised_before_ms: int) -> int:
 def _reached(db: sqlite3.Connection, watches: Sequence[Watch], *, now_ms: int) -> Iterator[Alert]:
     if not watches:
         return
-    facts = [[watch.holder, watch.period, watch.threshold_nusd] for watch in watches]
+    facts = [[watch.holder, watch.period, watch.threshold_nusd, watch.kind] for watch in watches]
     reached: list[tuple[int, int]] = db.execute(_REACHED, {"watches": json.dumps(facts)}).fetchall()
     for place, spent_nusd in reached:
         watch = watches[place]

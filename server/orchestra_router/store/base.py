@@ -84,7 +84,7 @@ AlertKind = Literal["spend", "budget", "rate", "uncertain", "price", "model", "k
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """Something a person should know. Raised once for each `holder`, `period` and `threshold_nusd`."""
+    """Something a person should know. Raised once for each `kind`, `holder`, `period` and `threshold_nusd`."""
 
     kind: AlertKind
     holder: str

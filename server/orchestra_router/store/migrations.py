@@ -3,11 +3,12 @@
 import sqlite3
 from dataclasses import dataclass
 
+from orchestra_router.store.alerts_schema import ALERTS, KIND_IN_THE_KEY
 from orchestra_router.store.audit_schema import AUDIT
 from orchestra_router.store.cache_schema import SEMANTIC_CACHE
 from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS, ESCALATION_SUMS
-from orchestra_router.store.more_sums import ALERTS, TASKS_AND_HOURS
 from orchestra_router.store.retention import CHORES
+from orchestra_router.store.spend_schema import TASKS_AND_HOURS
 
 APPLICATION_ID = 0x4F524348
 """Marks a file as ours in its header: "ORCH"."""
@@ -342,6 +343,7 @@ MIGRATIONS: tuple[Step, ...] = (
     ),
     Step("audit", AUDIT),
     Step("sums of escalations", ESCALATION_SUMS),
+    Step("kind of an alert in its key", KIND_IN_THE_KEY),
 )
 
 

@@ -1,4 +1,4 @@
-"""The schema of what budgets and alerts need besides the first sums: tasks, hours, what is uncertain; the outbox."""
+"""The schema of `spend` once tasks, hours and uncertain money count in it too, and of who lets a call go over it."""
 
 TASKS_AND_HOURS = (
     "ALTER TABLE attempts ADD COLUMN approved_nusd INTEGER NOT NULL DEFAULT 0 CHECK (approved_nusd >= 0)",
@@ -91,41 +91,5 @@ TASKS_AND_HOURS = (
     ON attempts BEGIN
         SELECT RAISE(ABORT, 'who pays for an attempt, when, and what was held never change');
     END
-    """,
-)
-
-ALERTS = (
-    # An older version that is still running raises the first kind, and its alerts are told of like all others.
-    "ALTER TABLE alerts ADD COLUMN kind TEXT NOT NULL DEFAULT 'spend'",
-    "ALTER TABLE alerts ADD COLUMN text TEXT NOT NULL DEFAULT ''",
-    """
-    CREATE TABLE outbox (
-        delivery_id TEXT NOT NULL PRIMARY KEY,
-        kind TEXT NOT NULL,
-        holder TEXT NOT NULL,
-        period TEXT NOT NULL,
-        threshold_nusd INTEGER NOT NULL,
-        text TEXT NOT NULL,
-        at_ms INTEGER NOT NULL CHECK (at_ms >= 0),
-        tries INTEGER NOT NULL DEFAULT 0 CHECK (tries >= 0),
-        due_ms INTEGER NOT NULL DEFAULT 0,
-        claimed_until_ms INTEGER NOT NULL DEFAULT 0,
-        claim TEXT NOT NULL DEFAULT ''
-    ) STRICT, WITHOUT ROWID
-    """,
-    """
-    CREATE TRIGGER alerts_to_deliver AFTER INSERT ON alerts BEGIN
-        INSERT INTO outbox (delivery_id, kind, holder, period, threshold_nusd, text, at_ms)
-        VALUES (
-            lower(hex(randomblob(8))), NEW.kind, NEW.holder, NEW.period, NEW.threshold_nusd, NEW.text, NEW.at_ms
-        );
-    END
-    """,
-    """
-    CREATE TABLE seen (
-        subject TEXT NOT NULL PRIMARY KEY,
-        value TEXT NOT NULL,
-        at_ms INTEGER NOT NULL CHECK (at_ms >= 0)
-    ) STRICT, WITHOUT ROWID
     """,
 )
