@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,18 +164,65 @@ anyio.run(main)
 """
 
 
+def started(path: Path, count: int) -> list[subprocess.Popen[bytes]]:
+    return [subprocess.Popen([sys.executable, "-c", WRITER, str(path), f"p{number}"]) for number in range(count)]
+
+
 def test_the_chain_holds_over_several_processes(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     anyio.run(written, path, 1)
 
-    processes = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), f"p{n}"]) for n in range(4)]
-    codes = [process.wait(timeout=120) for process in processes]
+    codes = [process.wait(timeout=120) for process in started(path, 4)]
 
     with closing(sqlite3.connect(path)) as db:
         db.row_factory = sqlite3.Row
         check = audit.verify(db)
     assert codes == [0, 0, 0, 0]
     assert (check.rows, check.problems) == (401, ())
+
+
+async def test_the_chain_holds_while_two_processes_write_it_and_old_rows_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    store = await SqliteStore.open(path, clock=FakeClock(), busy_timeout_s=60)
+    for number in range(200):
+        await store.audit(replace(event(number), at_ms=0))
+    writers = started(path, 2)
+
+    dropped, dropped_meanwhile = 0, 0
+    while any(writer.poll() is None for writer in writers):
+        if (await store.verify_audit()).last_number > 200 + dropped:
+            dropped += await store.drop_audit(before_ms=1, now_ms=1_000, most=1)
+            dropped_meanwhile = dropped
+    while count := await store.drop_audit(before_ms=1, now_ms=1_000, most=7):
+        dropped += count
+
+    check, (oldest, *_) = await store.verify_audit(), await store.audit_rows()
+    await store.close()
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert dropped >= 200
+    assert dropped_meanwhile > 0
+    assert check.problems == ()
+    assert oldest.number == dropped + 1
+
+
+async def test_a_beginning_that_was_cut_off_by_hand_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    await written(path)
+    with forged(path) as db:
+        db.execute("UPDATE audit_ends SET first_number = 3, hash_before = (SELECT hash FROM audit WHERE number = 2)")
+        db.execute("DELETE FROM audit WHERE number < 3")
+
+    assert await problems(path) == ("no row says that the time of what was before row 3 was over",)
+
+
+async def test_a_pattern_of_the_guard_is_on_record_by_its_name_only(tmp_path: Path) -> None:
+    toml = '\n[guard_patterns]\nproject = { pattern = "Bluebird", action = "block" }\n'
+    async with open_world(tmp_path, toml=toml) as world:
+        (row,) = await world.router.store.audit_rows()
+
+    assert row.body is not None
+    assert row.body["settings"]["guard_patterns"] == ["project"]  # pyright: ignore[reportIndexIssue]
+    assert "Bluebird" not in json.dumps(row.body)
 
 
 async def test_a_request_its_decision_and_a_refused_budget_are_on_record_without_a_word_of_the_prompt(

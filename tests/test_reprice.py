@@ -121,6 +121,21 @@ async def test_only_what_is_asked_for_and_known_is_adjusted(store: SqliteStore, 
     assert (done.looked_at, done.unpriced, done.written) == (1, 1, 0)
 
 
+async def test_why_is_still_known_when_the_attempt_is_not_kept_any_more(store: SqliteStore, tmp_path: Path) -> None:
+    for attempt_id in ("a1", "a2"):
+        await store.hold(large(attempt_id), [])
+        await store.settle(ended(attempt_id, 5_000_000, usage=USAGE))
+
+    found = await run(store, catalog(tmp_path, 4))
+    await run(store, catalog(tmp_path, 4))  # finds nothing, and leaves no trace
+    await store.forget(attempts_before="2027-01-01", requests_before="2027-01-01", most=10)
+
+    (row,) = await store.audit_rows()
+    assert await store.attempts_of("a1") == ()
+    assert row.kind == "price fix"
+    assert row.body == {"reason": "the input price was wrong", "attempts": 2, "delta_nusd": found.delta_nusd}
+
+
 async def test_a_reason_is_needed(store: SqliteStore, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="Say why"):
         await run(store, catalog(tmp_path, 4), reason="  ")

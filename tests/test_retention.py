@@ -1,7 +1,8 @@
 """Old records are deleted once a day by one process; what they added up to stays."""
 
+import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Settings:
     timezone: str = "UTC"
     keep_attempts_days: int = 399
     keep_requests_days: int = 399
+    keep_audit_days: int = 399
     budget_day_usd: None = None
     budget_month_usd: None = None
     budgets: Budgets = field(default_factory=Budgets)
@@ -149,3 +151,35 @@ async def test_it_happens_by_itself_while_requests_are_answered(tmp_path: Path) 
         assert await world.router.store.attempts_of("2024-01-01 0") == ()
         (total,) = await world.router.store.report(first_day="2024-01-01", last_day="2024-01-01")
         assert (total.spent_nusd, total.calls) == (60, 1)
+
+
+async def test_the_callers_labels_are_nowhere_once_their_time_is_over_and_the_trail_is_still_whole(
+    tmp_path: Path,
+) -> None:
+    async with open_world(tmp_path) as world:
+        settings, store, clock = world.router.config.settings, world.router.store, world.clock
+        await world.router.complete(ask("One?", metadata={"app": "label-of-mine"}))
+        clock.advance(395 * DAY_S)
+        await world.router.complete(ask("Two?", metadata={"app": "another-label"}))
+        noted = (await store.audit_rows())[-1]
+        clock.advance(10 * DAY_S)
+
+        await forget_if_due(store, settings, clock, batch=1, pause_s=0)
+
+        whole = await store.verify_audit(known=(noted.number, noted.hash))
+        gone = await store.verify_audit(known=(1, "0" * 64))
+        with closing(sqlite3.connect(tmp_path / "orchestra.db")) as db:
+            everything = "\n".join(db.iterdump())
+    assert "label-of-mine" not in everything
+    assert "another-label" in everything
+    assert whole.problems == ()
+    assert gone.problems == ("row 1 was dropped, for its time was over: note a newer one",)
+
+
+async def test_the_audit_trail_is_kept_for_ever_if_that_is_wanted(store: SqliteStore, clock: FakeClock) -> None:
+    await fill(store, KEPT)
+    clock.advance(5_000 * DAY_S)
+
+    await forget_if_due(store, Settings(keep_audit_days=0), clock, pause_s=0)
+
+    assert len(await store.audit_rows()) == 1

@@ -205,6 +205,12 @@ class Settings(BaseModel):
     keep_requests_days: int = Field(
         default=400, ge=35, le=36_500, description="Days that the record of each request, with its labels, is kept."
     )
+    keep_audit_days: int = Field(
+        default=400,
+        ge=0,
+        le=36_500,
+        description="Days that the audit trail, with the labels of each request, is kept; 0: for ever.",
+    )
     allow_unpriced: bool = Field(
         default=False, description="Call models without a known price, counted at `unpriced_usd_per_mtok`."
     )

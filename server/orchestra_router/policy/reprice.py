@@ -64,7 +64,9 @@ async def reprice(
     """
     reason = " ".join(reason.split())
     if not 0 < len(reason) <= MOST_REASON_CHARS:
-        raise InvalidRequest(f"Say why in `reason`, in at most {MOST_REASON_CHARS} characters: it is kept for ever.")
+        raise InvalidRequest(
+            f"Say why in `reason`, in at most {MOST_REASON_CHARS} characters: it is kept with the adjustments, and in the audit trail."
+        )
     found = Repricing(first_day=first_day, last_day=last_day)
     async for page in _pages(store, first_day, last_day, model):
         adjusted = [

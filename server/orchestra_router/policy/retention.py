@@ -1,4 +1,4 @@
-"""Retention: records of attempts and requests are deleted when they are old; the sums of their days stay for ever.
+"""Retention: records of attempts and requests, and the audit trail, are deleted when they are old; the sums stay.
 
 Once a day, by one process at a time, in transactions so small that no call waits for one.
 """
@@ -34,6 +34,9 @@ class RetentionSettings(Protocol):
     @property
     def keep_requests_days(self) -> int: ...
 
+    @property
+    def keep_audit_days(self) -> int: ...
+
 
 async def keep_at_it(store: Store, settings: RetentionSettings, clock: Clock) -> None:
     """Forget what is due now and every day from now on, until it is cancelled."""
@@ -65,6 +68,10 @@ async def forget_if_due(
     total = 0
     while forgotten := await store.forget(attempts_before=attempts_before, requests_before=requests_before, most=batch):
         total += forgotten
+        await anyio.sleep(pause_s)
+    audit_before_ms = now_ms - settings.keep_audit_days * DAY_MS if settings.keep_audit_days else 0
+    while dropped := await store.drop_audit(before_ms=audit_before_ms, now_ms=now_ms, most=batch):
+        total += dropped
         await anyio.sleep(pause_s)
     await store.postpone_chore(CHORE, due_ms=now_ms + DAY_MS)
     return total

@@ -92,10 +92,12 @@ def priced_attempts(
     )
 
 
-def adjust(db: sqlite3.Connection, adjustments: Sequence[Adjustment]) -> int:
-    """Write those that still start from what their attempt counts at; returns how many."""
-    return sum(
-        db.execute(
+def adjust(db: sqlite3.Connection, adjustments: Sequence[Adjustment]) -> tuple[Adjustment, ...]:
+    """Write those that still start from what their attempt counts at; returns which."""
+    return tuple(
+        adjustment
+        for adjustment in adjustments
+        if db.execute(
             _ADJUST,
             {
                 "attempt_id": adjustment.attempt_id,
@@ -106,5 +108,4 @@ def adjust(db: sqlite3.Connection, adjustments: Sequence[Adjustment]) -> int:
                 "at_ms": adjustment.at_ms,
             },
         ).rowcount
-        for adjustment in adjustments
     )

@@ -2,19 +2,18 @@
 
     hash = SHA-256 of (hash of the row before, number, time, kind, subject, hash of the body)
 
-A body can be erased, for the person it tells of; its hash stays, and so does the chain. Rows whose time is over are
-dropped from the beginning, and the chain then begins with the hash of the last one dropped.
+Rows whose time is over are dropped from the beginning. The chain then begins with the hash of the last one dropped, and
+a new row at its end says so.
 """
 
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from orchestra_router.store.base import AuditCheck, AuditEvent, AuditRow
 
 MOST_PROBLEMS = 100
-ERASED = "erased"
 RETENTION = "retention"
 
 
@@ -43,7 +42,11 @@ def verify(db: sqlite3.Connection, *, known: tuple[int, str] | None = None) -> A
         if len(reading.problems) >= MOST_PROBLEMS:
             break
     reading.finish(last, last_hash)
-    if known is not None and db.execute("SELECT 1 FROM audit WHERE (number, hash) = (?, ?)", known).fetchone() is None:
+    if known is not None and known[0] < first:
+        reading.problems.append(f"row {known[0]} was dropped, for its time was over: note a newer one")
+    elif (
+        known is not None and db.execute("SELECT 1 FROM audit WHERE (number, hash) = (?, ?)", known).fetchone() is None
+    ):
         reading.problems.append(f"row {known[0]} is not the one that you know")
     return AuditCheck(
         rows=reading.rows, last_number=last, last_hash=last_hash, problems=tuple(reading.problems[:MOST_PROBLEMS])
@@ -56,10 +59,9 @@ class _Reading:
     def __init__(self, first: int, hash_before: str) -> None:
         self.problems: list[str] = []
         self.rows = 0
-        self._expected = first
+        self._first = self._expected = first
         self._before = hash_before
-        self._bodiless: set[int] = set()
-        self._said_to_be_erased: set[int] = set()
+        self._dropped_up_to = 0
 
     def take(self, row: sqlite3.Row) -> None:
         number = row["number"]
@@ -78,16 +80,16 @@ class _Reading:
             self.problems.append(_missing(self._expected, last))
         elif self._expected > last + 1 or (self.rows and self._before != last_hash):
             self.problems.append("the end is not the one that was noted: rows were added or changed there")
-        for number in sorted(self._bodiless - self._said_to_be_erased):
-            self.problems.append(f"the body of row {number} is gone, and no row says that it was erased")
+        if self._dropped_up_to != self._first - 1:
+            self.problems.append(f"no row says that the time of what was before row {self._first} was over")
 
     def _take_body(self, number: int, row: sqlite3.Row) -> None:
         if row["body"] is None:
-            self._bodiless.add(number)
+            self.problems.append(f"the body of row {number} is gone")
         elif _digest(row["body"]) != row["body_hash"]:
             self.problems.append(f"the body of row {number} was changed")
-        elif row["kind"] == ERASED:
-            self._said_to_be_erased.update(json.loads(row["body"]).get("rows", ()))
+        elif row["kind"] == RETENTION:
+            self._dropped_up_to = json.loads(row["body"])["up_to"]
 
 
 def rows(db: sqlite3.Connection, *, after: int, limit: int) -> tuple[AuditRow, ...]:
@@ -118,32 +120,21 @@ def append_news(db: sqlite3.Connection, event: AuditEvent) -> bool:
     return True
 
 
-def erase(db: sqlite3.Connection, numbers: Sequence[int], *, why: str, at_ms: int) -> None:
-    """Take the bodies of these rows away, and say so in a row of its own."""
-    if not numbers:
-        return
-    db.executemany("UPDATE audit SET body = NULL WHERE number = ?", [(number,) for number in numbers])
-    append(db, AuditEvent(at_ms=at_ms, kind=ERASED, subject="audit", body={"rows": sorted(numbers), "why": why}))
+def drop_before(db: sqlite3.Connection, at_ms: int, *, now_ms: int, most: int) -> int:
+    """Drop at most `most` rows from the beginning, up to the first that is not older than `at_ms`. Returns how many.
 
-
-def about(db: sqlite3.Connection, name: str, value: str) -> Iterator[int]:
-    """The numbers of the rows whose body has `value` under `name`."""
-    for row in db.execute(
-        "SELECT number FROM audit WHERE body IS NOT NULL AND json_extract(body, '$.' || ?) = ?", (name, value)
-    ):
-        yield row["number"]
-
-
-def drop_before(db: sqlite3.Connection, at_ms: int, *, now_ms: int) -> int:
-    """Drop the rows from the beginning that are older than `at_ms`. Returns how many."""
-    row = db.execute("SELECT number, hash FROM audit WHERE at_ms < ? ORDER BY number DESC LIMIT 1", (at_ms,)).fetchone()
-    if row is None:
+    Where the clock was moved, an old row behind a newer one waits for that: a gap would break the chain.
+    """
+    first_rows = db.execute("SELECT number, at_ms, hash FROM audit ORDER BY number LIMIT ?", (most,))
+    old = list(takewhile(lambda row: row["at_ms"] < at_ms, first_rows))
+    if not old:
         return 0
-    db.execute("UPDATE audit_ends SET first_number = ?, hash_before = ?", (row["number"] + 1, row["hash"]))
-    dropped = db.execute("DELETE FROM audit WHERE number <= ?", (row["number"],)).rowcount
-    body = {"dropped": dropped, "up_to": row["number"]}
+    last = old[-1]
+    db.execute("UPDATE audit_ends SET first_number = ?, hash_before = ?", (last["number"] + 1, last["hash"]))
+    db.execute("DELETE FROM audit WHERE number <= ?", (last["number"],))
+    body = {"dropped": len(old), "up_to": last["number"]}
     append(db, AuditEvent(at_ms=now_ms, kind=RETENTION, subject="audit", body=body))
-    return dropped
+    return len(old)
 
 
 def _text(event: AuditEvent) -> str:

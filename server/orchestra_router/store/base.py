@@ -493,7 +493,7 @@ class AuditRow:
     kind: str
     subject: str
     body: Mapping[str, object] | None
-    """None: erased."""
+    """None: somebody has taken it away."""
     hash: str
 
 
@@ -690,6 +690,10 @@ class Store(Protocol):
 
     async def verify_audit(self, *, known: tuple[int, str] | None = None) -> AuditCheck:
         """Read the whole trail. `known`: the number and hash of a row that was noted elsewhere."""
+        ...
+
+    async def drop_audit(self, *, before_ms: int, now_ms: int, most: int) -> int:
+        """Drop at most `most` rows of the trail that are older, from its beginning; returns how many."""
         ...
 
     async def audit_rows(self, *, after: int = 0, limit: int = 1000) -> tuple[AuditRow, ...]: ...

@@ -276,7 +276,7 @@ class SqliteStore:
         )
 
     async def adjust(self, adjusted: Sequence[Adjustment]) -> int:
-        return await self._write(lambda db: adjustments.adjust(db, adjusted))
+        return await self._write(lambda db: _adjusted(db, adjusted))
 
     async def claim_chore(self, name: str, *, now_ms: int, until_ms: int, latest_ms: int) -> bool:
         return await self._write(
@@ -298,6 +298,9 @@ class SqliteStore:
 
     async def verify_audit(self, *, known: tuple[int, str] | None = None) -> AuditCheck:
         return await self._report(lambda db: audit.verify(db, known=known))
+
+    async def drop_audit(self, *, before_ms: int, now_ms: int, most: int) -> int:
+        return await self._write(lambda db: audit.drop_before(db, before_ms, now_ms=now_ms, most=most))
 
     async def audit_rows(self, *, after: int = 0, limit: int = 1000) -> tuple[AuditRow, ...]:
         return await self._report(lambda db: audit.rows(db, after=after, limit=limit))
@@ -346,3 +349,10 @@ def _recorded(db: sqlite3.Connection, record: RequestRecord) -> None:
     learned.count_escalation(db, record)
     cache.note_use(db, record)
     audit.append(db, trail.requested(record))
+
+
+def _adjusted(db: sqlite3.Connection, adjusted: Sequence[Adjustment]) -> int:
+    written = adjustments.adjust(db, adjusted)
+    if written:
+        audit.append(db, trail.adjusted(written))
+    return len(written)

@@ -1,6 +1,8 @@
 """What the audit trail says of the things that leave a trace: who, what, how it was decided, and what it cost."""
 
-from orchestra_router.store.base import Alert, AuditEvent, Denied, Hold, RequestRecord
+from collections.abc import Sequence
+
+from orchestra_router.store.base import Adjustment, Alert, AuditEvent, Denied, Hold, RequestRecord
 from orchestra_router.types import Scope
 
 
@@ -54,6 +56,16 @@ def approved(hold: Hold) -> AuditEvent:
 def alerted(alert: Alert) -> AuditEvent:
     body = {"event": alert.kind, "budget": alert.holder, "period": alert.period, "threshold_nusd": alert.threshold_nusd}
     return AuditEvent(at_ms=alert.at_ms, kind="alert", subject=alert.holder, body=body)
+
+
+def adjusted(adjustments: Sequence[Adjustment]) -> AuditEvent:
+    """A price fix, or a part of one: all its adjustments have one reason."""
+    body = {
+        "reason": adjustments[0].reason,
+        "attempts": len(adjustments),
+        "delta_nusd": sum(adjustment.cost_nusd - adjustment.counted_nusd for adjustment in adjustments),
+    }
+    return AuditEvent(at_ms=adjustments[0].at_ms, kind="price fix", subject="adjustments", body=body)
 
 
 def _who(scope: Scope) -> dict[str, str]:
