@@ -271,8 +271,18 @@ async def fail_to_settle(books: Books) -> None:
     reservation.sending()
     reservation.answered(Answer(text="Hi.", cost_nusd=5_000))
     async with books.unwritable():
-        with pytest.raises(StoreError):
-            await attempt.__aexit__(None, None, None)
+        await attempt.__aexit__(None, None, None)
+    assert reservation.attempt is not None
+    assert reservation.attempt.cost_nusd == 5_000
+
+
+async def test_a_cost_that_cannot_be_written_and_whose_process_dies_counts_at_its_worst_case(books: Books) -> None:
+    await fail_to_settle(books)
+
+    # What another process does once the hold has expired: it knows of no cost that waits to be written.
+    await books.store.reclaim(now_ms=books.clock.now_ms() + 3_600_000)
+
+    assert await books.rows("state", "cost_nusd") == [("uncertain", WORST_NUSD)]
 
 
 async def test_a_cost_that_cannot_be_written_is_written_before_the_next_hold(books: Books) -> None:

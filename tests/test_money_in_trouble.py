@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from ledgers import kept_sums, sums_of_rows
+from orchestra_router.batches import complete_all
 from orchestra_router.errors import BudgetExceeded, StoreError
-from orchestra_router.simulation import Reply
+from orchestra_router.simulation import Reply, ServerError
+from orchestra_router.store.base import Settled, Settlement
 from orchestra_router.store.db import SqliteStore
 from worlds import World, ask, open_world
 
@@ -131,3 +133,66 @@ async def test_nothing_is_sent_while_another_program_has_the_database_locked(
 
         assert world.calls == []
         assert (await world.router.complete(ask(provider="deepseek"))).answer.text
+
+
+# --- a settlement that cannot be written -----------------------------------------------------------------------
+
+
+def let_each_settlement_fail_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when another program has the database locked just then."""
+    settle, failed = world.router.store.settle, set[str]()
+
+    async def failing(settlement: Settlement) -> Settled:
+        if settlement.attempt_id not in failed:
+            failed.add(settlement.attempt_id)
+            raise StoreError("orchestra.db is locked by another program.")
+        return await settle(settlement)
+
+    monkeypatch.setattr(world.router.store, "settle", failing)
+
+
+async def test_an_answer_whose_cost_cannot_be_written_goes_out_with_its_cost_and_is_not_paid_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_world(tmp_path) as world:
+        let_each_settlement_fail_once(world, monkeypatch)
+
+        first = await world.router.complete(ask(provider="deepseek"))
+        again = await world.router.complete(ask(provider="deepseek"))
+        report = await world.router.cost_report()
+
+        assert first.answer.text == again.answer.text
+        assert first.cost_nusd == world.providers.billed_nusd == report.total.spent_nusd > 0
+        assert report.total.held_nusd == again.cost_nusd == 0
+        assert world.calls == ["deepseek"]
+        assert books_are_right(world)
+
+
+async def test_costs_that_cannot_be_written_count_against_the_cap_of_their_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_world(tmp_path, batch_concurrency=1) as world:
+        let_each_settlement_fail_once(world, monkeypatch)
+        world.providers["deepseek"].script(*[ServerError()] * 4)
+        worst = (await world.router.plan(ask("Hello 0.", provider="deepseek"))).route[0].worst_nusd
+        asked = [ask(f"Hello {n}.", provider="deepseek", max_cost_nusd=worst, max_retries=0) for n in range(4)]
+
+        batch = await complete_all(world.router, asked, request_id="b")
+        report = await world.router.cost_report()
+
+        assert batch.cost_nusd == report.total.spent_nusd == worst
+        assert world.calls == ["deepseek"]
+        assert books_are_right(world)
+
+
+async def test_a_failure_whose_cost_cannot_be_written_still_falls_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_world(tmp_path) as world:
+        let_each_settlement_fail_once(world, monkeypatch)
+        world.providers["deepseek"].script(ServerError())
+
+        completion = await world.router.complete(ask("Write a Python function that adds two numbers.", max_retries=0))
+
+        assert [attempt.outcome for attempt in completion.attempts] == ["server_failed", "ok"]
+        assert len(world.calls) == 2

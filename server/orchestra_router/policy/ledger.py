@@ -256,26 +256,24 @@ class Ledger:
         hold = reservation.hold
         state, cost = await self._came_to(reservation)
         latency_ms = round((self._clock.monotonic() - reservation.started) * 1000)
-        await self._write(
-            Settlement(
-                attempt_id=hold.attempt_id,
-                state=state,
-                cost_nusd=cost.nusd,
-                cost_source=cost.source,
-                reported_nusd=reservation.reported_nusd,
-                computed_nusd=await self._computed_nusd(reservation) if cost.source == "provider" else None,
-                usage=reservation.usage,
-                outcome=reservation.outcome,
-                status=reservation.status,
-                latency_ms=latency_ms,
-                first_token_ms=reservation.first_token_ms,
-                waited_ms=reservation.waited_ms,
-                provider_request_id=reservation.provider_request_id,
-                finished_ms=self._clock.now_ms(),
-                watches=self._watching.watches(hold),
-                sightings=self._watching.sightings(hold, reservation.candidate.deployment, reservation.answered_as),
-                allowances=reservation.allowances,
-            )
+        settlement = Settlement(
+            attempt_id=hold.attempt_id,
+            state=state,
+            cost_nusd=cost.nusd,
+            cost_source=cost.source,
+            reported_nusd=reservation.reported_nusd,
+            computed_nusd=await self._computed_nusd(reservation) if cost.source == "provider" else None,
+            usage=reservation.usage,
+            outcome=reservation.outcome,
+            status=reservation.status,
+            latency_ms=latency_ms,
+            first_token_ms=reservation.first_token_ms,
+            waited_ms=reservation.waited_ms,
+            provider_request_id=reservation.provider_request_id,
+            finished_ms=self._clock.now_ms(),
+            watches=self._watching.watches(hold),
+            sightings=self._watching.sightings(hold, reservation.candidate.deployment, reservation.answered_as),
+            allowances=reservation.allowances,
         )
         reservation.attempt = Attempt(
             attempt_id=hold.attempt_id,
@@ -293,6 +291,13 @@ class Ledger:
             waited_ms=reservation.waited_ms,
             first_token_ms=reservation.first_token_ms,
         )
+        try:
+            await self._write(settlement)
+        except StoreError as error:
+            # The answer goes out all the same, for its cost is not lost: `_write` has kept it for the next hold, which
+            # writes it first or is refused. Until then the file counts the hold, the worst case; should this process
+            # end before, whoever reclaims that hold takes it for spent.
+            logger.error("what attempt %s cost is written later, and until then it is held: %s", hold.attempt_id, error)
 
     async def _write(self, settlement: Settlement) -> None:
         try:
