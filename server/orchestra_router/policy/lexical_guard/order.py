@@ -6,6 +6,7 @@ What stands with its own noun ("the deepest lake", "the lake that is deepest"), 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from orchestra_router.policy.lexical_guard.parsing import Item, Parsed
 from orchestra_router.policy.lexical_guard.stems import is_past_form, stem
@@ -34,7 +35,7 @@ COMMUTATIVE = frozenset(["time", "plus", "*", "+"])
 _COMPARED = frozenset(map(stem, ["difference", "differ", "compare"]))
 _JOINING = frozenset(["", "between", "versus", "vs", "with", "to", "and"])
 _TOPICS = frozenset(["programming", "products"])
-_TOPIC_LINKS = frozenset(["in", "on", "for", "'s", "using", ",", "of"])
+_TOPIC_LINKS = frozenset(["in", "on", "for", "'s", "using", ",", "of", "with"])
 _WRITES = frozenset(["write", "noun", "give"])
 _NOUN_LINKS = frozenset(["in", "of", "on", "at"])
 
@@ -47,7 +48,8 @@ def exchanged(a: Parsed, b: Parsed) -> tuple[list[Item], list[Item]] | str | Non
     movable = _movable(a, b)
     if movable is None:
         return "topic: of the thing / of the way"
-    bound = {key: _bound(a, key) == _bound(b, key) for key in _modifiers(a, b)}
+    adverbs = {item.key for item in a.items if _is_adverb(item.said.lower())}
+    bound = {key: key in adverbs or _bound(a, key) == _bound(b, key) for key in _modifiers(a, b)}
     movable |= {key for key, same in bound.items() if same}
     one, other = (_within(parsed.items, common, movable) for parsed in (a, b))
     symmetric = bool(SYMMETRIC & (a.words | b.words))
@@ -79,12 +81,22 @@ def _movable(a: Parsed, b: Parsed) -> set[str] | None:
     topics = [[item for item in parsed.items if known.class_of.get(item.key) in _TOPICS] for parsed in (a, b)]
     if all(len(own) == 1 for own in topics) and topics[0][0].key == topics[1][0].key:
         key = topics[0][0].key
-        if all(set(own[0].link) <= _TOPIC_LINKS for own in topics):
+        if all(_is_topic(parsed, key) for parsed in (a, b)):
             handled = [_material_of(parsed, key) for parsed in (a, b)]
             if handled[0] != handled[1] and not (a.question.kinds & b.question.kinds & _WRITES):
                 return None
             movable.add(key)
     return movable | ({*_left_out(a)} & {*_left_out(b)})
+
+
+def _is_topic(parsed: Parsed, key: str) -> bool:
+    """Led to by a loose preposition, or written before a noun or at the very front: not what a verb acts on."""
+    place = next(place for place, item in enumerate(parsed.items) if item.key == key)
+    link, following = parsed.items[place].link, parsed.items[place + 1 : place + 2]
+    if link or not following:
+        return bool(link) and set(link) <= _TOPIC_LINKS
+    used = place == 1 and parsed.items[0].key == "use"
+    return following[0].touches or used or (not place and bool(following[0].link))
 
 
 def _material_of(parsed: Parsed, key: str) -> bool:
@@ -113,21 +125,47 @@ def left_out_differs(a: Parsed, b: Parsed) -> bool:
 def _modifiers(a: Parsed, b: Parsed) -> set[str]:
     """Superlatives and participles that are once in each."""
     counts = [Counter(item.key for item in parsed.items) for parsed in (a, b)]
-    return {
-        item.key
-        for parsed in (a, b)
-        for item in parsed.items
-        if item.kind == "word" and _is_modifier(item.said.lower()) and all(count[item.key] == 1 for count in counts)
-    }
+    of_persons = "who" in a.question.kinds
+    found: set[str] = set()
+    for item in (*a.items, *b.items):
+        said = item.said.lower()
+        if (
+            item.kind == "word"
+            and all(count[item.key] == 1 for count in counts)
+            and (
+                _is_superlative(said)
+                or _is_adverb(said)
+                or (
+                    _is_participle(said)
+                    and not of_persons
+                    and all(_stands_apart(parsed, item.key) for parsed in (a, b))
+                )
+            )
+        ):
+            found.add(item.key)
+    return found
 
 
-def _is_modifier(said: str) -> bool:
+def _is_superlative(said: str) -> bool:
+    return said.endswith("est") and len(said) > 4 and said not in tables().not_superlative
+
+
+def _is_adverb(said: str) -> bool:
+    """Of manner, which may stand before or after its verb; those that limit are no items."""
+    return said.endswith("ly") and len(said) > 5 and said not in tables().not_adverb
+
+
+def _is_participle(said: str) -> bool:
     return (
-        (said.endswith("est") and said not in tables().not_superlative and len(said) > 4)
-        or said in tables().participles
+        said in tables().participles
         or (is_past_form(said) and said.endswith(("ed", "en")))
         or (said.endswith("ing") and len(said) > 5)
     )
+
+
+def _stands_apart(parsed: Parsed, key: str) -> bool:
+    """Some small word is before it: it is no verb that follows its subject ("the company acquired")."""
+    return not next(item.touches for item in parsed.items if item.key == key)
 
 
 def _bound(parsed: Parsed, key: str) -> tuple[str, ...]:
@@ -186,6 +224,11 @@ def _leading_words(one: Sequence[Item], other: Sequence[Item], *, symmetric: boo
     known = tables()
     for x, y in zip(one, other, strict=True):
         p, q = _preposition(x), _preposition(y)
+        if not symmetric and p == q and ("and" in x.link) != ("and" in y.link) and not (x.link and y.link):
+            return f"joined: {x.said}"
+        genitive = ("'s" in x.link) != ("'s" in y.link)
+        if genitive and not (x.link and y.link) and not (x.touches or y.touches):
+            return f"joined: {x.said}"
         if p == q or (symmetric and {p, q} <= _JOINING):
             continue
         if not p or not q:
@@ -208,9 +251,14 @@ def _preposition(item: Item) -> str:
 def _within(items: Iterable[Item], common: Counter[str], movable: set[str]) -> list[Item]:
     left = Counter(common)
     found: list[Item] = []
+    owed: tuple[str, ...] = ()
     for item in items:
         if left[item.key]:
             left[item.key] -= 1
-            if item.key not in movable:
-                found.append(item)
+            if item.key in movable:
+                owed = item.link
+                continue
+            # "London's oldest bridge" without what moves is "London's bridge".
+            found.append(replace(item, link=owed) if owed and item.touches else item)
+        owed = ()
     return found

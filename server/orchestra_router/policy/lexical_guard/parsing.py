@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestra_router.policy.lexical_guard.characters import plain
-from orchestra_router.policy.lexical_guard.questions import Question, question_of, without_polite_words
+from orchestra_router.policy.lexical_guard.questions import Question, question_of, with_place_last, without_polite_words
 from orchestra_router.policy.lexical_guard.rewriting import rewritten
 from orchestra_router.policy.lexical_guard.stems import is_past_form, stem
 from orchestra_router.policy.lexical_guard.tables import Tables, tables
@@ -131,7 +131,7 @@ def parse(text: str) -> Parsed:
     words = worded(tokens, known)
     if not _is_english(words, known):
         return Parsed(text=same, covered=False, question=Question())
-    words = rewritten(without_polite_words(words, known), known)
+    words = rewritten(with_place_last(without_polite_words(words, known), known), known)
     question, rest = question_of(words, known)
     return _parsed(same, tokens, words, question, rest, known)
 
@@ -285,6 +285,8 @@ def _material(words: Sequence[Word], known: Tables) -> tuple[str, ...] | None:
     texts = [word.text for word in words]
     if ":" in texts and {known.task_verbs.get(text, text) for text in texts[: texts.index(":")]} & _MATERIAL_VERBS:
         return tuple(word.said.lower() for word in words[texts.index(":") :] if word.kind != "stop")
+    if {"improve", "learn", "practice", "learning"} & set(texts):
+        return None
     if (about := _WORDS_AS_SUCH & set(texts)) and not (
         about <= {"translate", "translation"} and any(word.kind == "literal" for word in words)
     ):

@@ -87,11 +87,13 @@ _MONTHS = {
     )
     for length in (3, len(name))
 } | {"sept": "09"}
+_COUNTING = frozenset((*_ONES, *_TENS, *_SCALES, *_ORDINALS, *_FRACTIONS))
 _NOT_COUNTED_AFTER = frozenset(
     ["which", "this", "that", "no", "any", "every", "each", "another", "the", "some", "only"]
 )
 _ROMAN = re.compile(r"(?=[IVX]{2,}$)X{0,3}(?:IX|IV|V?I{0,3})$")
 _JOINED = re.compile(r"(\d[\d.,]*)([A-Za-z%°µμ]+)")
+_CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?")
 _SUFFIXES = {"k": 10**3, "K": 10**3, "M": 10**6, "bn": 10**9, "B": 10**9}
 
 Reading = tuple[str, int]
@@ -108,6 +110,8 @@ def roman(word: str, *, after_name: bool, ends: bool) -> str | None:
 
 def date(texts: Sequence[str], place: int) -> Reading | None:
     """A day of a month at `place`, as "date 07-04"; what follows (a year) is read as a number of its own."""
+    if not (texts[place][0].isdigit() or texts[place].lower() in _MONTHS):
+        return None
     window = [text.lower() for text in texts[place : place + 4]]
     if len(window) > 1 and window[0] in _MONTHS and (day := _day(window[1])):
         return f"date {_MONTHS[window[0]]}-{day}", 2
@@ -135,8 +139,8 @@ def clock(texts: Sequence[str], place: int) -> Reading | None:
         return "time 12:00", 1
     if word == "midnight":
         return "time 00:00", 1
+    found = _CLOCK.fullmatch(word) if word[0].isdigit() else None
     following = texts[place + 1].lower() if place + 1 < len(texts) else ""
-    found = re.fullmatch(r"(\d{1,2})(?::(\d{2}))?", word)
     if not found or int(found[1]) > 24:
         return None
     if following in {"am", "pm"}:
@@ -164,6 +168,8 @@ def number(texts: Sequence[str], place: int) -> Reading | None:
         if following.lower() in {"st", "nd", "rd", "th"}:
             return f"ordinal {value}", 2
         return value, 1
+    if text.lower().partition("-")[0] not in _COUNTING:
+        return None
     return _in_words([word.lower() for word in texts[place : place + 12]], texts[place - 1].lower() if place else "")
 
 

@@ -67,6 +67,32 @@ _HOW_MUCH = frozenset(
         "likely",
     ]
 )
+_LONGEST_SEARCH = 12
+_DONE_BY_HAND = frozenset(
+    [
+        "delete",
+        "sort",
+        "find",
+        "count",
+        "merge",
+        "split",
+        "reverse",
+        "replace",
+        "install",
+        "uninstall",
+        "run",
+        "check",
+        "validate",
+        "format",
+        "parse",
+        "add",
+        "read",
+        "convert",
+        "update",
+        "deploy",
+        "send",
+    ]
+)
 _ALIKE = frozenset(
     frozenset(pair)
     for pair in (
@@ -101,14 +127,14 @@ class Question:
 
 
 def question_of(words: Sequence[Word], known: Tables) -> tuple[Question, list[Word]]:
-    rest = _with_place_last(list(words), known)
+    rest = list(words)
     texts = [word.text for word in rest]
     for length in range(min(known.longest_frame, len(texts)), 0, -1):
         if kinds := known.frames.get(tuple(texts[:length])):
             following = texts[length] if length < len(texts) else ""
             if kinds & {"how_works"} and (following in _HOW_MUCH or texts[0] != "how") and following in _WH | _HOW_MUCH:
                 break
-            if "what_is" in kinds and _asks_for_way(texts[length:], known):
+            if "how_to" not in kinds and _asks_for_way(texts[length:], known):
                 kinds |= {"how_to", "noun"}  # "what is the git command to"
             if "what_is" in kinds and _translated(rest[length:], known):
                 return Question(frozenset({"translate"})), [Word("word", "translate", texts[0]), *rest[length:]]
@@ -119,7 +145,7 @@ def question_of(words: Sequence[Word], known: Tables) -> tuple[Question, list[Wo
 def _asks_for_way(texts: list[str], known: Tables) -> bool:
     """Begins with "git command to", "CSS for" and the like."""
     for place, text in enumerate(texts[:5]):
-        if text in {"to", "for", "that", "which"}:
+        if text in {"to", "for", "that", "which", "using"}:
             return place > 0 and stem(texts[place - 1]) in known.ways
     return False
 
@@ -131,6 +157,15 @@ def _translated(rest: Sequence[Word], known: Tables) -> bool:
         and any(word.kind == "literal" for word in rest)
         and rest[-2].text in {"in", "into", "to"}
         and known.class_of.get(rest[-1].text) == "languages"
+    )
+
+
+def _is_search(texts: Sequence[str], known: Tables) -> bool:
+    """Typed as into a search box: names a tool or language, and no text to work on."""
+    return (
+        len(texts) <= _LONGEST_SEARCH
+        and any(known.class_of.get(stem(text)) in {"programming", "products"} for text in texts)
+        and not {"this", "these", "following", ":"} & {*texts}
     )
 
 
@@ -153,11 +188,20 @@ def _by_first_words(rest: list[Word], texts: list[str], known: Tables) -> tuple[
         ]
     if first in _WH:
         kind = {"which": "what", "whom": "who"}.get(first, first)
+        if kind == "what" and {stem(text) for text in texts[start + 1 : start + 3]} & known.ways:
+            return Question(frozenset({kind, "how_to"})), rest[start + 1 :]  # "which command lists"
         return Question(frozenset({kind})), rest[start + 1 :]
     if first in _AUXILIARIES:
         return Question(frozenset({"yes_no"})), rest
     if (verb := known.task_verbs.get(first)) and not rest[0].is_name:
-        return Question(frozenset({verb})), [replace(rest[0], text=verb), *rest[1:]]
+        kinds = {verb, "how_to"} if verb in _DONE_BY_HAND and _is_search(texts, known) else {verb}
+        return Question(frozenset(kinds)), [replace(rest[0], text=verb), *rest[1:]]
+    return _without_asking(rest, texts, known)
+
+
+def _without_asking(rest: list[Word], texts: list[str], known: Tables) -> tuple[Question, list[Word]]:
+    """Begins neither with a question word nor with a verb of a request."""
+    first = texts[0]
     later = next(
         (place for place, text in enumerate(texts) if text in _WH and place and rest[place - 1].kind == "stop"), None
     )
@@ -170,7 +214,10 @@ def _by_first_words(rest: list[Word], texts: list[str], known: Tables) -> tuple[
         return Question(frozenset({"noun"})), rest
     if any(stem(text) in known.artefacts for text in texts[:5]):
         return Question(frozenset({"noun"})), rest
-    return Question(frozenset({"noun" if len(texts) <= 4 else f"do {first}"})), rest
+    kinds = {"noun" if len(texts) <= 4 else f"do {first}"}
+    if _is_search(texts, known):
+        kinds.add("how_to")  # "rename files in Linux"
+    return Question(frozenset(kinds)), rest
 
 
 def without_polite_words(words: list[Word], known: Tables) -> list[Word]:
@@ -209,7 +256,7 @@ _BEFORE_COMMA = frozenset(
 _LONGEST_BEFORE_COMMA = 14
 
 
-def _with_place_last(words: list[Word], known: Tables) -> list[Word]:
+def with_place_last(words: list[Word], known: Tables) -> list[Word]:
     """What says where or on what condition, put last: "In Java, how do I ..." as "how do I ... in Java"."""
     if len(words) < 3:
         return words

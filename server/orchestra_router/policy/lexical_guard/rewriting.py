@@ -13,6 +13,9 @@ LONGEST_GAP = 10
 _LONGEST_OBJECT = 5
 _STOPS = frozenset(["keep", "keeps", "prevent", "prevents", "stop", "stops"])
 _CAUSES = frozenset(["get", "make", "have", "train", "teach"])
+_BECOMES = frozenset(
+    f"{verb}{ending}" for verb in ("turn", "go", "get", "becom") for ending in ("", "s", "es", "e", "ing", "ting")
+)
 _TO_BE = frozenset(["is", "are", "was", "were"])
 _YEAR_DIGITS = 4
 
@@ -20,7 +23,9 @@ Pattern = tuple[str, ...]
 
 
 def rewritten(words: Sequence[Word], known: Tables) -> list[Word]:
-    words = _left_out(_stopping(_years(words)))
+    words = _left_out(_stopping(_without_becoming(_years(words), known)))
+    if len(words) > 2 and words[-1].text == "fast":
+        words = [*words[:-1], replace(words[-1], text="quickly")]
     words = _by_whom(_by_pattern(words, known.patterns), known)
     return _judgement_last(words, known)
 
@@ -74,6 +79,26 @@ def _stopping(words: list[Word]) -> list[Word]:
                 break
             if word.text in _STOPS and words[at].text == "from" and words[at + 1].text.endswith("ing"):
                 return [*words[:place], replace(word, text="stop"), *words[place + 1 : at], *words[at + 1 :]]
+            if (
+                word.text == "get"
+                and at > place + 1
+                and (words[at].text, words[at + 1].text) in {("out", "of"), ("off", "of")}
+            ):
+                return [
+                    *words[:place],
+                    replace(word, text="remove"),
+                    *words[place + 1 : at],
+                    replace(words[at], text="from"),
+                    *words[at + 2 :],
+                ]
+            if word.text == "get" and at > place + 1 and words[at].text == "off":
+                return [
+                    *words[:place],
+                    replace(word, text="remove"),
+                    *words[place + 1 : at],
+                    replace(words[at], text="from"),
+                    *words[at + 1 :],
+                ]
             if (
                 word.text in _CAUSES
                 and words[at].text == "not"
@@ -139,6 +164,16 @@ def _years(words: Sequence[Word]) -> list[Word]:
             and after.text.isdigit()
             and len(after.text) == _YEAR_DIGITS
         )
+    ]
+
+
+def _without_becoming(words: list[Word], known: Tables) -> list[Word]:
+    """Reads "turning brown", "going brown" and "getting brown" as "becoming brown"."""
+    return [
+        replace(word, text="becoming")
+        if word.text in _BECOMES and after is not None and after.text in known.states
+        else word
+        for word, after in zip(words, [*words[1:], None], strict=True)
     ]
 
 

@@ -280,7 +280,11 @@ def _implied(parsed: Parsed, other: Parsed, place: int) -> bool:
     groups = tables().implied.get(parsed.items[place].key, ())
     if not groups:
         return False
-    beside = {item.key for item in parsed.items[max(place - 1, 0) : place + 2]}
+    following = parsed.items[place + 1 : place + 2]
+    before = {item.key for item in parsed.items[max(place - 1, 0) : place]}
+    if following and following[0].touches and before & {needs[0] for needs in groups}:
+        return False  # "human body temperature" is not "human temperature"
+    beside = before | {item.key for item in following}
     said = {item.key for item in parsed.items} & {item.key for item in other.items}
     either = {item.key for item in parsed.items} | {item.key for item in other.items}
     return any(needs[0] in beside & said and set(needs[1:]) <= either for needs in groups)

@@ -10,6 +10,8 @@ from orchestra_router.policy.lexical_guard.words import words
 
 _VOWELS = frozenset("aeiouy")
 _SHORTEST = 4
+_SOFT_ENDINGS = ("nge", "nce", "rse", "rce", "rge", "lve", "rve", "dge", "nse", "lse")
+"""Of verbs whose -ing form does not show their final e: change, changing."""
 
 
 @functools.cache
@@ -64,6 +66,7 @@ def _singular(word: str) -> str:
     return word[:-1]
 
 
+@functools.lru_cache(maxsize=20_000)
 def american(word: str) -> str:
     """American endings for British ones, in words long enough that the ending is one."""
     if len(word) >= 7:
@@ -92,6 +95,8 @@ def _verb(base: str) -> str:
 
 def _verb_root(word: str) -> str:
     """Longer words lose a final e, which their -ing forms do not show: create, creating."""
+    if word.endswith(_SOFT_ENDINGS):
+        return word[:-1]
     return word[:-1] if word.endswith("e") and _syllables(word[:-1]) > 1 and len(word) > 5 else word
 
 

@@ -49,6 +49,8 @@ class Tables:
     materials: frozenset[str]
     participles: frozenset[str]
     not_superlative: frozenset[str]
+    not_adverb: frozenset[str]
+    states: frozenset[str]
     ways: frozenset[str]
     implied: Mapping[str, tuple[tuple[str, ...], ...]]
     """A word that may be missing, to the words of which it repeats a part: all of one group have to be said."""
@@ -118,6 +120,8 @@ def tables() -> Tables:
         materials=keyed(read["materials"]),
         participles=frozenset(_past(read["irregular"])),
         not_superlative=frozenset(read["not_superlative"].split()),
+        not_adverb=frozenset(read["not_adverb"].split()),
+        states=frozenset(read["states"].split()),
         ways=keyed(read["ways"]),
         implied=_implied(read["implied"], key),
         light_verbs=_lines_of(read["light_verbs"], key),

@@ -47,6 +47,10 @@ def _opened(tokens: Sequence[Token]) -> list[Token]:
 
 def _parts(text: str) -> list[str]:
     lower = text.lower()
+    if lower.endswith(("-year-old", "-years-old", "-month-old")):
+        return text.split("-")
+    if "'" not in lower and lower != "cannot":
+        return [text]
     if lower.endswith("n't"):
         base = {"ca": "can", "wo": "will", "sha": "shall", "ai": "is"}.get(lower[:-3], lower[:-3])
         return [base, "not"]
