@@ -194,6 +194,8 @@ def _by_first_words(rest: list[Word], texts: list[str], known: Tables) -> tuple[
     if first in _AUXILIARIES:
         return Question(frozenset({"yes_no"})), rest
     if (verb := known.task_verbs.get(first)) and not rest[0].is_name:
+        if verb == "calculate":
+            return Question(frozenset({verb})), rest[1:]  # "calculate 5% of 80", "what is 5% of 80"
         kinds = {verb, "how_to"} if verb in _DONE_BY_HAND and _is_search(texts, known) else {verb}
         return Question(frozenset(kinds)), [replace(rest[0], text=verb), *rest[1:]]
     return _without_asking(rest, texts, known)
