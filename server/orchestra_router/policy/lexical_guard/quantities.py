@@ -102,7 +102,9 @@ Reading = tuple[str, int]
 
 def roman(word: str, *, after_name: bool, ends: bool) -> str | None:
     """The value of a Roman numeral; a single letter is one only after a name (Henry V), and I only at the end."""
-    if not (_ROMAN.match(word) or (after_name and (word in {"V", "X"} or (word == "I" and ends)))):
+    if word[0] not in "IVX" or not (
+        _ROMAN.match(word) or (after_name and (word in {"V", "X"} or (word == "I" and ends)))
+    ):
         return None
     values = [{"I": 1, "V": 5, "X": 10}[letter] for letter in word]
     return str(sum(-one if one < other else one for one, other in zip(values, [*values[1:], 0], strict=True)))
