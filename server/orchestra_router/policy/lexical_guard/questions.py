@@ -67,6 +67,7 @@ _HOW_MUCH = frozenset(
         "likely",
     ]
 )
+_WISHED = frozenset(["good", "nice", "great"])
 _LONGEST_SEARCH = 12
 _DONE_BY_HAND = frozenset(
     [
@@ -136,6 +137,8 @@ def question_of(words: Sequence[Word], known: Tables) -> tuple[Question, list[Wo
                 break
             if "how_to" not in kinds and _asks_for_way(texts[length:], known):
                 kinds |= {"how_to", "noun"}  # "what is the git command to"
+            if "what_is" in kinds and _WISHED & {*texts[length : length + 2]}:
+                kinds |= {"recommend"}  # "what is a good name for"
             if "what_is" in kinds and _translated(rest[length:], known):
                 return Question(frozenset({"translate"})), [Word("word", "translate", texts[0]), *rest[length:]]
             return Question(kinds | _head(texts[:length])), rest[length:]
