@@ -95,9 +95,9 @@ async def kept_then_looked_up(router: Router, kept: CompletionRequest, asked: Co
 
 async def keep(cache: Cache, request: CompletionRequest) -> None:
     question = cache.question(request)
-    look = await cache.look(question, request, now_ms=NOW_MS)
+    await cache.look(question, request, now_ms=NOW_MS)
     cached = Cached(answer=Answer(text="an answer"), provider="p", model="m", reason="r")
-    await cache.keep(question, look, cached, request, cost_nusd=1, now_ms=NOW_MS)
+    await cache.keep(question, cached, request, cost_nusd=1, now_ms=NOW_MS)
     await cache.settled()
 
 

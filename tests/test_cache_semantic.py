@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestra_router.embedding.local import LocalEmbedder
+from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.router import open_router
 from orchestra_router.types import Completion, Scope
 from worlds import World, ask, open_world
@@ -114,6 +115,35 @@ async def test_where_nothing_can_match_nothing_is_embedded(tmp_path: Path, embed
     assert after == [FIRST]
     # Each of the others after its own answer, and none to find that answer.
     assert sorted(embedded) == sorted([FIRST, FIRST, "How do I reset 5 router passwords?"])
+
+
+async def test_a_prompt_whose_task_is_told_by_its_meaning_is_embedded_once(tmp_path: Path, embedded: list[str]) -> None:
+    unclear = "My flatmate 536-90-4399 never washes up, and I am fed up with it."
+    reworded = "My flatmate 536-90-4399 never washes up and I'm fed up with it."
+    async with open_world(tmp_path, cache="semantic") as world:
+        first = await complete(world, unclear, task=None)
+        after_one = list(embedded)
+
+        second = await complete(world, reworded, task=None)
+
+    assert (first.cache, second.cache) == ("MISS", "SEMANTIC HIT")
+    # For the task, for the look in the cache and for what is kept there.
+    assert len(after_one) == 1
+    assert len(embedded) == 2
+    assert not any("536-90" in text for text in embedded)
+
+
+async def test_a_vector_of_another_text_is_not_compared(tmp_path: Path, embedded: list[str]) -> None:
+    async with open_world(tmp_path, cache="semantic") as world:
+        router = world.router
+        theirs = PromptVector(router.embedder, FIRST)
+        await theirs.get()
+
+        asked = router.cache.question(ask(SAME, task="general_chat"), theirs)
+
+        assert asked.comparable is not None
+        assert await asked.comparable.vector.get() is not None
+    assert embedded == [FIRST, SAME]
 
 
 async def test_an_answer_that_expired_is_not_served_for_another_wording_either(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ class Router:
         call.request, task_reason = await tasks.with_task(guarded.request, self.config.catalog, vector)
         call.request, rule = user_rules.with_rule(call.request, self.config, now_ms=self._clock.now_ms())
 
-        asked = self.cache.question(call.request)
+        asked = self.cache.question(call.request, vector)
         if entry_id := call.request.wrong_cache_entry:
             call.note(await self.cache.wrong(entry_id, asked, now_ms=self._clock.now_ms()))
         async with self._flights.turn(asked.key):
@@ -267,9 +267,7 @@ class Router:
             written = _signed(candidate, await self._checked(answer))
             # What will not do is asked again next time.
             asked = replace(asked, key=None) if call.flaw else asked
-            await self.cache.keep(
-                asked, call.look, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms()
-            )
+            await self.cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
         return self._completion(written, call, guarded)
 
     def _check_size(self, request: CompletionRequest) -> None:

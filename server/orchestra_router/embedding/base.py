@@ -29,6 +29,18 @@ class Embedder(Protocol):
         ...
 
 
+class EmbedderSource(Protocol):
+    """The process's embedder, loaded by whoever needs it first."""
+
+    async def get(self) -> Embedder | None:
+        """None when there is none; `state` says why."""
+        ...
+
+    def state(self) -> "EmbedderState":
+        """What is active, or would be at the first need."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedderState:
     """Which embedder is active, for people."""

@@ -3,9 +3,8 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
-from orchestra_router.embedding.base import Embedder, EmbedderState
+from orchestra_router.embedding.base import Embedder, EmbedderSource
 from orchestra_router.errors import EmbedderUnavailable, StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy.cache.vectors import encode
@@ -15,18 +14,6 @@ from orchestra_router.store.cache_records import CacheVector, Unembedded
 AT_ONCE = 8
 MOST_WAITING = 1_000
 """Past that the oldest is left to whoever needs it."""
-
-
-class EmbedderSource(Protocol):
-    """The process's embedder, loaded by whoever needs it first."""
-
-    async def get(self) -> Embedder | None:
-        """None when there is none; `state` says why."""
-        ...
-
-    def state(self) -> EmbedderState:
-        """What is active, or would be at the first need."""
-        ...
 
 
 class Chores:

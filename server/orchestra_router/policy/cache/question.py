@@ -10,9 +10,10 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 
+from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.policy.cache.eligibility import Eligibility, matched_text
 from orchestra_router.policy.cache.matching import signature, words
 from orchestra_router.policy.lexical_guard import GUARD_VERSION, Parsed, parse
@@ -32,6 +33,8 @@ class Comparable:
     text: str
     hash: str
     parsed: Parsed = field(repr=False)
+    vector: PromptVector = field(repr=False)
+    """Of `text`, redacted as that is."""
     shelf: str
     words: str
     """All its words as the guard reads them at its strictest, hashed."""
@@ -52,8 +55,17 @@ class Question:
         return "" if self.comparable is None else self.comparable.text
 
 
-def question(request: CompletionRequest, eligible: Eligibility, *, shared: Collection[str]) -> Question:
-    """`shared` names what of a scope tells those apart who do not share answers ("user", "session")."""
+def question(
+    request: CompletionRequest,
+    eligible: Eligibility,
+    *,
+    shared: Collection[str],
+    vector: Callable[[str], PromptVector],
+) -> Question:
+    """`shared` names what of a scope tells those apart who do not share answers ("user", "session").
+
+    `vector` gives that of a text, so that nothing is embedded twice.
+    """
     who = whose(request.scope, shared)
     if not eligible.kept:
         return Question(key=None, who=who, comparable=None, eligible=eligible)
@@ -62,17 +74,19 @@ def question(request: CompletionRequest, eligible: Eligibility, *, shared: Colle
     return Question(
         key=_hash([asked, [asdict(message) for message in request.messages]]),
         who=who,
-        comparable=None if text is None else _comparable(text, [asked, _without_text(request.messages)]),
+        comparable=None if text is None else _comparable(vector(text), [asked, _without_text(request.messages)]),
         eligible=eligible,
     )
 
 
-def _comparable(text: str, rest: object) -> Comparable:
+def _comparable(vector: PromptVector, rest: object) -> Comparable:
+    text = vector.text
     parsed = parse(text)
     return Comparable(
         text=text,
         hash=prompt_hash(text),
         parsed=parsed,
+        vector=vector,
         # What the guard never lets differ parts the shelves, so that nothing is embedded where nothing can match.
         shelf=_hash([rest, GUARD_VERSION, _PLACEHOLDER.findall(text), signature(parsed)]),
         words=_hash(words(parsed)),

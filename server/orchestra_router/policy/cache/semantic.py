@@ -6,15 +6,15 @@ Where nothing on the shelf can match, nothing is embedded. Without an embedder o
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from orchestra_router.embedding.base import Embedder
+from orchestra_router.embedding.base import Embedder, EmbedderSource
 from orchestra_router.observe import logger
-from orchestra_router.policy.cache.chores import Chores, EmbedderSource
+from orchestra_router.policy.cache.chores import Chores
 from orchestra_router.policy.cache.matching import refusal, refusal_by_words
 from orchestra_router.policy.cache.question import Comparable, Question, prompt_hash
 from orchestra_router.policy.cache.vectors import Candidate, Shelf, Shelves, decode, encode
@@ -52,8 +52,6 @@ class Found:
     """With at least one prompt that is kept."""
     entry: CacheEntry | None = None
     similarity: float | None = None
-    vector: bytes = b""
-    """Of the prompt that was asked; b"" if none was needed."""
 
 
 class Semantics:
@@ -83,12 +81,6 @@ class Semantics:
             seen=0 if shelf is None else shelf.newest,
         )
 
-    def vector(self, entry: CacheEntry, vector: bytes) -> CacheVector | None:
-        """The vector of `entry`, where its prompt was embedded on the way."""
-        if not vector or self._embedder is None:
-            return None
-        return CacheVector(entry.entry_id, self._embedder.identity, vector)
-
     def embed_later(self, entry: CacheEntry) -> None:
         if self._source.state().identity:
             self.chores.embed([Unembedded(entry.entry_id, entry.prompt, "")])
@@ -113,14 +105,13 @@ class Semantics:
         shelf = await self._shelved(known, question, findings.vectors, self._embedder, now_ms=now_ms)
         if not late and not shelf.view.has_live(now_ms):
             return Found(reason=NOTHING)
-        rows = await self._embedder.embed([asked.text, *(prompt.prompt for prompt in late)])
+        query, *rows = await asked.vector.beside([prompt.prompt for prompt in late], self._embedder)
         vectors = [
-            CacheVector(each.entry_id, question.embedder, encode(row)) for each, row in zip(late, rows[1:], strict=True)
+            CacheVector(each.entry_id, question.embedder, encode(row)) for each, row in zip(late, rows, strict=True)
         ]
         self.chores.keep(vectors)
-        beside = [Candidate(each.entry_id, float(row @ rows[0])) for each, row in zip(late, rows[1:], strict=True)]
-        found = await self._best(asked, shelf, rows[0], beside, wrong=findings.wrong, now_ms=now_ms)
-        return replace(found, vector=encode(rows[0]))
+        beside = [Candidate(each.entry_id, float(row @ query)) for each, row in zip(late, rows, strict=True)]
+        return await self._best(asked, shelf, query, beside, wrong=findings.wrong, now_ms=now_ms)
 
     async def _shelved(
         self,
@@ -189,6 +180,12 @@ class Semantics:
                 return found
             refused = refused or found
         return refused or Found(compared=True, reason=NOTHING)
+
+
+def vector_of(entry: CacheEntry, asked: Comparable) -> CacheVector | None:
+    """The vector of `entry`, which answers `asked`, where its prompt was embedded on the way."""
+    row = asked.vector.row
+    return None if row is None else CacheVector(entry.entry_id, asked.vector.made_by, encode(row))
 
 
 def _grow(shelf: Shelf, rows: Sequence[ShelvedVector], dimensions: int, *, now_ms: int) -> Sequence[int]:

@@ -11,13 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestra_router.catalog import Catalog
 from orchestra_router.config import Settings
+from orchestra_router.embedding.base import EmbedderSource
+from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.errors import EmbedderUnavailable, StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy.cache import feedback
-from orchestra_router.policy.cache.chores import EmbedderSource
 from orchestra_router.policy.cache.eligibility import eligibility, unfit
 from orchestra_router.policy.cache.question import Question, question
-from orchestra_router.policy.cache.semantic import Found, Semantics
+from orchestra_router.policy.cache.semantic import Found, Semantics, vector_of
 from orchestra_router.policy.lexical_guard import GUARD_VERSION
 from orchestra_router.store.base import Store
 from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheMatch
@@ -57,8 +58,6 @@ class Look:
     hit: Hit | None = None
     match: CacheMatch | None = None
     """The entry that answered by meaning, or would have."""
-    vector: bytes = b""
-    """Of the prompt, where it was embedded on the way."""
 
     @property
     def short_reason(self) -> str:
@@ -81,11 +80,18 @@ class Cache:
             bytes=round(settings.cache_mb * 1_000_000),
         )
 
-    def question(self, request: CompletionRequest) -> Question:
-        """`request`, its task known and its texts redacted, as the cache sees it."""
+    def question(self, request: CompletionRequest, known: PromptVector | None = None) -> Question:
+        """`request`, its task known and its texts redacted, as the cache sees it.
+
+        What `known` holds is not embedded again, if that is the very text that is compared.
+        """
         settings = self._settings
+
+        def vector(text: str) -> PromptVector:
+            return known if known is not None and known.text == text else PromptVector(self._embedder, text)
+
         eligible = eligibility(request, self._catalog, setting=settings.cache, ttl_s=settings.cache_ttl_s)
-        return question(request, eligible, shared=settings.cache_scope)
+        return question(request, eligible, shared=settings.cache_scope, vector=vector)
 
     async def look(self, asked: Question, request: CompletionRequest, *, now_ms: int) -> Look:
         if asked.key is None:
@@ -112,17 +118,17 @@ class Cache:
         status = "SEMANTIC MISS" if found.compared else "MISS"
         shadow = self._settings.cache_shadow
         if found.entry is None:
-            return Look(status=status, reason=found.reason, vector=found.vector)
+            return Look(status=status, reason=found.reason)
         match = _match(found, found.entry, asked, served=not shadow, now_ms=now_ms)
         if found.reason:
-            return Look(status=status, reason=found.reason, vector=found.vector, match=match if shadow else None)
+            return Look(status=status, reason=found.reason, match=match if shadow else None)
         if shadow:
-            return Look(status=status, reason="shadow mode", vector=found.vector, match=match)
+            return Look(status=status, reason="shadow mode", match=match)
         hit = _hit(found.entry, now_ms=now_ms, similarity=found.similarity)
         return Look(status="SEMANTIC HIT", hit=hit, match=match)
 
     async def keep(
-        self, asked: Question, look: Look, cached: Cached, request: CompletionRequest, *, cost_nusd: int, now_ms: int
+        self, asked: Question, cached: Cached, request: CompletionRequest, *, cost_nusd: int, now_ms: int
     ) -> None:
         """Keep a whole, freely given answer. Errors, truncated and refused answers are asked again next time."""
         if asked.key is None or unfit(cached.answer):
@@ -140,16 +146,18 @@ class Cache:
             provider=cached.provider,
             model=cached.model,
         )
+        vector = None
         if (comparable := asked.comparable) is not None:
             entry = replace(
                 entry, shelf=comparable.shelf, words=comparable.words, guard=str(GUARD_VERSION), prompt=comparable.text
             )
+            vector = vector_of(entry, comparable)
         try:
-            await self._store.keep(entry, self.semantics.vector(entry, look.vector), limits=self._limits, now_ms=now_ms)
+            await self._store.keep(entry, vector, limits=self._limits, now_ms=now_ms)
         except StoreError as error:
             logger.warning("the cache could not be written: %s", type(error).__name__)
             return
-        if comparable is not None and not look.vector:
+        if comparable is not None and vector is None:
             self.semantics.embed_later(entry)
 
     def notes(self) -> tuple[str, ...]:
