@@ -21,7 +21,8 @@ from orchestra_router.simulation import (
 
 Format = Literal["chat", "responses", "messages", "gemini"]
 Position = Literal["first call", "retry", "fallback"]
-Then = Literal["again", "next", "stop"]
+Then = Literal["again", "next", "larger", "stop"]
+"""Larger: the next one whose context is larger, if there is one."""
 
 AT: Mapping[Format, str] = {"chat": "together", "responses": "perplexity", "messages": "anthropic", "gemini": "gemini"}
 """Who speaks the format."""
@@ -68,6 +69,16 @@ def _retired(provider: SimulatedProvider) -> None:
         provider.retire(model.id)
 
 
+_COUNTED = {"promptTokenCount": 80, "totalTokenCount": 80}
+
+
+def _content(provider: SimulatedProvider) -> Step:
+    """Gemini says it with a success; a 400 of its says nothing of why."""
+    if provider.name == "gemini":
+        return Reply(200, body={"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": _COUNTED})
+    return provider.failure("content")
+
+
 FAULTS: tuple[Fault, ...] = (
     Fault(name="429, wait 2 s", step=_status(429, retry_after="2"), outcome="rate_limited", then="again", money="released", waits=2.0),
     Fault(name="429, wait 1500 ms", step=_status(429, retry_after_ms="1500"), outcome="rate_limited", then="again", money="released", waits=1.5),
@@ -89,6 +100,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="302", step=_always(Reply(302, headers={"location": "http://127.0.0.1:9/"}, body="{}")), outcome="permission_refused", then="next", money="released"),
     Fault(name="400", step=_always(Reply(400)), outcome="bad_request", then="stop", money="released"),
     Fault(name="422", step=_always(Reply(422)), outcome="bad_request", then="stop", money="released"),
+    Fault(name="content policy", step=_content, outcome="content_refused", then="stop", money="released"),
+    Fault(name="context too long", step=lambda provider: provider.failure("context"), outcome="context_too_long", then="larger", money="released"),
     Fault(name="200 with an error", step=_always(StreamError(0)), outcome="server_failed", then="again", money="uncertain"),
     Fault(name="200 with nothing", step=_always(Reply(200, body="{}")), outcome="invalid_answer", then="again", money="uncertain"),
     Fault(name="200 without JSON", step=_always(Reply(200, body="<html>")), outcome="invalid_answer", then="again", money="uncertain"),
@@ -105,7 +118,9 @@ def table() -> str:
     lines = [
         (
             *(fault.name, fault.outcome),
-            {"again": "the same again", "next": "the next", "stop": "nobody else"}[fault.then],
+            {"again": "the same again", "next": "the next", "larger": "the next larger context", "stop": "nobody else"}[
+                fault.then
+            ],
             f"{fault.waits} s" if fault.waits is not None else "backoff" if fault.then == "again" else "-",
             *(fault.cools or "-", fault.money),
         )

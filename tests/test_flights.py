@@ -1,9 +1,17 @@
 """Identical requests at the same moment become one."""
 
+from pathlib import Path
+from typing import Any
+
 import anyio
 import pytest
 
+from orchestra_router.errors import DeadlineExceeded
+from orchestra_router.policy.access import LOCAL, Access
 from orchestra_router.policy.flights import Flights
+from orchestra_router.simulation import Hang
+from orchestra_router.types import Completion, CompletionRequest, Scope
+from worlds import World, ask, open_world
 
 
 async def test_the_second_waits_for_the_first_and_is_told_that_it_did() -> None:
@@ -13,12 +21,12 @@ async def test_the_second_waits_for_the_first_and_is_told_that_it_did() -> None:
     before: list[bool] = []
 
     async def first() -> None:
-        async with flights.turn("q"):
+        async with flights.turn("q", seconds=60):
             inside.set()
             await leave.wait()
 
     async def second() -> None:
-        async with flights.turn("q") as had_to_wait:
+        async with flights.turn("q", seconds=60) as had_to_wait:
             waited.append(had_to_wait)
 
     async with anyio.create_task_group() as group:
@@ -39,11 +47,11 @@ async def test_a_flight_that_fails_wakes_those_who_wait_and_leaves_nothing_behin
     waited: list[bool] = []
 
     async def second() -> None:
-        async with flights.turn("q") as had_to_wait:
+        async with flights.turn("q", seconds=60) as had_to_wait:
             waited.append(had_to_wait)
 
     async def crash() -> None:
-        async with flights.turn("q"):
+        async with flights.turn("q", seconds=60):
             inside.set()
             await anyio.wait_all_tasks_blocked()
             raise RuntimeError
@@ -58,7 +66,7 @@ async def test_a_flight_that_fails_wakes_those_who_wait_and_leaves_nothing_behin
         await inside.wait()
         group.start_soon(second)
 
-    async with flights.turn("q") as had_to_wait:
+    async with flights.turn("q", seconds=60) as had_to_wait:
         assert not had_to_wait
     assert waited == [True]
 
@@ -66,5 +74,118 @@ async def test_a_flight_that_fails_wakes_those_who_wait_and_leaves_nothing_behin
 async def test_requests_that_are_not_to_be_shared_do_not_wait_for_each_other() -> None:
     flights = Flights()
 
-    async with flights.turn(None), flights.turn(None) as had_to_wait:
+    async with flights.turn(None, seconds=60), flights.turn(None, seconds=60) as had_to_wait:
         assert not had_to_wait
+
+
+async def test_nobody_waits_for_longer_than_his_own_time_and_the_one_under_way_goes_on() -> None:
+    flights = Flights()
+
+    async with flights.turn("q", seconds=60):
+        with pytest.raises(DeadlineExceeded, match="an identical one"):
+            async with flights.turn("q", seconds=0):
+                pass
+        with pytest.raises(DeadlineExceeded):
+            async with flights.turn("q", seconds=0.01):
+                pass
+
+
+# --- through the router --------------------------------------------------------------------------------------
+
+
+async def two_at_once(
+    world: World, first: CompletionRequest, second: CompletionRequest, *, scope: Scope | None = None
+) -> list[Completion]:
+    """The answers to both, where the second one comes, from `scope`, while the first one hangs at DeepSeek."""
+    hang = Hang()
+    world.providers["deepseek"].script(hang)
+    answers: list[Completion] = []
+
+    async def answer(request: CompletionRequest) -> None:
+        answers.append(await world.router.complete(request))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(answer, first)
+        await hang.reached.wait()
+        world.router._access = Access(scope or LOCAL)  # pyright: ignore[reportPrivateUsage]
+        group.start_soon(answer, second)
+        await anyio.wait_all_tasks_blocked()
+        hang.release()
+    return answers
+
+
+def pinned(**changes: Any) -> CompletionRequest:
+    return ask("Is it worth it?", provider="deepseek", fallback_providers=(), **changes)
+
+
+async def test_the_same_question_at_the_same_moment_is_asked_once(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        answers = await two_at_once(world, pinned(), pinned())
+
+        assert world.calls == ["deepseek"]
+    assert sorted(answer.cache for answer in answers) == ["HIT", "MISS"]
+    assert len({answer.answer.text for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Scope(access_key="team"), Scope(user="eve"), Scope(session="s2")],
+    ids=["access key", "user", "session"],
+)
+async def test_who_pays_for_himself_never_shares_a_call_with_somebody_else(tmp_path: Path, other: Scope) -> None:
+    async with open_world(tmp_path) as world:
+        answers = await two_at_once(world, pinned(), pinned(), scope=other)
+
+        assert world.calls == ["deepseek", "deepseek"]
+    assert [answer.cache for answer in answers] == ["MISS", "MISS"]
+    assert all(answer.cost_nusd for answer in answers)
+
+
+async def test_who_wants_no_cache_shares_no_call_either(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        answers = await two_at_once(world, pinned(), pinned(cache="off"))
+
+        assert world.calls == ["deepseek", "deepseek"]
+    assert all(answer.cost_nusd for answer in answers)
+
+
+async def test_who_waits_may_leave_without_an_end_to_the_call_he_waits_for(tmp_path: Path) -> None:
+    hang = Hang()
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(hang)
+        answers: list[Completion] = []
+
+        async def first() -> None:
+            answers.append(await world.router.complete(pinned()))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(first)
+            await hang.reached.wait()
+            async with anyio.create_task_group() as waiting:
+                waiting.start_soon(world.router.complete, pinned())
+                await anyio.wait_all_tasks_blocked()
+                waiting.cancel_scope.cancel()
+            hang.release()
+
+        assert world.calls == ["deepseek"]
+    assert [answer.cache for answer in answers] == ["MISS"]
+
+
+async def test_who_waits_asks_for_himself_when_the_first_caller_leaves(tmp_path: Path) -> None:
+    hang = Hang()
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(hang)
+        answers: list[Completion] = []
+
+        async def second() -> None:
+            answers.append(await world.router.complete(pinned()))
+
+        async with anyio.create_task_group() as group, anyio.create_task_group() as leaving:
+            leaving.start_soon(world.router.complete, pinned())
+            await hang.reached.wait()
+            group.start_soon(second)
+            await anyio.wait_all_tasks_blocked()
+            leaving.cancel_scope.cancel()
+
+        assert world.calls == ["deepseek", "deepseek"]
+    assert [answer.cache for answer in answers] == ["MISS"]
