@@ -9,7 +9,7 @@ import pytest
 
 from clocks import FakeClock
 from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended
-from orchestra_router.allowances import Budgets
+from orchestra_router.allowances import Allowance, Budgets
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.costs import BudgetState, cost_report
 from orchestra_router.store.base import Period
@@ -93,13 +93,39 @@ async def test_a_caller_may_name_the_days(store: SqliteStore) -> None:
 
 @pytest.mark.parametrize(
     ("period", "first_day", "last_day"),
-    [("fortnight", None, None), ("today", "23.11.2026", None), ("today", "2026-11-23", "2026-11-22")],
+    [("fortnight", None, None), (None, "23.11.2026", None), (None, "2026-11-23", "2026-11-22")],
 )
 async def test_a_period_that_makes_no_sense_is_refused_with_what_would(
-    store: SqliteStore, period: str, first_day: str | None, last_day: str | None
+    store: SqliteStore, period: str | None, first_day: str | None, last_day: str | None
 ) -> None:
     with pytest.raises(InvalidRequest, match=r"one of today, yesterday|such as 2026-11-23|Exchange them"):
         await cost_report(store, Settings(), period=period, first_day=first_day, last_day=last_day, now_ms=NOW_MS)
+
+
+async def test_a_period_and_days_are_refused_together(store: SqliteStore) -> None:
+    with pytest.raises(InvalidRequest, match="not both"):
+        await cost_report(store, Settings(), period="today", last_day="2026-11-20", now_ms=NOW_MS)
+
+
+async def test_a_scope_sees_the_budgets_that_each_key_has(store: SqliteStore) -> None:
+    settings = Settings(budgets=Budgets(key={"*": Allowance(day_usd=Decimal("0.02"))}))
+
+    mine = await cost_report(store, settings, scope=Scope(access_key="local"), now_ms=NOW_MS)
+
+    assert ("key:local", "2026-11-23") in [(budget.holder, budget.period) for budget in mine.budgets]
+
+
+async def test_calls_that_nobody_answered_are_no_row_of_zeros(store: SqliteStore) -> None:
+    await spend(store, TODAY.day, 5)
+    for number in range(2):
+        await store.record(replace(a_record(f"r{number}"), outcome="budget_exceeded", provider="", model=""))
+
+    by_provider = await cost_report(store, Settings(), group_by="provider", now_ms=NOW_MS)
+    by_task = await cost_report(store, Settings(), group_by="task", now_ms=NOW_MS)
+
+    assert [row.group for row in by_provider.rows] == ["openrouter"]
+    assert by_provider.notes == ("2 calls without an answer are in no row here.",)
+    assert ([row.group for row in by_task.rows], by_task.notes) == (["coding"], ())
 
 
 async def test_groups_come_dearest_first_and_days_in_their_order(store: SqliteStore) -> None:

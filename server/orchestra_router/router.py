@@ -24,9 +24,9 @@ from orchestra_router.config import WEBHOOK, Config
 from orchestra_router.deployments import Candidate, Plan
 from orchestra_router.embedding.local import LazyEmbedder
 from orchestra_router.embedding.prompt import PromptVector
-from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError, StoreError
+from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError
 from orchestra_router.inventory import Inventory
-from orchestra_router.observe import Observers, log_attempt, logger
+from orchestra_router.observe import Observers, log_attempt
 from orchestra_router.policy import affording, budget, estimate, retention, routing, tasks, user_rules
 from orchestra_router.policy.access import LOCAL, Access
 from orchestra_router.policy.admission import Admission
@@ -41,6 +41,7 @@ from orchestra_router.policy.ledger import Ledger
 from orchestra_router.policy.prefixes import Prefixes, beginnings
 from orchestra_router.policy.progress import OnProgress
 from orchestra_router.policy.purse import Purse
+from orchestra_router.policy.records import Records
 from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.strategies import Turns
@@ -80,6 +81,7 @@ class Router:
         self._turns = Turns()
         self._ledger = Ledger(store, self._pricing, settings, clock)
         self._webhook = self._delivering() if settings.alert_webhook else None
+        self._records = Records(store)
         self._prefixes = Prefixes(clock)
         self._answers = Answers(
             Attempts(
@@ -183,7 +185,7 @@ class Router:
     async def cost_report(
         self,
         *,
-        period: str = "today",
+        period: str | None = None,
         first_day: str | None = None,
         last_day: str | None = None,
         group_by: str | None = None,
@@ -193,6 +195,7 @@ class Router:
         Money that a process which died had set aside is taken for spent first.
         """
         await self._ledger.reclaim()
+        await self._records.catch_up()
         return await cost_report(
             self.store,
             self.config.settings,
@@ -200,6 +203,7 @@ class Router:
             first_day=first_day,
             last_day=last_day,
             group_by=group_by,
+            scope=self._access.scope,
             now_ms=self._clock.now_ms(),
         )
 
@@ -209,6 +213,7 @@ class Router:
         await self.cache.aclose()
         await self._transport.aclose()
         await self._ledger.aclose()
+        await self._records.aclose()
         await self.store.close()
 
     def start(self) -> None:
@@ -309,7 +314,6 @@ class Router:
         return await self._ledger.within_budgets(plan, request)
 
     async def _record(self, call: Call, outcome: str, completion: Completion | None) -> None:
-        """Failing open: the money is in the ledger already, and an answer that was paid for is not thrown away."""
         request = call.request
         record = RequestRecord(
             request_id=call.request_id,
@@ -337,10 +341,7 @@ class Router:
             escalation_saved_nusd=call.escalation_saved_nusd,
             wasted_nusd=call.wasted_nusd,
         )
-        try:
-            await self.store.record(record)
-        except StoreError as error:
-            logger.error("request %s could not be recorded: %s", call.request_id, error)
+        await self._records.write(record)
 
     def _elapsed_ms(self, call: Call) -> int:
         return round((self._clock.monotonic() - call.started) * 1000)

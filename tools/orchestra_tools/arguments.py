@@ -396,7 +396,7 @@ class ProviderStatusArguments(ArgModelBase):
 class CostReportArguments(SoundArguments, ArgModelBase):
     model_config = STRICT
 
-    period: Annotated[Period, Field(description="Of the calendar.")] = "today"
+    period: Annotated[Period | None, Field(description="Of the calendar; today when absent.")] = None
     first_day: Annotated[str | None, Field(description="Instead of period, e.g. 2026-11-01.")] = None
     last_day: Annotated[str | None, Field(description="Included; today when absent.")] = None
     group_by: Annotated[

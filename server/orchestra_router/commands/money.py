@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def add_to(commands: Commands) -> None:
     report = commands.reporting("report", _report, "Say what was spent.")
-    report.add_argument("--period", choices=get_args(Period), default="today", help="of the calendar")
+    report.add_argument("--period", choices=get_args(Period), help="of the calendar; today if left out")
     report.add_argument("--from", dest="first_day", metavar="DAY", help="instead of a period, e.g. 2026-11-01")
     report.add_argument("--to", dest="last_day", metavar="DAY", help="included; today if left out")
     report.add_argument(

@@ -26,7 +26,7 @@ DAY_MS = 86_400_000
 QUARTER_MS = 900_000
 METADATA = "metadata:"
 NOT_KNOWN = "(not known)"
-"""The group of what the records that would name its group are gone for, or not written yet."""
+"""The group of what no record names the group of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,26 +89,30 @@ async def cost_report(
     settings: BudgetSettings,
     *,
     now_ms: int,
-    period: str = "today",
+    period: str | None = None,
     first_day: str | None = None,
     last_day: str | None = None,
     group_by: str | None = None,
     scope: Scope | None = None,
 ) -> CostReport:
-    """Spend of the calendar `period` that `now_ms` lies in, or from `first_day` to `last_day` where given.
+    """Spend of the calendar `period` that `now_ms` lies in, today if left out; or from `first_day` to `last_day`.
 
     `group_by` is a `GroupBy`, with the field's name after "metadata:". `scope` is whose budgets are shown beside
     everyone's.
 
     Raises:
-        InvalidRequest: there is no such period or group, or a day is not written as 2026-11-23, or they are reversed.
+        InvalidRequest: there is no such period or group, or a day is not written as 2026-11-23, or they are reversed,
+            or a period and days are both given.
         StoreError: the database cannot be read.
     """
     now = period_at(now_ms, settings.timezone)
     if first_day is not None or last_day is not None:
+        if period is not None:
+            raise InvalidRequest("Give a period of the calendar, or the first and the last day, not both.")
         period = "days"
         first, last = given(first_day, last_day, today=now.day)
     else:
+        period = period or "today"
         first, last = calendar(period, dt.date.fromisoformat(now.day))
     grouping, field = _grouping(group_by)
     (total,) = await store.report(first_day=first, last_day=last)
@@ -118,10 +122,12 @@ async def cost_report(
     if grouping in ("hour", "session", "metadata"):
         rows = (*rows, *_not_known(total, rows))
     notes = _notes(total)
+    rows, left_out = _worth_showing(rows)
+    notes += left_out
     if rows and rows[-1].group == NOT_KNOWN:
         notes.append(
-            f"{dollars(rows[-1].spent_nusd)} has no {group_by} here: its calls still run, or are older than their"
-            " records are kept."
+            f"{dollars(rows[-1].spent_nusd)} has no {group_by} here, for there is no record of its calls: they still run,"
+            " are older than their records are kept, or their record could not be written."
         )
     return CostReport(
         period=period,
@@ -161,6 +167,14 @@ def _by_hour(rows: Iterable[ReportRow], timezone: str) -> tuple[ReportRow, ...]:
         hour = f"{at:%Y-%m-%d %H:00}"
         hours[hour] = _sum(hours.get(hour, ReportRow()), row, group=hour)
     return tuple(hours.values())
+
+
+def _worth_showing(rows: Sequence[ReportRow]) -> tuple[tuple[ReportRow, ...], list[str]]:
+    """`rows` without those of nothing but calls that nobody answered; and a note of how many calls those are."""
+    empty = [row for row in rows if row == ReportRow(group=row.group, calls=row.calls, misses=row.misses)]
+    calls = sum(row.calls for row in empty)
+    said = "1 call without an answer is" if calls == 1 else f"{calls:,} calls without an answer are"
+    return tuple(row for row in rows if row not in empty), [f"{said} in no row here."] if calls else []
 
 
 def _not_known(total: ReportRow, rows: Sequence[ReportRow]) -> tuple[ReportRow, ...]:

@@ -1,0 +1,90 @@
+"""A record that the database does not take in time is written later, and reports know it then."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from clocks import FakeClock
+from ledgers import a_record
+from orchestra_router.errors import StoreError
+from orchestra_router.policy import records
+from orchestra_router.policy.records import Records
+from orchestra_router.store.base import RequestRecord
+from orchestra_router.store.db import SqliteStore
+from worlds import ask, open_world
+
+LOCKED = "The database is locked."
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncGenerator[SqliteStore]:
+    store = await SqliteStore.open(tmp_path / "orchestra.db", clock=FakeClock())
+    yield store
+    await store.close()
+
+
+class Lock:
+    """In the way of the next `times` records."""
+
+    def __init__(self, store: SqliteStore, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._record = store.record
+        self.times = times
+        monkeypatch.setattr(store, "record", self.record)
+
+    async def record(self, record: RequestRecord) -> None:
+        self.times -= 1
+        if self.times >= 0:
+            raise StoreError(LOCKED)
+        await self._record(record)
+
+
+async def recorded(store: SqliteStore) -> list[str]:
+    return [row.subject for row in await store.audit_rows() if row.kind == "request"]
+
+
+async def test_it_is_written_before_the_next_one(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    Lock(store, 2, monkeypatch)
+    records = Records(store)
+
+    for name in ("first", "second", "third"):
+        await records.write(a_record(name))
+
+    assert await recorded(store) == ["first", "second", "third"]
+
+
+async def test_it_is_written_when_the_process_ends(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    Lock(store, 1, monkeypatch)
+    records = Records(store)
+    await records.write(a_record("last"))
+
+    await records.aclose()
+
+    assert await recorded(store) == ["last"]
+
+
+async def test_only_so_many_are_kept_and_the_oldest_leaves(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MOST_UNWRITTEN", 2)
+    lock = Lock(store, 1_000, monkeypatch)
+    kept = Records(store)
+    for name in ("r1", "r2", "r3"):
+        await kept.write(a_record(name))
+
+    lock.times = 0
+    await kept.catch_up()
+
+    assert await recorded(store) == ["r2", "r3"]
+
+
+async def test_a_report_knows_the_label_of_a_request_whose_record_was_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_world(tmp_path) as world:
+        assert isinstance(world.router.store, SqliteStore)
+        Lock(world.router.store, 1, monkeypatch)
+        await world.router.complete(ask(metadata={"app": "docs"}))
+
+        report = await world.router.cost_report(group_by="metadata:app")
+
+    assert [(row.group, row.calls, row.attempts) for row in report.rows] == [("docs", 1, 1)]
+    assert report.notes == ()
