@@ -14,7 +14,7 @@ _LONGEST_OBJECT = 5
 _STOPS = frozenset(["keep", "keeps", "prevent", "prevents", "stop", "stops"])
 _CAUSES = frozenset(["get", "make", "have", "train", "teach"])
 _BECOMES = frozenset(
-    f"{verb}{ending}" for verb in ("turn", "go", "get", "becom") for ending in ("", "s", "es", "e", "ing", "ting")
+    ["turn", "turns", "turning", "go", "goes", "going", "get", "gets", "getting", "become", "becomes", "becoming"]
 )
 _TO_BE = frozenset(["is", "are", "was", "were"])
 _YEAR_DIGITS = 4
