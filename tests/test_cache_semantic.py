@@ -11,6 +11,7 @@ import pytest
 from orchestra_router.embedding.local import LocalEmbedder
 from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.router import open_router
+from orchestra_router.simulation import Says
 from orchestra_router.types import Completion, Scope
 from worlds import World, ask, open_world
 
@@ -103,10 +104,16 @@ async def test_the_threshold_may_be_lower(tmp_path: Path) -> None:
 
 async def test_where_nothing_can_match_nothing_is_embedded(tmp_path: Path, embedded: list[str]) -> None:
     async with open_world(tmp_path, cache="semantic") as world:
-        await world.router.complete(ask(FIRST, task="general_chat"))
-        on_the_way = list(embedded)
-        await world.router.cache.settled()
-        after = list(embedded)
+        before_the_call: list[str] = []
+
+        def weather() -> Says:
+            before_the_call.extend(embedded)
+            return Says()
+
+        for provider in world.providers.providers.values():
+            provider.weather = weather
+        await complete(world, FIRST)
+        on_the_way, after = list(before_the_call), list(embedded)
 
         await complete(world, "How do I reset 5 router passwords?")
         await complete(world, "How do I reset my router password?", task="coding")
