@@ -22,7 +22,7 @@ require = ["ollama"]
 async def test_a_users_budget_holds_for_the_process_that_asks_for_that_user(tmp_path: Path) -> None:
     async with open_world(tmp_path, toml=TEAM, user="ada") as world:
         with pytest.raises(BudgetExceeded, match="of user ada"):
-            await world.router.complete(ask())
+            await world.router.complete(ask(provider="deepseek"))
 
 
 async def test_a_rule_for_a_user_is_that_users_alone(tmp_path: Path) -> None:

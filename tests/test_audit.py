@@ -230,7 +230,9 @@ async def test_a_request_its_decision_and_a_refused_budget_are_on_record_without
 ) -> None:
     async with open_world(tmp_path, budget_day_usd="0.000001") as world:
         with pytest.raises(BudgetExceeded):
-            await world.router.complete(ask(f"My number is {SSN}. A secret plan.", metadata={"app": "docs"}))
+            await world.router.complete(
+                ask(f"My number is {SSN}. A secret plan.", provider="deepseek", metadata={"app": "docs"})
+            )
         rows = await world.router.store.audit_rows()
 
     bodies = {row.kind: row.body or {} for row in rows}

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp import Client
 
-from hand_clock import HandClock
+from hand_clock import HandClock, turns
 from mcp_wire import PATIENCE_S
 from orchestra_router.batches import Batch, complete_all
-from orchestra_router.errors import BudgetExceeded
+from orchestra_router.errors import BudgetExceeded, DeadlineExceeded
 from orchestra_router.policy.purse import Purse
 from orchestra_router.simulation import Hang, Reply, SimulatedWorld, simulated_world
 from orchestra_router.simulation.answering import Says
@@ -218,6 +218,95 @@ async def test_a_malformed_batch_is_refused_whole(
     assert error["code"] == "invalid_request"
     assert re.search(says, text)
     assert world.billed_nusd == 0
+
+
+async def test_whoever_waits_longest_for_money_is_next_however_much_it_is() -> None:
+    purse, order = Purse(10), list[str]()
+
+    async def spend(name: str, amount: int) -> None:
+        async with purse.held(amount):
+            order.append(name)
+            await turns()
+
+    async with anyio.create_task_group() as group:
+        for name, amount in (("first", 6), ("dear", 9), *((f"cheap {number}", 3) for number in range(6))):
+            group.start_soon(spend, name, amount)
+
+    assert order[:2] == ["first", "dear"]
+    assert len(order) == 8
+
+
+async def test_who_waits_for_money_past_its_deadline_is_told_so_and_is_in_nobodys_way() -> None:
+    purse = Purse(10)
+
+    async with purse.held(8):
+        with pytest.raises(DeadlineExceeded, match="max_cost_usd"):
+            async with purse.held(9, within_s=0):
+                raise AssertionError
+        async with purse.held(2):
+            pass
+    async with purse.held(10):
+        pass
+
+
+async def test_who_leaves_while_waiting_for_money_is_in_nobodys_way() -> None:
+    purse, served = Purse(10), list[int]()
+
+    async def spend(amount: int) -> None:
+        async with purse.held(amount):
+            served.append(amount)
+
+    async with purse.held(8), anyio.create_task_group() as group:
+        leaver = anyio.CancelScope()
+
+        async def leave() -> None:
+            with leaver:
+                await spend(9)
+
+        group.start_soon(leave)
+        await turns()
+        group.start_soon(spend, 2)
+        await turns()
+        leaver.cancel()
+
+    async with purse.held(10):
+        pass
+    assert served == [2]
+
+
+async def test_money_that_arrives_as_its_waiter_leaves_goes_back() -> None:
+    purse, left = Purse(10), anyio.CancelScope()
+
+    async def wait_and_leave() -> None:
+        with left:
+            async with purse.held(9):
+                raise AssertionError
+
+    async with anyio.create_task_group() as group:
+        async with purse.held(8):
+            group.start_soon(wait_and_leave)
+            await turns()
+        left.cancel()
+
+    async with purse.held(10, within_s=0):
+        pass
+
+
+async def test_what_costs_nothing_does_not_wait_for_money() -> None:
+    purse = Purse(10)
+
+    async with purse.held(10), purse.held(0, within_s=0):
+        pass
+
+
+async def test_a_prompt_that_others_leave_no_money_for_ends_at_its_deadline(tmp_path: Path) -> None:
+    purse = Purse(1)
+
+    async with open_world(tmp_path, deadline_s=0.3) as world, purse.held(1):
+        with anyio.fail_after(PATIENCE_S), pytest.raises(DeadlineExceeded, match="max_cost_usd"):
+            await world.router.complete(ask(provider="deepseek"), purse=purse)
+
+    assert world.calls == []
 
 
 @settings(max_examples=60, deadline=None)

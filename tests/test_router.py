@@ -502,10 +502,10 @@ async def test_a_blocked_prompt_is_sent_to_nobody(tmp_path: Path) -> None:
     assert world.calls == []
 
 
-async def test_a_budget_refuses_what_it_cannot_pay_and_no_other_provider_is_asked(tmp_path: Path) -> None:
+async def test_a_budget_refuses_what_it_cannot_pay_and_nobody_who_costs_too_much_is_asked(tmp_path: Path) -> None:
     async with open_world(tmp_path, budget_day_usd="0.0001") as world:
         with pytest.raises(errors.BudgetExceeded, match="daily budget"):
-            await world.router.complete(ask())
+            await world.router.complete(ask(provider="deepseek", fallback_providers=("openrouter",)))
 
     assert world.calls == []
 

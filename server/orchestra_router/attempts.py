@@ -12,6 +12,7 @@ from orchestra_router.deployments import Candidate
 from orchestra_router.errors import (
     AllAttemptsFailed,
     BadRequest,
+    BudgetExceeded,
     DeadlineExceeded,
     GuardrailBlocked,
     InvalidAnswer,
@@ -25,7 +26,7 @@ from orchestra_router.errors import (
 from orchestra_router.hedging import race
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers
-from orchestra_router.policy import rotation, routing
+from orchestra_router.policy import affording, rotation, routing
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.cache.stage import Look
 from orchestra_router.policy.guardrails import Guarded, Guardrails
@@ -145,6 +146,12 @@ class Attempts:
                     raise _with_history(refusal, failures) from None
                 call.note(f"{route[0].deployment.key} was passed over: {refusal}")
                 verdict = Verdict("next")
+            except BudgetExceeded as error:
+                rest = affording.cheaper(route, error, call.request)
+                if not rest:
+                    raise _with_history(error, failures) from None
+                call.note(f"{route[0].deployment.key} was passed over: it may cost more than there is money left for.")
+                verdict = Verdict("next")
             except RouterError as error:
                 raise _with_history(error, failures) from None
             waited_s = verdict.wait_s
@@ -233,7 +240,7 @@ class Attempts:
         deployment = candidate.deployment
         try:
             async with (
-                call.purse.held(candidate.worst_nusd),
+                call.purse.held(candidate.worst_nusd, within_s=call.deadline - self._clock.monotonic()),
                 self._admission.admitted(candidate, deadline=call.deadline),
             ):
                 began_ms = self._clock.now_ms()

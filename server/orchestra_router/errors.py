@@ -72,7 +72,7 @@ class GuardrailBlocked(RouterError):
 class BudgetExceeded(RouterError):
     code = "budget_exceeded"
     left_nusd: int | None = None
-    """What every budget could still pay; None where it is the request's own cap that is in the way."""
+    """What could still be paid, by every budget or under the request's own cap; None where nobody has counted."""
     in_flight: bool = False
     """Only what is held for calls in flight is in the way."""
     over_nusd: int = 0

@@ -43,6 +43,31 @@ def _is_short(budget: Budget, spent: Spent, needed_nusd: int) -> bool:
     return used_nusd >= start_nusd or (limit is not None and used_nusd + needed_nusd > limit.limit_nusd)
 
 
+def check_cap(candidate: Candidate, *, left_nusd: int) -> None:
+    """Raises: BudgetExceeded: `candidate` may cost more than is left of the request's own cap."""
+    if candidate.worst_nusd and candidate.worst_nusd > left_nusd:
+        error = BudgetExceeded(
+            "What the attempts so far have cost leaves too little of max_cost_usd for another. Raise it to go on."
+        )
+        error.left_nusd = left_nusd
+        raise error
+
+
+def cheaper(route: Sequence[Candidate], error: BudgetExceeded, request: CompletionRequest) -> list[Candidate]:
+    """What can still be paid for of `route`, whose first was refused with `error`.
+
+    A model that the caller named stays the one that is asked.
+    """
+    first, *rest = route
+    left_nusd = max(0, error.left_nusd or 0)
+    return [
+        candidate
+        for candidate in rest
+        if candidate.worst_nusd <= left_nusd
+        and (request.model is None or candidate.deployment.model == first.deployment.model)
+    ]
+
+
 def add_what_fits(
     error: BudgetExceeded, route: Sequence[Candidate], request: CompletionRequest, pricing: Pricing, *, at_ms: int
 ) -> None:

@@ -152,12 +152,9 @@ class Ledger:
             BudgetExceeded: a budget cannot pay for it, or the request's own cap cannot.
             StoreError: the ledger cannot be written, so nothing is sent.
         """
-        cap = request.max_cost_nusd
         beside_nusd = self._beside.get(request_id, 0)
-        if cap is not None and spent_nusd + beside_nusd + candidate.worst_nusd > cap:
-            raise BudgetExceeded(
-                "What the attempts so far have cost leaves too little of max_cost_usd for another. Raise it to go on."
-            )
+        if request.max_cost_nusd is not None:
+            affording.check_cap(candidate, left_nusd=request.max_cost_nusd - spent_nusd - beside_nusd)
         reservation = Reservation(
             hold=self._hold(candidate, request, request_id=request_id, number=number, seconds_left=seconds_left),
             candidate=candidate,

@@ -1,12 +1,26 @@
 """What a caller allows several requests to cost together."""
 
+import math
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.lowlevel
 
-from orchestra_router.errors import BudgetExceeded
+from orchestra_router.errors import BudgetExceeded, DeadlineExceeded
+
+
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """One attempt that waits for its money."""
+
+    amount_nusd: int
+    decided: anyio.Event = field(default_factory=anyio.Event)
+    granted: bool = False
+    left_nusd: int = 0
+    """What there was when it was decided."""
 
 
 class Purse:
@@ -16,31 +30,70 @@ class Purse:
         self._limit_nusd = limit_nusd
         self._held_nusd = 0
         self._spent_nusd = 0
-        self._freed = anyio.Event()
+        self._waiting: deque[_Turn] = deque()
 
     @asynccontextmanager
-    async def held(self, amount_nusd: int) -> AsyncGenerator[None]:
-        """Hold `amount_nusd` for one attempt, waiting while others under way may yet leave enough.
+    async def held(self, amount_nusd: int, *, within_s: float = math.inf) -> AsyncGenerator[None]:
+        """Hold `amount_nusd` for one attempt, waiting in turn while others under way may yet leave enough.
 
         Raises:
             BudgetExceeded: nobody is under way, and what is left does not do.
+            DeadlineExceeded: it was not known within `within_s` seconds.
         """
-        while not self._has(amount_nusd):
-            if not self._held_nusd:
-                raise BudgetExceeded("What is left of max_cost_usd cannot pay for this. Raise it to go on.")
-            await self._freed.wait()
-            # Whoever freed it may have ended the race that this attempt was for.
-            await anyio.lowlevel.checkpoint_if_cancelled()
-        self._held_nusd += amount_nusd
+        if amount_nusd:  # what costs nothing waits for nobody
+            await self._take(_Turn(amount_nusd), within_s)
         try:
             yield
         finally:
-            self._held_nusd -= amount_nusd
-            self._freed.set()
-            self._freed = anyio.Event()
+            self._give_back(amount_nusd)
 
     def pay(self, amount_nusd: int) -> None:
         self._spent_nusd += amount_nusd
 
-    def _has(self, amount_nusd: int) -> bool:
-        return self._limit_nusd is None or self._spent_nusd + self._held_nusd + amount_nusd <= self._limit_nusd
+    async def _take(self, turn: _Turn, within_s: float) -> None:
+        self._waiting.append(turn)
+        self._decide()
+        try:
+            with anyio.move_on_after(within_s):
+                await turn.decided.wait()
+            # Whoever freed the money may have ended the race that this attempt was for.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        except anyio.get_cancelled_exc_class():
+            self._leave(turn)
+            raise
+        if not turn.decided.is_set():
+            self._leave(turn)
+            raise DeadlineExceeded(
+                "This request's time ran out while others under the same max_cost_usd held what is left of it. Raise it,"
+                " or ask less at once."
+            )
+        if not turn.granted:
+            error = BudgetExceeded("What is left of max_cost_usd cannot pay for this. Raise it to go on.")
+            error.left_nusd = turn.left_nusd
+            raise error
+
+    def _decide(self) -> None:
+        """First come, first served: else small amounts would pass a large one for ever."""
+        while self._waiting:
+            turn = self._waiting[0]
+            turn.left_nusd = self._left_nusd()
+            turn.granted = self._limit_nusd is None or turn.amount_nusd <= turn.left_nusd
+            if not turn.granted and self._held_nusd:
+                return
+            self._waiting.popleft()
+            self._held_nusd += turn.amount_nusd if turn.granted else 0
+            turn.decided.set()
+
+    def _leave(self, turn: _Turn) -> None:
+        if not turn.decided.is_set():
+            self._waiting.remove(turn)
+            self._decide()
+        elif turn.granted:
+            self._give_back(turn.amount_nusd)
+
+    def _give_back(self, amount_nusd: int) -> None:
+        self._held_nusd -= amount_nusd
+        self._decide()
+
+    def _left_nusd(self) -> int:
+        return (self._limit_nusd or 0) - self._spent_nusd - self._held_nusd
