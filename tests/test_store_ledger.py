@@ -145,12 +145,19 @@ async def test_the_truth_may_come_late_and_corrects_the_estimate(store: SqliteSt
     assert (await store.attempts_of("r1"))[0]["input_fresh"] == 7
 
 
-async def test_an_uncertain_attempt_is_never_released(store: SqliteStore) -> None:
+async def test_an_attempt_that_was_reclaimed_too_early_and_turns_out_free_is_charged_no_more(
+    store: SqliteStore,
+) -> None:
     await store.hold(a_hold("a1", 100), [])
-    await store.settle(ended("a1", 100, state="uncertain"))
+    await store.reclaim(now_ms=LATER_MS)
 
-    assert not (await store.settle(ended("a1", 0, state="released"))).changed
-    assert await store.spent("global", TODAY.day) == Spent(100, 0)
+    changed = [
+        (await store.settle(ended("a1", 0, state=state))).changed for state in ("released", "released", "settled")
+    ]
+
+    assert changed == [True, False, False]
+    assert await store.spent("global", TODAY.day) == Spent(0, 0)
+    assert (await store.attempts_of("r1"))[0]["state"] == "released"
 
 
 async def test_an_unknown_attempt_is_not_settled(store: SqliteStore) -> None:
@@ -358,6 +365,8 @@ OWNERS = (this_process(), "1/elsewhere/another machine")
 SCOPES = (Scope(), Scope(user="ada"), Scope(access_key="team", user="ada"))
 PERIODS = (TODAY, Period("2026-11-24", "2026-11"), Period("2026-12-01", "2026-12"))
 
+MAY_BECOME = {"held": ("settled", "released", "uncertain"), "uncertain": ("settled", "released")}
+
 
 class AnyOrder(RuleBasedStateMachine):
     """Holds, endings of every kind, repeats and sweeps, in any order, under the limits of a day, a month and a task.
@@ -413,10 +422,12 @@ class AnyOrder(RuleBasedStateMachine):
             # What is not known counts at the whole hold: only then is there room for the truth, whatever it is.
             cost = {"held": 0, "released": 0, "uncertain": held}.get(state)
             cost = data.draw(st.integers(0, held)) if cost is None else cost
+            (was,) = self.db.execute("SELECT state FROM attempts WHERE attempt_id = ?", (f"a{index}",)).fetchone()
             before = kept_sums(self.db)
             changed = [ledger.settle(self.db, ended(f"a{index}", cost, state=state)).changed for _ in range(times)]
             # Only the truth about an uncertain attempt, or a first ending, is a change; a repeat is none.
             assert changed[1:].count(True) == 0
+            assert changed[0] == (state in MAY_BECOME.get(was, ()))
             assert changed[0] or kept_sums(self.db) == before
 
     @rule(now_ms=st.sampled_from([NOW_MS, LATER_MS]))

@@ -5,7 +5,7 @@ The ledger is the attempt table. A row is written before dispatch with the worst
     held ──> settled      the cost is known
          ──> released     nothing is owed
          ──> uncertain    dispatched, outcome unknown: counts at the estimate until the truth is known
-    uncertain ──> settled the truth came late
+    uncertain ──> settled, released    the truth came late
 
 Every other change of state is ignored, so settling twice changes nothing.
 """

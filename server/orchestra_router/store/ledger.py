@@ -64,7 +64,7 @@ _SETTLE = """
         first_token_ms = :first_token_ms, waited_ms = :waited_ms, provider_request_id = :provider_request_id,
         finished_ms = :finished_ms
     WHERE attempt_id = :attempt_id
-        AND (state = 'held' AND :state <> 'held' OR state = 'uncertain' AND :state = 'settled')
+        AND (state = 'held' AND :state <> 'held' OR state = 'uncertain' AND :state IN ('settled', 'released'))
 """
 
 _RECLAIM = """

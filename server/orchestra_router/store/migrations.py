@@ -344,6 +344,18 @@ MIGRATIONS: tuple[Step, ...] = (
     Step("audit", AUDIT),
     Step("sums of escalations", ESCALATION_SUMS),
     Step("kind of an alert in its key", KIND_IN_THE_KEY),
+    Step(
+        "the late truth may be nothing",
+        (
+            "DROP TRIGGER attempts_end_once",
+            """
+            CREATE TRIGGER attempts_end_once BEFORE UPDATE OF state ON attempts
+            WHEN OLD.state <> 'held' AND NOT (OLD.state = 'uncertain' AND NEW.state IN ('settled', 'released')) BEGIN
+                SELECT RAISE(ABORT, 'this attempt has ended');
+            END
+            """,
+        ),
+    ),
 )
 
 
