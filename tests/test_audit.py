@@ -18,7 +18,7 @@ from orchestra_router.errors import BudgetExceeded
 from orchestra_router.store import audit
 from orchestra_router.store.base import AuditEvent, AuditRow
 from orchestra_router.store.db import SqliteStore
-from worlds import ask, open_world
+from worlds import World, ask, open_world
 
 SSN = "536-90-4399"
 
@@ -243,6 +243,26 @@ async def test_a_request_its_decision_and_a_refused_budget_are_on_record_without
     assert bodies["request"]["metadata"] == {"app": "docs"}
     assert "plan" not in json.dumps(bodies)
     assert SSN not in json.dumps(bodies)
+
+
+async def refusals(world: World) -> list[AuditRow]:
+    rows = await world.router.store.audit_rows()
+    return [row for row in rows if row.kind == "budget" and (row.body or {})["event"] == "refused"]
+
+
+async def test_a_refusal_is_on_record_once_and_only_if_the_caller_was_told_of_it(tmp_path: Path) -> None:
+    async with open_world(tmp_path, budget_day_usd="0.005") as world:
+        ledger = world.router._ledger  # pyright: ignore[reportPrivateUsage]
+        (candidate,) = (await world.router.plan(ask(provider="deepseek"))).route
+        async with ledger.reserve(
+            candidate, ask(), request_id="in the way", number=1, spent_nusd=0, seconds_left=60, waited_s=0
+        ):
+            with pytest.raises(BudgetExceeded):
+                await world.router.complete(ask(provider="deepseek", request_id="told"))
+            await world.router.complete(ask(request_id="asked something free"))
+
+        assert len(world.clock.slept) > 5
+        assert [row.subject for row in await refusals(world)] == ["told"]
 
 
 async def test_who_was_tried_and_why_is_on_record(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from orchestra_router.providers import registry
 from orchestra_router.providers.base import Adapter
 from orchestra_router.store.base import CheapStep
 from orchestra_router.transport import StreamTimeouts, Transport
-from orchestra_router.types import Answer, Attempt, CompletionRequest, WireRequest
+from orchestra_router.types import Answer, Attempt, CompletionRequest, Refusal, WireRequest
 
 SHORTEST_S = 0.05
 """With less than this left nothing is asked: nobody could answer, and it would count at its worst case."""
@@ -70,6 +70,8 @@ class Call:
     """The number of the attempt whose text came first; nothing of another's is shown."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     notes: list[str] = field(default_factory=list[str])
+    refusal: Refusal | None = None
+    """The budget whose refusal ended it."""
     cheap_step: CheapStep | None = None
     """How an escalation's cheap step fared, once it has answered."""
     flaw: str = ""

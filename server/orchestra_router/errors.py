@@ -33,7 +33,7 @@ The class variables of `ProviderError` are the failure contract: one row per cla
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from orchestra_router.types import Attempt, Usage
+from orchestra_router.types import Attempt, Refusal, Usage
 
 Cools = Literal["nothing", "provider", "key", "deployment"]
 Money = Literal["release", "uncertain"]
@@ -77,6 +77,8 @@ class BudgetExceeded(RouterError):
     """Only what is held for calls in flight is in the way."""
     over_nusd: int = 0
     """How far the call would go over its budgets. Nobody but a person may allow that, for this one call."""
+    refusal: Refusal | None = None
+    """For the record; None where it is the request's own cap that is in the way."""
 
 
 class NoRoute(RouterError):

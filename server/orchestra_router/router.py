@@ -266,6 +266,7 @@ class Router:
             try:
                 candidate, answer = await self._answers.good_enough(plan, call, guarded)
             except BudgetExceeded as error:
+                call.refusal = error.refusal
                 affording.add_what_fits(error, plan.route, call.request, self._pricing, at_ms=self._clock.now_ms())
                 raise
             # Outside the reservation: an answer we refuse to hand over was still paid for.
@@ -340,6 +341,7 @@ class Router:
             cheap_step=call.cheap_step,
             escalation_saved_nusd=call.escalation_saved_nusd,
             wasted_nusd=call.wasted_nusd,
+            refusal=call.refusal,
         )
         await self._records.write(record)
 

@@ -107,6 +107,18 @@ class Scope:
     session: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A budget that could not pay, as it stood then, and what was wanted of it."""
+
+    holder: str
+    period: str
+    limit_nusd: int
+    spent_nusd: int
+    held_nusd: int
+    wanted_nusd: int
+
+
 @dataclass(frozen=True, slots=True)
 class Approval:
     """A person lets one call go over its budgets by at most `nusd`, all its attempts together."""

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from orchestra_router.allowances import EACH, WHOLE, Action, Allowance, Budgets, Payer
 from orchestra_router.errors import BudgetExceeded, ConfigError
 from orchestra_router.store.base import Denied, Limit, Period
-from orchestra_router.types import NUSD_PER_USD, Scope, nusd
+from orchestra_router.types import NUSD_PER_USD, Refusal, Scope, nusd
 
 IN_FLIGHT_S = 5.0
 """When to ask again where only calls in flight are in the way: most are answered by then."""
@@ -163,6 +163,14 @@ def exceeded(denied: Denied, *, needed_nusd: int, now_ms: int, timezone: str) ->
         ways = "Until then, choose a cheaper model or a smaller max_tokens, or raise the budget in orchestra.toml."
     error = BudgetExceeded(" ".join([*facts, ways]), retry_after_s=retry_after_s)
     error.in_flight = denied.in_flight
+    error.refusal = Refusal(
+        holder=limit.holder,
+        period=limit.period,
+        limit_nusd=limit.limit_nusd,
+        spent_nusd=denied.spent_nusd,
+        held_nusd=denied.held_nusd,
+        wanted_nusd=needed_nusd,
+    )
     error.left_nusd, error.over_nusd = denied.left_nusd, needed_nusd - denied.left_nusd
     return error
 

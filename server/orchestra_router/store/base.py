@@ -27,7 +27,7 @@ from orchestra_router.store.cache_records import (
     ShelvedVector,
     WrongPair,
 )
-from orchestra_router.types import Allowance, CacheStatus, CostSource, Scope, Usage
+from orchestra_router.types import Allowance, CacheStatus, CostSource, Refusal, Scope, Usage
 
 AttemptState = Literal["held", "settled", "released", "uncertain"]
 GroupBy = Literal["provider", "model", "task", "day", "hour", "user", "access_key", "session", "metadata"]
@@ -247,6 +247,8 @@ class RequestRecord:
     """Why the deployment that answered was on the route."""
     tried: tuple[tuple[str, str], ...] = ()
     """The deployments that were asked, in order, each with its outcome."""
+    refusal: Refusal | None = None
+    """The budget whose refusal ended it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -337,9 +337,7 @@ class SqliteStore:
 
 def _held(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit]) -> Denied | None:
     denied = ledger.hold(db, hold, limits, owner=this_process())
-    if denied is not None:
-        audit.append(db, trail.refused(hold, denied))
-    elif hold.approved_nusd:
+    if denied is None and hold.approved_nusd:
         audit.append(db, trail.approved(hold))
     return denied
 
@@ -348,6 +346,9 @@ def _recorded(db: sqlite3.Connection, record: RequestRecord) -> None:
     reports.record(db, record)
     learned.count_escalation(db, record)
     cache.note_use(db, record)
+    if record.refusal is not None:
+        # Not when a hold is denied: it may be tried again, and something cheaper may be asked instead.
+        audit.append(db, trail.refused(record, record.refusal))
     audit.append(db, trail.requested(record))
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from orchestra_router.store.base import Adjustment, Alert, AuditEvent, Denied, Hold, RequestRecord
-from orchestra_router.types import Scope
+from orchestra_router.store.base import Adjustment, Alert, AuditEvent, Hold, RequestRecord
+from orchestra_router.types import Refusal, Scope
 
 
 def requested(record: RequestRecord) -> AuditEvent:
@@ -28,21 +28,21 @@ def requested(record: RequestRecord) -> AuditEvent:
     )
 
 
-def refused(hold: Hold, denied: Denied) -> AuditEvent:
-    """A budget that could not pay."""
+def refused(record: RequestRecord, refusal: Refusal) -> AuditEvent:
+    """A request that a budget could not pay for."""
     return AuditEvent(
-        at_ms=hold.created_ms,
+        at_ms=record.created_ms,
         kind="budget",
-        subject=hold.request_id,
+        subject=record.request_id,
         body={
-            **_who(hold.scope),
+            **_who(record.scope),
             "event": "refused",
-            "budget": denied.limit.holder,
-            "period": denied.limit.period,
-            "limit_nusd": denied.limit.limit_nusd,
-            "spent_nusd": denied.spent_nusd,
-            "held_nusd": denied.held_nusd,
-            "wanted_nusd": hold.amount_nusd,
+            "budget": refusal.holder,
+            "period": refusal.period,
+            "limit_nusd": refusal.limit_nusd,
+            "spent_nusd": refusal.spent_nusd,
+            "held_nusd": refusal.held_nusd,
+            "wanted_nusd": refusal.wanted_nusd,
         },
     )
 
