@@ -10,7 +10,18 @@ from pathlib import Path
 import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from orchestra_router.store.base import Alert, AttemptState, CheapStep, Hold, Limit, Period, RequestRecord, Settlement
+from orchestra_router.store.base import (
+    Alert,
+    AttemptState,
+    CheapStep,
+    HealthRow,
+    Hold,
+    Limit,
+    Period,
+    RequestRecord,
+    Settlement,
+    Store,
+)
 from orchestra_router.store.migrations import migrate
 from orchestra_router.types import CacheStatus, CostSource, Scope, Usage
 
@@ -114,6 +125,12 @@ def an_alert(*, period: str = TODAY.day, threshold_nusd: int = 100, at_ms: int =
     return Alert(
         kind="spend", holder="global", period=period, threshold_nusd=threshold_nusd, text="Too much.", at_ms=at_ms
     )
+
+
+async def raise_alert(store: Store, alert: Alert) -> None:
+    """As a circuit breaker that opens does."""
+    row = HealthRow(target="provider:xai", cause="server_failed", since_ms=NOW_MS, until_ms=None, trips=1)
+    await store.change_health([row.target], lambda _found, _outcomes: [row], alert=alert)
 
 
 def a_database() -> sqlite3.Connection:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended
+from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended, raise_alert
 from orchestra_router.allowances import Allowance, Budgets
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.costs import BudgetState, cost_report
@@ -198,7 +198,7 @@ async def test_a_report_of_nothing_is_a_report(store: SqliteStore) -> None:
 
 
 async def test_alerts_of_the_period_are_in_the_report(store: SqliteStore) -> None:
-    await store.alert_once(an_alert())
+    await raise_alert(store, an_alert())
 
     report = await cost_report(store, Settings(), now_ms=NOW_MS)
 

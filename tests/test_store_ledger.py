@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from clocks import FakeClock
-from ledgers import DAY, NOW_MS, TODAY, a_database, a_hold, an_alert, child, ended, kept_sums, sums_of_rows
+from ledgers import DAY, NOW_MS, TODAY, a_database, a_hold, child, ended, kept_sums, sums_of_rows
 from orchestra_router.store.base import AttemptState, Denied, Limit, Period, Spent
 from orchestra_router.store.db import SqliteStore, ledger, opening
 from orchestra_router.store.owner import this_process
@@ -243,19 +243,6 @@ def test_the_database_itself_refuses_what_would_break_the_sums(change: str) -> N
 
     assert kept_sums(db) == sums_of_rows(db)
     db.close()
-
-
-async def test_an_alert_is_sent_by_one_of_all_who_notice(store: SqliteStore, tmp_path: Path) -> None:
-    other = await SqliteStore.open(tmp_path / "orchestra.db", clock=FakeClock())
-
-    noticed = [
-        await each.alert_once(an_alert(threshold_nusd=threshold))
-        for threshold in (100, 200)
-        for each in (store, other, store)
-    ]
-
-    assert noticed == [True, False, False, True, False, False]
-    await other.close()
 
 
 # --- what dead processes leave ---------------------------------------------------------------------------------

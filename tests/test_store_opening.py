@@ -15,7 +15,7 @@ import anyio.to_thread
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, TODAY, a_hold, an_alert, child, ended, kept_sums, old_hold, sums_of_rows
+from ledgers import NOW_MS, TODAY, a_hold, child, ended, kept_sums, old_hold, sums_of_rows
 from orchestra_router.errors import StoreError
 from orchestra_router.store.base import Spent, Watch
 from orchestra_router.store.connection import Connection
@@ -351,10 +351,12 @@ async def test_an_alert_of_an_older_version_is_not_told_again_and_is_delivered_t
                 (TODAY.day, NOW_MS),
             )
 
-            told_again = await newer.alert_once(an_alert())
+            await newer.hold(a_hold(), [])
+            watch = Watch(kind="spend", holder="global", period=TODAY.day, threshold_nusd=100, text="Too much.")
+            settled = await newer.settle(replace(ended(cost_nusd=300), watches=(watch,)))
             delivery = await newer.claim(by="me", now_ms=NOW_MS, until_ms=NOW_MS + 1)
 
-    assert not told_again
+    assert settled.alerts == ()
     assert delivery is not None
     assert (delivery.alert.kind, delivery.alert.holder) == ("spend", "global")
 

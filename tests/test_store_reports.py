@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended, old_hold
+from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended, old_hold, raise_alert
 from orchestra_router.errors import StoreError
 from orchestra_router.store import migrations, opening, reports
 from orchestra_router.store.base import CacheReport, GroupBy, Period, ReportRow, Spent
@@ -130,10 +130,10 @@ async def test_a_request_recorded_twice_counts_once_as_it_ended(store: SqliteSto
 
 
 async def test_alerts_of_a_day_include_those_of_its_month(store: SqliteStore) -> None:
-    await store.alert_once(an_alert(period="2026-11-23", threshold_nusd=100, at_ms=NOW_MS))
-    await store.alert_once(an_alert(period="2026-11", threshold_nusd=2_000, at_ms=NOW_MS + 1))
-    await store.alert_once(an_alert(period="2026-11-20", threshold_nusd=100, at_ms=NOW_MS - 1))
-    await store.alert_once(an_alert(period="2026-10", threshold_nusd=2_000, at_ms=NOW_MS - 2))
+    await raise_alert(store, an_alert(period="2026-11-23", threshold_nusd=100, at_ms=NOW_MS))
+    await raise_alert(store, an_alert(period="2026-11", threshold_nusd=2_000, at_ms=NOW_MS + 1))
+    await raise_alert(store, an_alert(period="2026-11-20", threshold_nusd=100, at_ms=NOW_MS - 1))
+    await raise_alert(store, an_alert(period="2026-10", threshold_nusd=2_000, at_ms=NOW_MS - 2))
 
     alerts = await store.alerts(first_day="2026-11-22", last_day="2026-11-23")
 

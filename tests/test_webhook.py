@@ -16,7 +16,7 @@ import h11
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, an_alert
+from ledgers import NOW_MS, an_alert, raise_alert
 from orchestra_router.config import load
 from orchestra_router.errors import ConfigError
 from orchestra_router.policy.webhook import KEEP_MS, Webhook
@@ -138,7 +138,7 @@ async def test_what_is_not_taken_is_sent_again_later_and_later_under_the_same_id
 ) -> None:
     receiver.statuses = [500, 302, 404]
     async with sender(tmp_path, receiver) as one:
-        await one.store.alert_once(an_alert())
+        await raise_alert(one.store, an_alert())
         one.webhook.wake()
         await receiver.wait_for(4)
         await emptied(one.store)
@@ -155,7 +155,7 @@ async def test_an_alert_that_was_not_delivered_before_the_end_is_delivered_after
     tmp_path: Path, receiver: Receiver
 ) -> None:
     async with sender(tmp_path, receiver, start=False) as earlier:
-        await earlier.store.alert_once(an_alert())
+        await raise_alert(earlier.store, an_alert())
 
     async with sender(tmp_path, receiver) as later:
         await receiver.wait_for(1)
@@ -175,7 +175,7 @@ async def test_of_several_processes_one_delivers(tmp_path: Path, receiver: Recei
     clock = RealTime()
     async with sender(tmp_path, receiver, clock=clock) as one, sender(tmp_path, receiver, clock=clock) as two:
         for threshold in range(5):
-            await one.store.alert_once(an_alert(threshold_nusd=threshold))
+            await raise_alert(one.store, an_alert(threshold_nusd=threshold))
         one.webhook.wake()
         two.webhook.wake()
         await receiver.wait_for(5)
@@ -186,7 +186,7 @@ async def test_of_several_processes_one_delivers(tmp_path: Path, receiver: Recei
 
 async def test_what_a_dead_process_had_claimed_is_delivered_by_another(tmp_path: Path, receiver: Receiver) -> None:
     async with sender(tmp_path, receiver, start=False) as one:
-        await one.store.alert_once(an_alert())
+        await raise_alert(one.store, an_alert())
         claimed = await one.store.claim(by="somebody who dies", now_ms=NOW_MS, until_ms=NOW_MS + 30_000)
         one.webhook.start()
         await receiver.wait_for(1)
@@ -197,8 +197,8 @@ async def test_what_a_dead_process_had_claimed_is_delivered_by_another(tmp_path:
 
 async def test_an_alert_of_yesterday_is_not_sent_any_more(tmp_path: Path, receiver: Receiver) -> None:
     async with sender(tmp_path, receiver, start=False) as one:
-        await one.store.alert_once(an_alert(at_ms=NOW_MS - KEEP_MS - 1))
-        await one.store.alert_once(an_alert(threshold_nusd=7))
+        await raise_alert(one.store, an_alert(at_ms=NOW_MS - KEEP_MS - 1))
+        await raise_alert(one.store, an_alert(threshold_nusd=7))
         one.webhook.start()
         await receiver.wait_for(1)
         await emptied(one.store)
@@ -209,7 +209,7 @@ async def test_an_alert_of_yesterday_is_not_sent_any_more(tmp_path: Path, receiv
 async def test_a_clock_that_goes_back_does_not_hold_an_alert_up(tmp_path: Path, receiver: Receiver) -> None:
     receiver.statuses = [500]
     async with sender(tmp_path, receiver, start=False) as one:
-        await one.store.alert_once(an_alert())
+        await raise_alert(one.store, an_alert())
         delivery = await one.store.claim(by="me", now_ms=NOW_MS, until_ms=NOW_MS + 1)
         assert delivery is not None
         await one.store.postpone(delivery.delivery_id, by="me", due_ms=NOW_MS + 1000)

@@ -1,7 +1,7 @@
-"""Lets one attempt at a deployment begin, in its turn: within the provider's rate limit, with one of the calls that may
+"""Lets one attempt at a deployment begin, in its turn.
 
-be made there at the same time, and as the only one that tries what is half open. The turns are this process's own, the
-rate limits and the probes are shared by all on the data folder.
+That is within the provider's rate limit, as one of the calls that may be made there at the same time, and as the only one
+that tries what is half open. The turns are this process's own; limits and probes are shared by all on the data folder.
 """
 
 from collections.abc import AsyncGenerator

@@ -9,8 +9,6 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 8.0
 PATIENCE_S = 10.0
 """A longer wait than this is not worth it while another deployment can be asked."""
-
-
 KEPT_FOR_OTHERS = 3
 """Attempts that retries leave for as many other deployments: several may be out of order at once."""
 
@@ -38,7 +36,8 @@ def decide(
 
     `max_retries` bounds further tries there, `attempts_left` and `seconds_left` the whole request; `kept` of the
     attempts are for other deployments. `next_key` says that what comes next is the same deployment with another key,
-    which is not waited for. `jitter` is in [0, 1). A wait that the provider named is obeyed or not waited for at all, never shortened.
+    which is not waited for. `jitter` is in [0, 1). A wait that the provider named is obeyed or not waited for at all,
+    never shortened.
     """
     onward = Verdict("next" if error.falls_back != "no" and has_next and attempts_left > 0 else "stop")
     allowed = max_retries if error.retries is None else min(error.retries, max_retries)

@@ -64,10 +64,12 @@ def _row(line: str, known: tuple[str, ...]) -> Labelled:
         raise ValueError("is no object")  # noqa: TRY004 - of the file, told with its other problems
     fields = cast("dict[str, Any]", row)
     prompt, label = fields.get("prompt"), fields.get("label")
-    alt: object = fields.get("alt") or ()
-    if not isinstance(prompt, str):
-        raise ValueError("`prompt` is missing, or no text")  # noqa: TRY004 - as above
-    names = [label, *(cast("list[object]", alt) if isinstance(alt, list | tuple) else [alt])]
+    alt: object = [] if fields.get("alt") is None else fields["alt"]
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ValueError("`prompt` is missing, empty or no text")
+    if not isinstance(alt, list):
+        raise ValueError('`alt` is no list of tasks, such as ["coding"]')  # noqa: TRY004 - as above
+    names = [label, *cast("list[object]", alt)]
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"{json.dumps(unknown[0])[:40]} is no task; known: {', '.join(known)}")
     return Labelled(prompt, cast("str", label), tuple(cast("list[str]", names[1:])))

@@ -534,10 +534,6 @@ class Store(Protocol):
     async def spent(self, holder: str, period: str) -> Spent: ...
 
     # alerts
-    async def alert_once(self, alert: Alert) -> bool:
-        """True for the one caller, of all processes, that is to tell of this alert."""
-        ...
-
     async def claim(self, *, by: str, now_ms: int, until_ms: int) -> Delivery | None:
         """The next alert of the outbox that is due, for `by` alone until then; None when none is."""
         ...

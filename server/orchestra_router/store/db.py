@@ -144,9 +144,6 @@ class SqliteStore:
 
     # --- alerts ----------------------------------------------------------------------------------------------
 
-    async def alert_once(self, alert: Alert) -> bool:
-        return await self._write(lambda db: alerts.raise_once(db, alert))
-
     async def claim(self, *, by: str, now_ms: int, until_ms: int) -> Delivery | None:
         return await self._write(lambda db: alerts.claim(db, by=by, now_ms=now_ms, until_ms=until_ms))
 

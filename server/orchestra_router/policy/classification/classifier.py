@@ -37,10 +37,6 @@ class Scores:
     def confidence(self) -> float:
         return self.tasks[0][1]
 
-    @property
-    def margin(self) -> float:
-        return self.tasks[0][1] - self.tasks[1][1]
-
 
 @dataclass(frozen=True, slots=True)
 class Model:

@@ -92,7 +92,6 @@ _NOT_COUNTED_AFTER = frozenset(
     ["which", "this", "that", "no", "any", "every", "each", "another", "the", "some", "only"]
 )
 _ROMAN = re.compile(r"(?=[IVX]{2,}$)X{0,3}(?:IX|IV|V?I{0,3})$")
-_JOINED = re.compile(r"(\d[\d.,]*)([A-Za-z%°µμ]+)")
 _CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?")
 _SUFFIXES = {"k": 10**3, "K": 10**3, "M": 10**6, "bn": 10**9, "B": 10**9}
 
@@ -148,12 +147,6 @@ def clock(texts: Sequence[str], place: int) -> Reading | None:
     if following in {"am", "pm"}:
         return f"time {int(found[1]) % 12 + 12 * (following == 'pm'):02d}:{found[2] or '00'}", 2
     return (f"time {int(found[1]):02d}:{found[2]}", 1) if found[2] else None
-
-
-def split_joined(text: str) -> list[str]:
-    """Number and unit of "30s"; anything else as it is."""
-    found = _JOINED.fullmatch(text)
-    return [found[1], found[2]] if found else [text]
 
 
 def number(texts: Sequence[str], place: int) -> Reading | None:
