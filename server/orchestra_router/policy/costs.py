@@ -171,10 +171,14 @@ def _by_hour(rows: Iterable[ReportRow], timezone: str) -> tuple[ReportRow, ...]:
 
 def _worth_showing(rows: Sequence[ReportRow]) -> tuple[tuple[ReportRow, ...], list[str]]:
     """`rows` without those of nothing but calls that nobody answered; and a note of how many calls those are."""
-    empty = [row for row in rows if row == ReportRow(group=row.group, calls=row.calls, misses=row.misses)]
-    calls = sum(row.calls for row in empty)
+    shown = tuple(row for row in rows if not _is_empty(row))
+    calls = sum(row.calls for row in rows if _is_empty(row))
     said = "1 call without an answer is" if calls == 1 else f"{calls:,} calls without an answer are"
-    return tuple(row for row in rows if row not in empty), [f"{said} in no row here."] if calls else []
+    return shown, [f"{said} in no row here."] if calls else []
+
+
+def _is_empty(row: ReportRow) -> bool:
+    return row == ReportRow(group=row.group, calls=row.calls, misses=row.misses)
 
 
 def _not_known(total: ReportRow, rows: Sequence[ReportRow]) -> tuple[ReportRow, ...]:
