@@ -4,7 +4,11 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from orchestra_router.errors import RouterError
 from orchestra_router.simulation import Says
 from orchestra_router.types import CompletionRequest, Message, Text, Tool, ToolCall, ToolResult
 from worlds import World, ask, open_world
@@ -57,3 +61,47 @@ async def test_metadata_is_stored_without_the_number_in_it(tmp_path: Path) -> No
 
     with closing(sqlite3.connect(tmp_path / "orchestra.db")) as db:
         assert db.execute("SELECT metadata FROM requests").fetchall() == [('{"who": "[SSN_1]"}',)]
+
+
+GITHUB_KEY = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
+SOME_KEY = "zq7-abcdefghijklmnopqrstuvwxyz0123456789"
+"""Of a kind that no rule knows."""
+
+
+@pytest.mark.parametrize("secret", [SSN, f"ssn {SSN}", GITHUB_KEY, SOME_KEY])
+@pytest.mark.parametrize("field", ["task", "provider", "model", "fallback_providers", "wrong_cache_entry"])
+async def test_what_is_written_where_a_name_belongs_is_neither_kept_nor_repeated(
+    tmp_path: Path, field: str, secret: str
+) -> None:
+    given: dict[str, Any] = {field: (secret,) if field == "fallback_providers" else secret}
+    async with open_world(tmp_path) as world:
+        for attempt in (world.router.complete, world.router.plan):
+            try:
+                said = repr(await attempt(ask(**given)))
+            except RouterError as error:
+                said = str(error)
+            assert secret not in said
+        with closing(sqlite3.connect(tmp_path / "orchestra.db")) as db:
+            kept = "\n".join(db.iterdump())
+
+    assert secret not in kept
+
+
+@pytest.mark.parametrize("secret", [SSN, GITHUB_KEY, SOME_KEY])
+async def test_a_report_or_a_status_does_not_repeat_it_either(tmp_path: Path, secret: str) -> None:
+    async with open_world(tmp_path) as world:
+        for said in (world.router.provider_status, world.router.forget_learned):
+            with pytest.raises(RouterError) as raised:
+                await said(secret)
+            assert secret not in str(raised.value)
+
+
+async def test_a_short_name_that_nobody_knows_is_repeated_and_counts_under_no_task(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        with pytest.raises(RouterError, match=r"Unknown task 'codng'\. Did you mean coding\?"):
+            await world.router.complete(ask(task="codng", metadata={"app": "shop"}))
+
+    with closing(sqlite3.connect(tmp_path / "orchestra.db")) as db:
+        assert db.execute("SELECT task, outcome, metadata FROM requests").fetchall() == [
+            ("", "invalid_request", '{"app": "shop"}')
+        ]

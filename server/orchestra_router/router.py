@@ -27,7 +27,7 @@ from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt
-from orchestra_router.policy import affording, budget, estimate, retention, routing, tasks, user_rules
+from orchestra_router.policy import affording, budget, estimate, names, retention, routing, tasks, user_rules
 from orchestra_router.policy.access import LOCAL, Access
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.audit import configured
@@ -155,9 +155,11 @@ class Router:
 
         Raises:
             InvalidRequest: nobody knows `task`.
+            GuardrailBlocked: it is no name at all.
         """
         if task is not None and task not in self.config.catalog.tasks:
-            raise InvalidRequest(routing.unknown("task", task, self.config.catalog.tasks))
+            self._guardrails.check_name(task)
+            raise InvalidRequest(names.unknown("task", task, self.config.catalog.tasks))
         return await self._learning.forget(task)
 
     async def provider_status(self, provider: str | None = None, *, probe: bool = False) -> StatusReport:
@@ -165,9 +167,11 @@ class Router:
 
         Raises:
             InvalidRequest: nobody knows `provider`.
+            GuardrailBlocked: it is no name at all.
         """
         if provider is not None and provider not in self.config.catalog.providers:
-            raise InvalidRequest(routing.unknown("provider", provider, self.config.catalog.providers))
+            self._guardrails.check_name(provider)
+            raise InvalidRequest(names.unknown("provider", provider, self.config.catalog.providers))
         probes: Mapping[str, Probe] = await self._inventory.probe(provider) if probe else {}
         await self._health.probed(probes)
         report = await status_report(
@@ -236,12 +240,12 @@ class Router:
         )
 
     async def _answer(self, call: Call) -> Completion:
-        # Until it is checked nothing of it is recorded.
+        # Until it is checked nothing of it is recorded, and no task that nobody knows.
         whole, call.request = call.request, replace(call.request, task=None, metadata={})
         self._check_size(whole)
         await _check_pattern(whole)
         guarded = await self._guarded(whole)
-        call.request, call.found = guarded.request, dict(guarded.found)
+        call.request, call.found = replace(guarded.request, task=None), dict(guarded.found)
         routing.check_names(guarded.request, self.config.catalog)
         vector = PromptVector(self.embedder, tasks.asked(guarded.request))
         call.request, task_reason = await tasks.with_task(guarded.request, self.config.catalog, vector)

@@ -61,8 +61,8 @@ def _reconcile(asked: argparse.Namespace) -> int:
     """1 where the two differ."""
     from orchestra_router.errors import InvalidRequest
     from orchestra_router.policy.exports import read
+    from orchestra_router.policy.names import unknown
     from orchestra_router.policy.reconcile import compare, span
-    from orchestra_router.policy.routing import unknown
     from orchestra_router.report import read_export, show_differences
 
     export = read(read_export(asked.file))

@@ -105,10 +105,10 @@ class Guardrails:
         try:
             placeholders = Placeholders(self._sessions.of(request.scope), taken=_placeholders_in(request))
             scan = _Scan(self._rules, placeholders.instead, whose="The prompt")
-            for name in (request.model, request.tool_choice, request.task, request.provider, request.wrong_cache_entry):
-                scan.opaque(name or "", "A name")
-            for name in request.fallback_providers or ():
-                scan.opaque(name, "The name of a provider")
+            for name in (request.task, request.provider, request.model, *(request.fallback_providers or ())):
+                scan.opaque(name or "", "The name of a task, a provider or a model")
+            scan.opaque(request.tool_choice, "The name of a tool")
+            scan.opaque(request.wrong_cache_entry, "The id of a cache entry")
             scan.opaque(request.accept or "", "The pattern in `accept`")
             checked = replace(
                 request,
@@ -121,6 +121,14 @@ class Guardrails:
         except RecursionError:
             raise InvalidRequest("`response_schema` or `tools[].parameters` is nested too deep.") from None
         return Guarded(checked, originals=placeholders.originals, found=dict(scan.found))
+
+    def check_name(self, name: str) -> None:
+        """Check what was given for a name outside of a request, before anything is said of it.
+
+        Raises:
+            GuardrailBlocked: it holds something that must not be repeated.
+        """
+        self._answer_scan().opaque(name, "The name")
 
     def check_answer(self, answer: Answer) -> Answer:
         """`answer` with what the rules find in it replaced. Run before the caller's own values are put back.

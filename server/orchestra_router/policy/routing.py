@@ -7,14 +7,13 @@ The strategy (strategies.py) then orders what can be used. Every deployment that
 """
 
 import datetime as dt
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestra_router.config import Catalog, Config
 from orchestra_router.deployments import Candidate, Deployment, Exclusion, Model, Offer, Plan, Provider, Turn
 from orchestra_router.errors import BudgetExceeded, InvalidRequest, NoRoute, ProviderError, RateLimited
-from orchestra_router.policy import estimate, headroom, rotation, strategies
+from orchestra_router.policy import estimate, headroom, names, rotation, strategies
 from orchestra_router.policy.estimate import Size
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.policy.headroom import SHORT_WAIT_S, Need
@@ -242,8 +241,8 @@ def check_names(request: CompletionRequest, catalog: Catalog) -> None:
         raise InvalidRequest("`model` is not the name of a model: letters, digits and . _ : / @ + - only.")
     if request.provider is None and catalog.find(request.model) is None:
         raise InvalidRequest(
-            f"Nobody here knows a model {request.model!r}. {_choose(request.model, catalog.models)} To pass an id"
-            " through as it is, name its provider too."
+            f"Nobody here knows a model{names.repeated(request.model)}. {names.meant(request.model, catalog.models)}"
+            " To pass an id through as it is, name its provider too."
         )
 
 
@@ -280,19 +279,7 @@ def _provider(name: str, catalog: Catalog) -> Provider:
         # "google" is what people call Gemini's provider.
         if wanted == known.lower() or (len(wanted) > len("ai") and wanted in provider.title.lower().split()):
             return provider
-    raise InvalidRequest(unknown("provider", name, catalog.providers))
-
-
-def unknown(what: str, given: str, known: Iterable[str]) -> str:
-    """The message for a name that nobody knows, with what may have been meant."""
-    return f"Unknown {what} {given!r}. {_choose(given, known)}"
-
-
-def _choose(given: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    if close := difflib.get_close_matches(given.lower(), names, n=3):
-        return f"Did you mean {' or '.join(close)}?"
-    return f"Known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}."
+    raise InvalidRequest(names.unknown("provider", name, catalog.providers))
 
 
 def _once(wanted: Iterable[Wanted]) -> Iterator[Wanted]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from orchestra_router.catalog import Catalog, TaskWords
 from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.errors import InvalidRequest
+from orchestra_router.policy import names
 from orchestra_router.policy.classification import classifier, signals
 from orchestra_router.policy.classification.classifier import Scores
 from orchestra_router.policy.classification.languages import language
@@ -61,7 +62,7 @@ async def with_task(
     elif request.task in catalog.tasks:
         task, reason = request.task, "named by the caller"
     else:
-        raise InvalidRequest(f"Unknown task {request.task!r}. Known: {', '.join(sorted(catalog.tasks))}.")
+        raise InvalidRequest(names.unknown("task", request.task, catalog.tasks))
     # A pinned model answers as it can; a search is bought only where the route is ours or it was asked for.
     search = request.web_search or (request.model is None and catalog.tasks[task].web_search)
     return replace(request, task=task, web_search=search), reason

@@ -188,9 +188,9 @@ class Cache:
             known = await feedback.take_back(self._store, entry_id, who=asked.who, asked=asked.text, now_ms=now_ms)
         except StoreError as error:
             logger.warning("the cache could not be written: %s", type(error).__name__)
-            return f"The cache entry {entry_id} could not be deleted: the database cannot be written."
+            return "The cache entry could not be deleted: the database cannot be written."
         if not known:
-            return f"There is no cache entry {entry_id} of yours, or not any more."
+            return "There is no such cache entry of yours, or not any more."
         return f"The cache entry {entry_id} was deleted; what it answered is not served for this prompt again."
 
 
