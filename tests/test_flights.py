@@ -1,17 +1,26 @@
 """Identical requests at the same moment become one."""
 
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from orchestra_router.errors import DeadlineExceeded
+from orchestra_router.batches import complete_all
+from orchestra_router.errors import AllAttemptsFailed, BudgetExceeded, DeadlineExceeded
 from orchestra_router.policy.access import LOCAL, Access
 from orchestra_router.policy.flights import Flights
-from orchestra_router.simulation import Hang
+from orchestra_router.simulation import Hang, Reply
 from orchestra_router.types import Completion, CompletionRequest, Scope
 from worlds import World, ask, open_world
+
+PATIENCE_S = 20.0
+"""No test waits for it; it ends a test that hangs."""
+WAITING = 8
+CAPITAL = "What is the capital of France?"
 
 
 async def test_the_second_waits_for_the_first_and_is_told_that_it_did() -> None:
@@ -88,6 +97,75 @@ async def test_nobody_waits_for_longer_than_his_own_time_and_the_one_under_way_g
         with pytest.raises(DeadlineExceeded):
             async with flights.turn("q", seconds=0.01):
                 pass
+
+
+async def test_of_those_who_wait_one_at_a_time_asks_until_somebody_has_an_answer() -> None:
+    flights = Flights()
+    asking: list[int] = []
+    woken: list[int] = []
+    answered = False
+
+    async def fly(number: int) -> None:
+        nonlocal answered
+        async with flights.turn("q", seconds=PATIENCE_S):
+            if answered:
+                woken.append(number)
+                return
+            asking.append(number)
+            await anyio.wait_all_tasks_blocked()
+            assert asking[-1] == number
+            answered = number == 2
+            if not answered:
+                raise RuntimeError
+
+    async def one(number: int) -> None:
+        with contextlib.suppress(RuntimeError):
+            await fly(number)
+
+    async with anyio.create_task_group() as group:
+        for number in range(WAITING):
+            group.start_soon(one, number)
+
+    assert asking == [0, 1, 2]
+    assert woken == list(range(3, WAITING))
+
+
+async def test_who_is_called_to_fly_and_leaves_at_that_very_moment_hands_on() -> None:
+    flights = Flights()
+    inside, leave = anyio.Event(), anyio.Event()
+    flown: list[bool] = []
+    leaver = anyio.CancelScope()
+
+    async def crash() -> None:
+        async with flights.turn("q", seconds=PATIENCE_S):
+            inside.set()
+            await leave.wait()
+            raise RuntimeError
+
+    async def first() -> None:
+        with pytest.raises(RuntimeError):
+            await crash()
+        leaver.cancel()
+
+    async def second() -> None:
+        with leaver:
+            async with flights.turn("q", seconds=PATIENCE_S):
+                await anyio.lowlevel.checkpoint()
+                pytest.fail("it has left")
+
+    async def third() -> None:
+        async with flights.turn("q", seconds=PATIENCE_S) as had_to_wait:
+            flown.append(had_to_wait)
+
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as group:
+            for work in (first, second, third):
+                group.start_soon(work)
+                await inside.wait()
+                await anyio.wait_all_tasks_blocked()
+            leave.set()
+
+    assert flown == [True]
 
 
 # --- through the router --------------------------------------------------------------------------------------
@@ -189,3 +267,89 @@ async def test_who_waits_asks_for_himself_when_the_first_caller_leaves(tmp_path:
 
         assert world.calls == ["deepseek", "deepseek"]
     assert [answer.cache for answer in answers] == ["MISS"]
+
+
+async def test_when_the_caller_who_asks_leaves_one_other_asks_for_all_who_wait(tmp_path: Path) -> None:
+    hang = Hang()
+    leader = anyio.CancelScope()
+    answers: list[Completion] = []
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(hang)
+
+        async def lead() -> None:
+            with leader:
+                await world.router.complete(ask(CAPITAL, provider="deepseek"))
+
+        async def follow() -> None:
+            answers.append(await world.router.complete(ask(CAPITAL, provider="deepseek")))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(lead)
+            await hang.reached.wait()
+            for _ in range(WAITING):
+                group.start_soon(follow)
+            await anyio.wait_all_tasks_blocked()
+            leader.cancel()
+
+    assert world.calls == ["deepseek"] * 2
+    assert sorted(answer.cache for answer in answers) == ["HIT"] * (WAITING - 1) + ["MISS"]
+
+
+async def test_who_waited_for_a_failure_asks_for_himself(tmp_path: Path) -> None:
+    outcomes: list[str] = []
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(Reply(400))
+
+        async def one() -> None:
+            try:
+                completion = await world.router.complete(ask(CAPITAL, provider="deepseek", fallback_providers=()))
+                outcomes.append(completion.cache)
+            except AllAttemptsFailed as error:
+                outcomes.append(error.code)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(one)
+
+    assert sorted(outcomes) == ["HIT", "HIT", "MISS", "all_attempts_failed"]
+    assert len(world.calls) == 2
+
+
+async def test_what_no_budget_pays_for_is_refused_to_each_of_many_at_once(tmp_path: Path) -> None:
+    refused: list[str] = []
+    async with open_world(tmp_path, budget_day_usd="0.0000001") as world:
+
+        async def one() -> None:
+            with pytest.raises(BudgetExceeded) as raised:
+                await world.router.complete(ask(CAPITAL, provider="deepseek"))
+            refused.append(raised.value.code)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(WAITING):
+                group.start_soon(one)
+
+    assert len(refused) == WAITING
+    assert world.calls == []
+
+
+async def test_who_waits_for_a_batchs_money_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    hang = Hang()
+    outside: list[Completion] = []
+    async with open_world(tmp_path) as world:
+        questions = [ask(f"What is the capital of {where}?", provider="deepseek") for where in ("France", "Italy")]
+        cap_nusd = max([(await world.router.plan(question)).route[0].worst_nusd for question in questions])
+        world.providers["deepseek"].script(hang)
+
+        async def batch() -> None:
+            capped = [replace(question, max_cost_nusd=cap_nusd) for question in questions]
+            await complete_all(world.router, capped, request_id="b")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(batch)
+            await hang.reached.wait()
+            await anyio.wait_all_tasks_blocked()
+            with anyio.fail_after(PATIENCE_S):
+                outside.append(await world.router.complete(questions[1]))
+            hang.release()
+
+    assert [completion.cache for completion in outside] == ["MISS"]

@@ -55,7 +55,7 @@ async def complete_all(
     first = {request: place for place, request in reversed(list(enumerate(map(_question, requests))))}
     outcomes: list[Outcome] = [SameAs(first[_question(request)]) for request in requests]
     places = iter(sorted(first.values()))
-    purse = Purse(requests[0].max_cost_nusd if requests else None)
+    purse = Purse(requests[0].max_cost_nusd if requests else None, shared=True)
     done = 0
 
     async def work() -> None:

@@ -254,7 +254,9 @@ class Router:
         asked = self.cache.question(call.request, vector)
         if entry_id := call.request.wrong_cache_entry:
             call.note(await self.cache.wrong(entry_id, asked, now_ms=self._clock.now_ms()))
-        async with self._flights.turn(asked.key, seconds=call.deadline - self._clock.monotonic()):
+        # Who may have to wait for money keeps nobody waiting who need not.
+        flight = None if call.purse.makes_wait else asked.key
+        async with self._flights.turn(flight, seconds=call.deadline - self._clock.monotonic()):
             call.look = await self.cache.look(asked, call.request, now_ms=self._clock.now_ms())
             if call.look.hit is not None:
                 return self._from_cache(call.look.hit, call, guarded)

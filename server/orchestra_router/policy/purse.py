@@ -26,7 +26,10 @@ class _Turn:
 class Purse:
     """Holds the worst case of each attempt under way, so that together they never pass `limit_nusd` (None: no limit)."""
 
-    def __init__(self, limit_nusd: int | None = None) -> None:
+    def __init__(self, limit_nusd: int | None = None, *, shared: bool = False) -> None:
+        """`shared`: by several requests."""
+        self.makes_wait = shared and limit_nusd is not None
+        """Whether one request may have to wait for what another gives back."""
         self._limit_nusd = limit_nusd
         self._held_nusd = 0
         self._spent_nusd = 0
