@@ -1,5 +1,6 @@
 """Budgets of one user, key and task: what a caller meets when they run short."""
 
+import contextlib
 import re
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 
 from orchestra_router.config import load
 from orchestra_router.deployments import Candidate
-from orchestra_router.errors import BudgetExceeded, ConfigError
+from orchestra_router.errors import AllAttemptsFailed, BudgetExceeded, ConfigError
 from orchestra_router.policy.access import Access
 from orchestra_router.policy.ledger import Reservation
-from orchestra_router.simulation import ServerError
+from orchestra_router.simulation import Reply, Says, ServerError
 from orchestra_router.types import Scope
 from worlds import World, ask, open_world
 
@@ -101,6 +102,27 @@ async def test_rather_than_refused_a_call_is_downgraded_before_its_percentage_to
         completion = await world.router.complete(ask(task="coding"))
 
     assert completion.attempts[0].deployment == cheapest.deployment.key
+
+
+@pytest.mark.parametrize("trouble", [Says(text="I'm sorry, but I can't help with that."), Says(text=""), Reply(401)])
+async def test_past_its_percentage_nobody_takes_over_from_the_cheap_model_of_an_escalation(
+    tmp_path: Path, trouble: Says | Reply
+) -> None:
+    request = ask("Write a Python function that parses a date.", task="coding", strategy="escalate")
+    async with open_world(tmp_path, toml=at('50 = "downgrade"')) as world:
+        world.providers["ollama"].script_probes(*[Reply(500)] * 9)  # whose answers are free
+        cheap, strong = (await world.router.plan(request)).route[:2]
+        assert (cheap.step, strong.step) == ("cheap", "strong")
+        await spend(world, 500_000_000)
+        world.providers[cheap.deployment.provider.name].script(trouble)
+
+        with contextlib.suppress(AllAttemptsFailed):
+            await world.router.complete(request)
+        route = (await world.router.plan(request)).route
+
+    assert world.calls[:1]
+    assert strong.deployment.provider.name not in world.calls
+    assert all(candidate.expected_nusd < strong.expected_nusd for candidate in route)
 
 
 async def test_a_budget_that_only_warns_refuses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from orchestra_router import errors
 from orchestra_router.router import Router, open_router
 from orchestra_router.simulation import Hang, Reply, ServerError, SimulatedWorld, simulated_world
 from orchestra_router.simulation.faults import Endless
+from orchestra_router.store.base import Settled, Settlement
 from orchestra_router.types import Completion
 from worlds import ask, config_for, open_world
 
@@ -159,3 +160,43 @@ async def test_a_second_that_the_cap_cannot_pay_for_is_not_asked(tmp_path: Path)
 
     assert [attempt.provider for attempt in answers[0].attempts] == ["deepseek"]
     assert world.calls == ["deepseek"]
+    assert not any("asked too" in note for note in answers[0].notes)
+
+
+@pytest.mark.parametrize(("accept", "rejected"), [(None, ""), ("never said", "not_accepted")])
+async def test_one_that_answered_a_moment_too_late_is_the_slower_one_and_the_other_gave_the_answer(
+    tmp_path: Path, accept: str | None, rejected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang, both, settled = Hang(), anyio.Event(), anyio.Event()
+    async with open_world(tmp_path, hedge="true", max_attempts=3) as world:
+        world.providers["deepseek"].script(hang)
+        store = world.router.store
+        settle, begun = store.settle, 0
+
+        async def in_turn(settlement: Settlement) -> Settled:
+            """The second ends first, when the first has its answer too."""
+            nonlocal begun
+            begun += 1
+            if begun == 1:
+                hang.release()
+                await both.wait()
+                ended = await settle(settlement)
+                settled.set()
+                return ended
+            both.set()
+            await settled.wait()
+            await anyio.wait_all_tasks_blocked()
+            return await settle(settlement)
+
+        monkeypatch.setattr(store, "settle", in_turn)
+        with anyio.fail_after(PATIENCE_S):
+            completion = await world.router.complete(ask(CODING, accept=accept))
+
+    attempts = {attempt.number: attempt for attempt in completion.attempts}
+    assert [(attempts[n].provider, attempts[n].outcome, attempts[n].rejected) for n in (1, 2)] == [
+        ("deepseek", "ok", "slower"),
+        ("openrouter", "ok", rejected),
+    ]
+    assert attempts[1].cost_nusd > 0
+    assert completion.wasted_nusd == sum(a.cost_nusd for a in completion.attempts if a.rejected)
+    assert accept or (completion.provider, completion.cost_source) == ("openrouter", attempts[2].cost_source)

@@ -5,12 +5,11 @@
 One step, however the second answer turns out: whoever asks for the impossible pays for two answers, not for a ladder.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import anyio.to_thread
 
-from orchestra_router.attempts import Attempts, Call
+from orchestra_router.attempts import Answered, Attempts, Call
 from orchestra_router.deployments import Candidate, Plan
 from orchestra_router.errors import InvalidAnswer, RouterError
 from orchestra_router.policy import escalation
@@ -25,33 +24,36 @@ class Answers:
     def __init__(self, attempts: Attempts) -> None:
         self._attempts = attempts
 
-    async def good_enough(self, plan: Plan, call: Call, guarded: Guarded) -> tuple[Candidate, Answer]:
+    async def good_enough(self, plan: Plan, call: Call, guarded: Guarded) -> Answered:
         """An answer; what is wrong with it, if nothing better could be had, is `call.flaw`.
 
         Raises:
             RouterError: nobody answered, or the only answer is empty.
         """
-        candidate, answer = await self._attempts.first_success(plan.route, call, guarded)
+        answered = await self._attempts.first_success(plan.route, call, guarded)
+        candidate, answer = answered.candidate, answered.answer
         flaw = await _flaw(candidate, answer, call, guarded)
         _count_cheap_step(plan, candidate, call, flaw)
         if flaw is None:
-            return candidate, answer
-        number = next(attempt.number for attempt in reversed(call.attempts) if attempt.outcome == "ok")
+            return answered
         said = f"{candidate.deployment.key} answered, but {flaw.detail} ({flaw.name})"
         others = escalation.one_step_up(plan.route, candidate)
         if not others or not self._attempts.may_go_on(call):
-            return candidate, _kept(answer, flaw, call, f"{said}; nobody else could be asked.")
+            _keep(flaw, call, f"{said}; nobody else could be asked.")
+            return answered
         try:
             better = await self._attempts.first_success(others, call, guarded)
         except RouterError as error:
             if flaw.name == "empty":
                 raise
-            return candidate, _kept(answer, flaw, call, f"{said}; there is no better answer, for: {error}")
-        _reject(number, flaw, call)
-        call.note(f"{said}, so {better[0].deployment.key} was asked. The rejected answer cost {_cost(number, call)}.")
-        second = await _flaw(replace(better[0], step=candidate.step), better[1], call, guarded)
+            _keep(flaw, call, f"{said}; there is no better answer, for: {error}")
+            return answered
+        _reject(answered.number, flaw, call)
+        cost = _cost(answered.number, call)
+        call.note(f"{said}, so {better.candidate.deployment.key} was asked. The rejected answer cost {cost}.")
+        second = await _flaw(replace(better.candidate, step=candidate.step), better.answer, call, guarded)
         if second is not None:
-            _kept(better[1], second, call, f"This answer is no better: {second.detail} ({second.name}).")
+            _keep(second, call, f"This answer is no better: {second.detail} ({second.name}).")
         return better
 
 
@@ -70,10 +72,9 @@ async def _flaw(candidate: Candidate, answer: Answer, call: Call, guarded: Guard
         return None
 
 
-def _kept(answer: Answer, flaw: Flaw, call: Call, note: str) -> Answer:
+def _keep(flaw: Flaw, call: Call, note: str) -> None:
     call.flaw = flaw.name
     call.note(note)
-    return answer
 
 
 def _reject(number: int, flaw: Flaw, call: Call) -> None:
@@ -103,9 +104,6 @@ def _count_cheap_step(plan: Plan, answered: Candidate, call: Call, flaw: Flaw | 
         model=cheap.deployment.model.name,
         escalated=flaw is not None or said_nothing,
     )
-    if not call.cheap_step.escalated:
-        call.escalation_saved_nusd = _strong_nusd(plan.route) - call.cost_nusd
-
-
-def _strong_nusd(route: Sequence[Candidate]) -> int:
-    return next(candidate.expected_nusd for candidate in route if candidate.step == "strong")
+    strong = next((candidate for candidate in plan.route if candidate.step == "strong"), None)
+    if strong is not None and not call.cheap_step.escalated:
+        call.escalation_saved_nusd = strong.expected_nusd - call.cost_nusd

@@ -5,6 +5,7 @@ for each attempt: hold money, call, settle, learn -> ask again, ask the next, or
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import PORTKEY, Config
@@ -90,6 +91,15 @@ class Call:
         self.notes += [note for note in notes if note not in self.notes]
 
 
+class Answered(NamedTuple):
+    """Who answered what, with which of the request's attempts."""
+
+    candidate: Candidate
+    answer: Answer
+    number: int
+    notes: Sequence[str]
+
+
 class Attempts:
     def __init__(
         self,
@@ -118,7 +128,7 @@ class Attempts:
         self._observers = observers
         self._jitter = jitter
 
-    async def first_success(self, route: Sequence[Candidate], call: Call, guarded: Guarded) -> tuple[Candidate, Answer]:
+    async def first_success(self, route: Sequence[Candidate], call: Call, guarded: Guarded) -> Answered:
         """Down `route`, each deployment again while that makes sense.
 
         Raises:
@@ -133,7 +143,7 @@ class Attempts:
             tries += 1
             began_ms = self._clock.now_ms()
             try:
-                return await self._fastest(route, call, guarded, waited_s=waited_s)
+                return _noted(await self._fastest(route, call, guarded, waited_s=waited_s), call)
             except ProviderError as error:
                 failures.append(error)
                 rest = routing.after(error, route)
@@ -194,9 +204,7 @@ class Attempts:
     async def _failed(self, candidate: Candidate, error: ProviderError, *, began_ms: int) -> None:
         await self._health.failed(candidate.deployment, error, fingerprint=candidate.fingerprint, began_ms=began_ms)
 
-    async def _fastest(
-        self, route: Sequence[Candidate], call: Call, guarded: Guarded, *, waited_s: float
-    ) -> tuple[Candidate, Answer]:
+    async def _fastest(self, route: Sequence[Candidate], call: Call, guarded: Guarded, *, waited_s: float) -> Answered:
         """The answer of the first of `route`, or of the first other provider if the first is slow and that is wanted."""
         first, *rest = route
         settings = self._config.settings
@@ -205,28 +213,26 @@ class Attempts:
         there_is_room = call.begun + 2 <= settings.max_attempts and self._clock.monotonic() + after_s < call.deadline
         # A cheap step is tried to save money; a race would spend the strong model's too.
         if not settings.hedge or other is None or first.step == "cheap" or not there_is_room:
-            return first, await self._attempt(first, call, guarded, waited_s=waited_s)
+            return await self._attempt(first, call, guarded, waited_s=waited_s)
         lost: list[ProviderError] = []
+        begun_before = call.begun
         first_began_ms = self._clock.now_ms()
 
         async def is_slow() -> bool:
             await self._clock.sleep(after_s)
             return call.speaker is None and self._clock.monotonic() < call.deadline
 
-        async def ask_first() -> tuple[Candidate, Answer]:
+        async def ask_first() -> Answered:
             try:
-                return first, await self._attempt(first, call, guarded, waited_s=waited_s)
+                return await self._attempt(first, call, guarded, waited_s=waited_s)
             except ProviderError as error:
                 lost.append(error)
                 raise
 
-        async def ask_other() -> tuple[Candidate, Answer]:
-            call.note(
-                f"{first.deployment.key} took longer than {after_s:.1f} s, so {other.deployment.key} was asked too."
-            )
+        async def ask_other() -> Answered:
             began_ms = self._clock.now_ms()
             try:
-                return other, await self._attempt(other, call, guarded, waited_s=0.0)
+                return await self._attempt(other, call, guarded, waited_s=0.0)
             except ProviderError as error:
                 await self._failed(other, error, began_ms=began_ms)
                 raise
@@ -234,10 +240,17 @@ class Attempts:
         winner = await race(ask_first, ask_other, is_slow=is_slow)
         for error in lost:
             await self._failed(first, error, began_ms=first_began_ms)
-        call.attempts = [replace(a, rejected="slower") if a.outcome == "cancelled" else a for a in call.attempts]
+        raced = [a for a in call.attempts if a.number > begun_before and _was_sent(a)]
+        if any(a.deployment == other.deployment.key for a in raced):
+            call.note(
+                f"{first.deployment.key} took longer than {after_s:.1f} s, so {other.deployment.key} was asked too."
+            )
+        # One that lost may have answered all the same, a moment too late.
+        slower = {a.number for a in raced if a.outcome in ("ok", "cancelled")} - {winner.number}
+        call.attempts = [replace(a, rejected="slower") if a.number in slower else a for a in call.attempts]
         return winner
 
-    async def _attempt(self, candidate: Candidate, call: Call, guarded: Guarded, *, waited_s: float) -> Answer:
+    async def _attempt(self, candidate: Candidate, call: Call, guarded: Guarded, *, waited_s: float) -> Answered:
         """One call to one deployment, inside its reservation, and what is learned from it."""
         deployment = candidate.deployment
         try:
@@ -246,7 +259,7 @@ class Attempts:
                 self._admission.admitted(candidate, deadline=call.deadline),
             ):
                 began_ms = self._clock.now_ms()
-                answer, notes = await self._reserved(candidate, call, guarded, waited_s=waited_s)
+                answered = await self._reserved(candidate, call, guarded, waited_s=waited_s)
                 await self._health.succeeded(deployment, fingerprint=candidate.fingerprint, began_ms=began_ms)
         except ProviderError as error:
             error.deployment = deployment.key
@@ -255,12 +268,9 @@ class Attempts:
             if isinstance(error, ModelGone):
                 error.replacement = self._config.catalog.replacement(deployment)
             raise
-        call.note(*notes)
-        return answer
+        return answered
 
-    async def _reserved(
-        self, candidate: Candidate, call: Call, guarded: Guarded, *, waited_s: float
-    ) -> tuple[Answer, list[str]]:
+    async def _reserved(self, candidate: Candidate, call: Call, guarded: Guarded, *, waited_s: float) -> Answered:
         deployment = candidate.deployment
         seconds_left = call.deadline - self._clock.monotonic()
         if seconds_left < SHORTEST_S:
@@ -309,7 +319,7 @@ class Attempts:
                 call.attempts.append(reservation.attempt)
                 call.purse.pay(reservation.attempt.cost_nusd)
                 self._observers.attempt(reservation.attempt)
-        return answer, _notes_on(wire, answer)
+        return Answered(candidate, answer, number, _notes_on(wire, answer))
 
     async def _ask(
         self,
@@ -379,6 +389,16 @@ class Attempts:
             return stream.feed(partial) + stream.broken_off()
         except GuardrailBlocked:
             return ""
+
+
+def _noted(answered: Answered, call: Call) -> Answered:
+    """`answered`, which is the answer: what another attempt would have said besides is of no interest."""
+    call.note(*answered.notes)
+    return answered
+
+
+def _was_sent(attempt: Attempt) -> bool:
+    return (attempt.outcome, attempt.cost_source) != ("cancelled", "none")
 
 
 async def _tell(call: Call, message: str) -> None:

@@ -270,17 +270,17 @@ class Router:
                 # Good enough for now, and not to be served once somebody can search.
                 call.request, asked = replace(call.request, web_search=False), replace(asked, key=None)
             try:
-                candidate, answer = await self._answers.good_enough(plan, call, guarded)
+                answered = await self._answers.good_enough(plan, call, guarded)
             except BudgetExceeded as error:
                 call.refusal = error.refusal
                 affording.add_what_fits(error, plan.route, call.request, self._pricing, at_ms=self._clock.now_ms())
                 raise
             # Outside the reservation: an answer we refuse to hand over was still paid for.
-            written = _signed(candidate, await self._checked(answer))
+            written = _signed(answered.candidate, await self._checked(answered.answer))
             # What will not do is asked again next time.
             asked = replace(asked, key=None) if call.flaw else asked
             await self.cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
-        return self._completion(written, call, guarded)
+        return self._completion(written, call, guarded, number=answered.number)
 
     def _check_size(self, request: CompletionRequest) -> None:
         try:
@@ -362,8 +362,9 @@ class Router:
 
     # --- the answer ------------------------------------------------------------------------------------------
 
-    def _completion(self, written: Cached, call: Call, guarded: Guarded) -> Completion:
-        paid = next(attempt for attempt in reversed(call.attempts) if attempt.outcome == "ok")
+    def _completion(self, written: Cached, call: Call, guarded: Guarded, *, number: int) -> Completion:
+        """`number` is that of the attempt which gave the answer."""
+        paid = next(attempt for attempt in call.attempts if attempt.number == number)
         unknown = sum(attempt.cost_nusd for attempt in call.attempts if attempt.cost_source == "estimate")
         if unknown and paid.cost_source != "estimate":
             call.note(

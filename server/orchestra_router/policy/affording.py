@@ -1,5 +1,6 @@
 """What money that runs short still pays for: the cheapest model first, and which call would fit."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -22,7 +23,8 @@ def downgrading(budgets: Sequence[Budget]) -> tuple[Budget, ...]:
 def downgraded(plan: Plan, request: CompletionRequest, spent: Mapping[Budget, Spent]) -> Plan:
     """`plan` with its cheapest candidates first, if a budget has come to where it says so or cannot pay for the first.
 
-    A model that the caller named stays the one that is asked.
+    A model that the caller named stays the one that is asked. In an escalation there is no strong step then, and nobody
+    as dear as it is asked in its place.
     """
     if request.model is not None:
         return plan
@@ -30,7 +32,9 @@ def downgraded(plan: Plan, request: CompletionRequest, spent: Mapping[Budget, Sp
     cause = next((budget for budget, so_far in spent.items() if _is_short(budget, so_far, needed_nusd)), None)
     if cause is None:
         return plan
-    route = sorted(plan.route, key=lambda candidate: (candidate.expected_nusd, candidate.worst_nusd))
+    strong_nusd = min((c.expected_nusd for c in plan.route if c.step == "strong"), default=math.inf)
+    within = [candidate for candidate in plan.route if candidate.expected_nusd < strong_nusd]
+    route = sorted(within or plan.route, key=lambda candidate: (candidate.expected_nusd, candidate.worst_nusd))
     why = f"the {cause.name} runs short, so the cheapest is asked first"
     first = replace(route[0], reason=f"{route[0].reason}; {why}")
     return replace(plan, route=(first, *route[1:]), notes=(*plan.notes, f"{why[0].upper()}{why[1:]}."))
