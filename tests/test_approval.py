@@ -11,8 +11,10 @@ import pytest
 from mcp import Client
 from mcp.types import ElicitResult
 
+from hand_clock import HandClock
+from mcp_wire import PATIENCE_S
 from orchestra_router.app import build_server
-from orchestra_router.simulation import simulated_world
+from orchestra_router.simulation import Hang, simulated_world
 from surface import configured, fail, succeed
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
@@ -99,6 +101,57 @@ async def test_the_callers_own_cap_is_not_the_persons_to_lift(tmp_path: Path, mo
 
     assert error["code"] == "budget_exceeded"
     assert person.asked == []
+
+
+async def test_the_persons_time_counts_against_the_clients_patience(tmp_path: Path) -> None:
+    clock, hang = HandClock(), Hang()
+
+    async def person(context: Any, params: Any) -> ElicitResult:  # noqa: ARG001 - the SDK's signature
+        await clock.advance(40)
+        return ElicitResult(action="accept", content={"approve": True})
+
+    answers: list[Any] = []
+    async with simulated_world() as world:
+        world["deepseek"].script(hang)
+        config = configured(world, tmp_path, "answer_within_s = 50", ORCHESTRA_BUDGET_DAY_USD="0.0001")
+        async with (
+            Client(build_server(config, clock=clock), mode="legacy", elicitation_callback=person) as client,
+            anyio.create_task_group() as group,
+        ):
+
+            async def ask() -> None:
+                answers.append(await succeed(client, "complete", prompt="Hi.", provider="deepseek"))
+
+            group.start_soon(ask)
+            with anyio.fail_after(PATIENCE_S):
+                await hang.reached.wait()
+                asked_ms = clock.ms
+                while not answers:
+                    await clock.advance(1)
+            assert clock.ms - asked_ms <= 11_000
+            hang.release()
+            answers.append(await succeed(client, "complete", request_id=answers[0]["request_id"]))
+
+    assert answers[0]["status"] == "running"
+    assert answers[1]["text"]
+
+
+@MODES
+async def test_a_batch_that_no_budget_pays_for_has_failed_and_says_that_single_calls_can_be_allowed(
+    tmp_path: Path, mode: str
+) -> None:
+    person = Person()
+    async with connected(tmp_path, mode, person) as client:
+        text, error = await fail(client, "complete", prompts=["Hi.", "Ho."], provider="deepseek")
+        single = await succeed(client, "complete", prompt="Hi.", provider="deepseek")
+
+    assert "None of the 2 prompts was answered." in text
+    assert "daily budget" in text
+    assert "no batch: ask with `prompt`" in text
+    assert error["code"] == "batch_failed"
+    assert [failure["code"] for failure in error["failures"]] == ["budget_exceeded"] * 2
+    assert single["text"]
+    assert len(person.asked) == 1
 
 
 @MODES

@@ -10,6 +10,7 @@
     ├── CacheMiss                 only a cached answer was wanted, and there is none
     ├── DeadlineExceeded          the request's time is up
     ├── AllAttemptsFailed         every deployment on the route failed; holds every failure
+    ├── BatchFailed               no prompt of a batch was answered; holds every failure
     ├── StoreError                the database cannot be read or written
     ├── EmbedderUnavailable       prompts cannot be compared by meaning; everything else goes on
     └── ProviderError             one attempt failed at one deployment
@@ -91,6 +92,15 @@ class PassedOver(NoRoute):
 
 class CacheMiss(RouterError):
     code = "cache_miss"
+
+
+class BatchFailed(RouterError):
+    code = "batch_failed"
+
+    def __init__(self, message: str, failures: Sequence[RouterError], *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.failures = tuple(failures)
+        self.attempts = tuple(attempt for failure in failures for attempt in failure.attempts)
 
 
 class DeadlineExceeded(RouterError):

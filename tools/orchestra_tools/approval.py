@@ -16,7 +16,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 from pydantic import BaseModel, Field
 
-from orchestra_router.errors import BudgetExceeded
+from orchestra_router.errors import BudgetExceeded, RouterError
 from orchestra_router.policy.access import LOCAL
 from orchestra_router.policy.budget import dollars
 from orchestra_router.policy.guardrails import is_id
@@ -28,7 +28,10 @@ ASKS_BY_RESULT = "2026-07-28"
 MOST_OPEN = 100
 """Questions that may wait for their answer; the oldest is forgotten first."""
 
+SINGLY = "A person whose client can ask may let one call go over its budget, but no batch: ask with `prompt`."
+
 _given: ContextVar[Approval | None] = ContextVar("approval", default=None)
+_waited_s: ContextVar[float] = ContextVar("waited_s", default=0.0)
 
 
 class Consent(BaseModel):
@@ -40,13 +43,25 @@ def given() -> Approval | None:
     return _given.get()
 
 
+def waited_s() -> float:
+    """Seconds of the client's patience that went by until the person had answered."""
+    return _waited_s.get()
+
+
+def is_possible(error: RouterError) -> bool:
+    """Whether a person may lift what `error` says."""
+    return isinstance(error, BudgetExceeded) and error.over_nusd > 0 and not error.in_flight
+
+
 @contextmanager
-def granted(approval: Approval | None) -> Generator[None]:
-    token = _given.set(approval)
+def granted(approval: Approval | None, *, after_s: float = 0.0) -> Generator[None]:
+    """What is asked in here has that approval, which came `after_s` seconds after the call."""
+    tokens = _given.set(approval), _waited_s.set(after_s)
     try:
         yield
     finally:
-        _given.reset(token)
+        _given.reset(tokens[0])
+        _waited_s.reset(tokens[1])
 
 
 class Approvals:
@@ -60,7 +75,7 @@ class Approvals:
     ) -> Approval | InputRequiredResult | None:
         """What the person allows, or the question to send; None where nobody can be asked, or the answer is no."""
         capabilities = context.client_capabilities
-        if capabilities is None or capabilities.elicitation is None or error.over_nusd <= 0 or error.in_flight:
+        if capabilities is None or capabilities.elicitation is None or not is_possible(error):
             return None
         message = f"{error} Let this one call go over the budget, by at most {dollars(error.over_nusd)}?"
         if (context.protocol_version or "") >= ASKS_BY_RESULT:

@@ -2,15 +2,22 @@
 
 from typing import TYPE_CHECKING
 
-from orchestra_router.errors import RouterError
+from orchestra_router.errors import BatchFailed, RouterError
 from orchestra_router.types import Completion, usd
+from orchestra_tools.approval import SINGLY, is_possible
 from orchestra_tools.results import Json
 
 if TYPE_CHECKING:  # they load the router
     from orchestra_router.batches import Batch, Outcome
 
+MOST_SAID = 20
+"""Different failures that are told in full where nothing else is."""
+
 
 def completed_batch(batch: "Batch", *, notice: str) -> Json:
+    """Raises: BatchFailed: none of it was answered."""
+    if not batch.answers:
+        raise _all_failed(batch)
     return {
         "results": [_entry(outcome) for outcome in batch.outcomes],
         "answered": len(batch.answers),
@@ -23,13 +30,30 @@ def completed_batch(batch: "Batch", *, notice: str) -> Json:
     }
 
 
+def _all_failed(batch: "Batch") -> BatchFailed:
+    places: dict[str, list[str]] = {}
+    for place, outcome in enumerate(batch.outcomes):
+        if isinstance(outcome, RouterError):
+            places.setdefault(_said(outcome), []).append(str(place))
+    said = [f"[{', '.join(where)}]: {message}" for message, where in places.items()]
+    waits = [failure.retry_after_s for failure in batch.failures if failure.retry_after_s is not None]
+    text = f"None of the {len(batch.failures)} prompts was answered. {' '.join(said[:MOST_SAID])}"
+    if len(said) > MOST_SAID:
+        text += f" And {len(said) - MOST_SAID} other failures."
+    return BatchFailed(text, batch.failures, retry_after_s=min(waits, default=None))
+
+
+def _said(error: RouterError) -> str:
+    return f"{error} {SINGLY}" if is_possible(error) else str(error)
+
+
 def _entry(outcome: "Outcome") -> Json:
     if isinstance(outcome, Completion):
         return _answered(outcome)
     if isinstance(outcome, RouterError):
         cost_nusd = sum(attempt.cost_nusd for attempt in outcome.attempts)
         return {
-            "error": {"code": outcome.code, "message": str(outcome), "retry_after_s": outcome.retry_after_s},
+            "error": {"code": outcome.code, "message": _said(outcome), "retry_after_s": outcome.retry_after_s},
             "cost_usd": usd(cost_nusd) if cost_nusd else None,
         }
     return {"same_as": outcome.place}

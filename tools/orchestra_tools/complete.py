@@ -61,7 +61,8 @@ async def start_batch(requests: Sequence[CompletionRequest], service: Service) -
 
 async def outcome(call: Call, service: Service, tell: Tell | None) -> Json:
     """The answer, or how to collect it when the client would lose patience first."""
-    answer = await service.running.answer(call, tell, within_s=service.config.settings.answer_within_s)
+    within_s = service.config.settings.answer_within_s - approval.waited_s()
+    answer = await service.running.answer(call, tell, within_s=within_s)
     if answer is None:
         return still_running(call.request_id, call.last_word)
     if isinstance(answer, Completion):

@@ -40,7 +40,7 @@ class Service:
         self.notice = notice
         """Said with every result, where it matters to all of them (simulated answers)."""
         self._config = config
-        self._clock = clock
+        self.clock = clock
         self._group = group
         self._opening: _Opening | None = None
         self._closing = anyio.Event()
@@ -85,7 +85,7 @@ class Service:
                 await anyio.to_thread.run_sync(import_module, "orchestra_router.router")
                 from orchestra_router.router import open_router  # noqa: PLC0415 - see the line above
 
-                async with open_router(config, clock=self._clock) as opening.router:
+                async with open_router(config, clock=self.clock) as opening.router:
                     opening.done.set()
                     await self._closing.wait()
             except RouterError as error:

@@ -14,7 +14,14 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import ValidationError
 
-from orchestra_router.errors import AllAttemptsFailed, BudgetExceeded, InvalidRequest, ProviderError, RouterError
+from orchestra_router.errors import (
+    AllAttemptsFailed,
+    BatchFailed,
+    BudgetExceeded,
+    InvalidRequest,
+    ProviderError,
+    RouterError,
+)
 from orchestra_router.policy.budget import dollars
 from orchestra_router.types import usd
 from orchestra_tools.approval import granted
@@ -42,6 +49,7 @@ class StrictTool(Tool):
         convert_result: bool = False,  # noqa: ARG002 - the SDK's signature
     ) -> CallToolResult | InputRequiredResult:
         service: Service = context.request_context.lifespan_context
+        started = service.clock.monotonic()
         try:
             parsed = self._parse(arguments)
             approval = service.approvals.answered(context, arguments)
@@ -51,13 +59,14 @@ class StrictTool(Tool):
             except BudgetExceeded as error:
                 if context.input_responses is not None or arguments.get("request_id"):
                     raise  # a person is asked once, and while the call is still there to be made
-                within_s = service.config.settings.answer_within_s
+                # The client's patience is for all of the call, the person's time included.
+                within_s = service.config.settings.answer_within_s - (service.clock.monotonic() - started)
                 answer = await service.approvals.ask(context, error, arguments, within_s=within_s)
                 if answer is None:
                     raise
                 if isinstance(answer, InputRequiredResult):
                     return answer
-                with granted(answer):
+                with granted(answer, after_s=service.clock.monotonic() - started):
                     return success(await self.fn(parsed, service, _teller(context)))
         except RouterError as error:
             return failure(error)
@@ -126,6 +135,8 @@ def failure(error: RouterError) -> CallToolResult:
         text += f" The attempts {'may have' if unknown else 'have'} cost {dollars(cost_nusd)}."
     if error.partial_text:
         text += f" What had come of the answer: {error.partial_text}"
+    if isinstance(error, BatchFailed):
+        about["failures"] = [{"code": e.code, "retry_after_s": e.retry_after_s} for e in error.failures[:MOST_FAILURES]]
     if isinstance(error, AllAttemptsFailed):
         about["attempts"] = [_failed_attempt(failed) for failed in error.failures[:MOST_FAILURES]]
         if error.retry_after_s is not None:
