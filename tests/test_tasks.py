@@ -11,7 +11,7 @@ from orchestra_router.config import load
 from orchestra_router.embedding.local import LazyEmbedder, LocalEmbedder
 from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.policy.tasks import classified, classify, with_task
-from orchestra_router.types import Tool
+from orchestra_router.types import NOBODY, Scope, Tool
 from worlds import ask
 
 
@@ -162,9 +162,9 @@ class Counting(LazyEmbedder):
 
     needed = 0
 
-    async def get(self) -> LocalEmbedder | None:
+    async def get(self, payer: Scope = NOBODY) -> LocalEmbedder | None:
         self.needed += 1
-        return await super().get()
+        return await super().get(payer)
 
 
 def counting(home: Path, *, wanted: bool = True) -> Counting:

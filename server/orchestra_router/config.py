@@ -153,9 +153,10 @@ class Settings(BaseModel):
         default=("user", "session"),
         description="Who shares cached answers, always within one access key: the same user, and session, or `none`.",
     )
-    embedder: Literal["local", "off"] = Field(
+    embedder: str = Field(
         default="local",
-        description="What compares prompts by their meaning: all-MiniLM-L6-v2 on this machine, where its weights are.",
+        description="What compares prompts by their meaning: `local` is all-MiniLM-L6-v2 on this machine, where its"
+        " weights are; `off`; or a provider and its model, like `ollama/nomic-embed-text`.",
     )
     embedder_path: Path | None = Field(
         default=None,
@@ -330,6 +331,7 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     catalog = _catalog(file, checker)
     rules = rule_checks.rules(checker, file, catalog)
     _check_ways(environ, file, catalog, checker)
+    _check_embedder(environ, settings, catalog, checker)
     checker.tasks_of_budgets(settings.budgets.task, catalog)
     catalog = _through_portkey(catalog, settings)
     found = _keys(environ, catalog, problems)
@@ -405,6 +407,25 @@ def _check_ways(environ: Mapping[str, str], file: TomlFile, catalog: Catalog, ch
         checker.ways(_pairs(value), catalog, variable=variable)
     else:
         checker.ways(file.values.get(PORTKEY), catalog, variable="")
+
+
+def _check_embedder(environ: Mapping[str, str], settings: Settings, catalog: Catalog, checker: Checker) -> None:
+    name, slash, model = settings.embedder.partition("/")
+    provider = catalog.providers.get(name)
+    if settings.embedder in {"local", "off"}:
+        return
+    if not slash or not model:
+        what = "must be `local`, `off`, or a provider and its model, like `ollama/nomic-embed-text`"
+    elif provider is None:
+        what = f"names a provider that does not exist{checker.meant(name, catalog.providers)}"
+    elif provider.format != "chat" or provider.portkey or name in settings.portkey:
+        what = (
+            f"names {name}, whose embeddings cannot be asked for; name a provider of chat completions, reached directly"
+        )
+    else:
+        return
+    variable = f"{PREFIX}EMBEDDER"
+    checker.setting("embedder", what, variable=variable if value_of(environ, variable) else "")
 
 
 def _through_portkey(catalog: Catalog, settings: Settings) -> Catalog:

@@ -22,8 +22,10 @@ from orchestra_router.attempts import Attempts, Call
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.config import WEBHOOK, Config
 from orchestra_router.deployments import Candidate, Plan
+from orchestra_router.embedding.base import EmbedderSource
 from orchestra_router.embedding.local import LazyEmbedder
 from orchestra_router.embedding.prompt import PromptVector
+from orchestra_router.endpoint_embedder import EndpointEmbedder
 from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, log_attempt
@@ -70,16 +72,20 @@ class Router:
         self._clock = clock
         self._pricing = Pricing.of(settings, checked=config.catalog.checked)
         self._transport = Transport(clock)
-        self.embedder = LazyEmbedder.of(settings)
         self._inventory = Inventory(config, self._transport, clock)
         self._access = Access(replace(LOCAL, user=settings.user, session=settings.session))
         self._guardrails = Guardrails(rules_for(settings, keys=config.keys.secrets()), clock=clock)
-        self.cache = Cache(store, settings, config.catalog, self.embedder)
         self._flights = Flights()
         self._health = Health(store, config, clock)
         self._learning = Learning(store, settings, clock)
         self._turns = Turns()
         self._ledger = Ledger(store, self._pricing, settings, clock)
+        self.embedder: EmbedderSource = (
+            EndpointEmbedder(config, self._transport, self._ledger, self._pricing, clock)
+            if "/" in settings.embedder
+            else LazyEmbedder.of(settings)
+        )
+        self.cache = Cache(store, settings, config.catalog, self.embedder)
         self._webhook = self._delivering() if settings.alert_webhook else None
         self._records = Records(store)
         self._prefixes = Prefixes(clock)
@@ -140,9 +146,7 @@ class Router:
         self._check_size(request)
         guarded = await self._guarded(self._access.admit(request))
         routing.check_names(guarded.request, self.config.catalog)
-        request, task_reason = await tasks.with_task(
-            guarded.request, self.config.catalog, PromptVector(self.embedder, tasks.asked(guarded.request))
-        )
+        request, task_reason = await self._with_task(guarded.request, self._vector(guarded.request))
         request, rule = user_rules.with_rule(request, self.config, now_ms=self._clock.now_ms())
         return await self._plan(request, task_reason, rule, search_is_implied=not guarded.request.web_search)
 
@@ -247,8 +251,8 @@ class Router:
         guarded = await self._guarded(whole)
         call.request, call.found = replace(guarded.request, task=None), dict(guarded.found)
         routing.check_names(guarded.request, self.config.catalog)
-        vector = PromptVector(self.embedder, tasks.asked(guarded.request))
-        call.request, task_reason = await tasks.with_task(guarded.request, self.config.catalog, vector)
+        vector = self._vector(guarded.request)
+        call.request, task_reason = await self._with_task(guarded.request, vector)
         call.request, rule = user_rules.with_rule(call.request, self.config, now_ms=self._clock.now_ms())
 
         asked = self.cache.question(call.request, vector)
@@ -281,6 +285,14 @@ class Router:
             asked = replace(asked, key=None) if call.flaw else asked
             await self.cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
         return self._completion(written, call, guarded, number=answered.number)
+
+    def _vector(self, request: CompletionRequest) -> PromptVector:
+        return PromptVector(self.embedder, tasks.asked(request), request.scope)
+
+    async def _with_task(self, request: CompletionRequest, vector: PromptVector) -> tuple[CompletionRequest, str]:
+        # The classifier reads the vectors of the local embedder only, so another one is not asked, nor paid.
+        local = self.config.settings.embedder == "local"
+        return await tasks.with_task(request, self.config.catalog, vector if local else None)
 
     def _check_size(self, request: CompletionRequest) -> None:
         try:

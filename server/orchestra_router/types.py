@@ -107,6 +107,10 @@ class Scope:
     session: str = ""
 
 
+NOBODY = Scope()
+"""Where it is all the same who asks."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """A budget that could not pay, as it stood then, and what was wanted of it."""

@@ -24,7 +24,7 @@ from orchestra_router.policy.cache.question import Question
 from orchestra_router.policy.cache.vectors import encode
 from orchestra_router.router import Router, open_router
 from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheVector
-from orchestra_router.types import CompletionRequest
+from orchestra_router.types import NOBODY, CompletionRequest
 from worlds import ask
 
 LOOKS = 60
@@ -44,7 +44,7 @@ async def main(sizes: Sequence[int]) -> None:
         config = load({"ORCHESTRA_HOME": folder})
         async with open_router(config, clock=FakeClock()) as router:
             before = memory_mb()
-            embedder = await router.embedder.get()
+            embedder = await router.embedder.get(NOBODY)
             assert embedder is not None, router.embedder.state().problem
             await embedder.embed(["warm up"])
             print(f"memory          {before:.0f} MB before the embedder, {memory_mb():.0f} MB at most with it")

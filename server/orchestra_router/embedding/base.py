@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from orchestra_router.types import Scope
+
 if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
@@ -32,8 +34,8 @@ class Embedder(Protocol):
 class EmbedderSource(Protocol):
     """The process's embedder, loaded by whoever needs it first."""
 
-    async def get(self) -> Embedder | None:
-        """None when there is none; `state` says why."""
+    async def get(self, payer: Scope) -> Embedder | None:
+        """What it costs, if it does, is paid under the budgets of `payer`. None when there is none; `state` says why."""
         ...
 
     def state(self) -> "EmbedderState":

@@ -14,6 +14,7 @@ from orchestra_router.embedding.minilm import DIMENSIONS, MiniLM
 from orchestra_router.embedding.weights import Weights
 from orchestra_router.embedding.wordpiece import MOST_PIECES, WordPiece
 from orchestra_router.errors import EmbedderUnavailable
+from orchestra_router.types import NOBODY, Scope
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -117,9 +118,9 @@ class LazyEmbedder:
 
     @classmethod
     def of(cls, settings: "EmbedderSettings") -> "LazyEmbedder":
-        return cls(settings.home, settings.embedder_path, wanted=settings.embedder != "off")
+        return cls(settings.home, settings.embedder_path, wanted=settings.embedder == "local")
 
-    async def get(self) -> LocalEmbedder | None:
+    async def get(self, payer: Scope = NOBODY) -> LocalEmbedder | None:  # noqa: ARG002 - it costs nothing
         """The embedder; None when there is none, and `state` says why. Tried once: a failure is not repeated."""
         if self._state is None:
             self._find()

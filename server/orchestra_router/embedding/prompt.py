@@ -7,6 +7,7 @@ import anyio
 
 from orchestra_router.embedding.base import Embedder, EmbedderSource
 from orchestra_router.errors import EmbedderUnavailable
+from orchestra_router.types import NOBODY, Scope
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 
 
 class PromptVector:
-    def __init__(self, embedder: EmbedderSource, text: str) -> None:
+    def __init__(self, embedder: EmbedderSource, text: str, payer: Scope = NOBODY) -> None:
         self.text = text
+        self.payer = payer
+        """Under whose budgets it is computed, where that costs something."""
         self.made_by = ""
         """The identity of the embedder that computed it; "" until one has."""
         self._embedder = embedder
@@ -29,7 +32,7 @@ class PromptVector:
 
     async def get(self, *, made_by: str = "") -> "NDArray[float32] | None":
         """The vector; None where there is no embedder, or another than the one in `made_by`."""
-        embedder = await self._embedder.get()
+        embedder = await self._embedder.get(self.payer)
         if embedder is None or (made_by and embedder.identity != made_by):
             return None
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from orchestra_router.clock import Clock
 from orchestra_router.simulation import failures
 from orchestra_router.simulation.answering import Ask, Outcome, PromptCache, Says, answer
+from orchestra_router.simulation.embeddings import Vectors
 from orchestra_router.simulation.failures import Failure, Kind, Refused
 from orchestra_router.simulation.faults import (
     Cut,
@@ -245,6 +246,9 @@ class SimulatedProvider:
         if counter := self.vendor.counters.get(request.path):
             await self._send(exchange, headers, Reply(body=counter(self._call(request))))
             return
+        if endpoint := self.vendor.embeddings.get(request.path):
+            await self._embed(endpoint.answer(self._call(request)), exchange, headers)
+            return
         format_, call = self._route(request)
         ask = format_.read(call)
         if self._troubles is not None:
@@ -273,6 +277,14 @@ class SimulatedProvider:
             case _:
                 self._bill(outcome, outcome.tokens, whole=True)
                 await exchange.respond(200, status_headers, body)
+
+    async def _embed(self, vectors: Vectors, exchange: Exchange, headers: Mapping[str, str]) -> None:
+        now_ms = self._clock.now_ms()
+        tokens = Tokens(fresh=vectors.tokens)
+        nusd = charge(vectors.model.prices, tokens, at_ms=now_ms).nusd
+        self.bills.append(Bill(vectors.model.id, tokens, nusd, now_ms, whole=True))
+        self.billed_nusd += nusd
+        await self._send(exchange, headers, Reply(body=vectors.body))
 
     def _route(self, request: HttpRequest) -> tuple[Format, Call]:
         """The format that `request` is in, and the call it makes. Raises: Refused."""

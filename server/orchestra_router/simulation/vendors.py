@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestra_router.simulation import chat_vendors, listings, models, responses_vendors
+from orchestra_router.simulation import chat_vendors, embeddings, listings, models, responses_vendors
+from orchestra_router.simulation.embeddings import Embeddings
 from orchestra_router.simulation.gemini import Gemini
 from orchestra_router.simulation.listings import Lister
 from orchestra_router.simulation.messages import Messages
@@ -32,6 +33,8 @@ class Vendor:
     lists: Mapping[str, Lister]
     counters: Mapping[str, Callable[[Call], bytes]] = field(default_factory=dict[str, Callable[[Call], bytes]])
     """Paths that count tokens, for free."""
+    embeddings: Mapping[str, Embeddings] = field(default_factory=dict[str, Embeddings])
+    """By path."""
     public: frozenset[str] = frozenset()
     """Lists that need no key."""
     retired: tuple[str, ...] = ()
@@ -116,6 +119,7 @@ VENDORS: tuple[Vendor, ...] = (
         models=models.OPENAI,
         formats={"/v1/chat/completions": chat_vendors.OPENAI, "/v1/responses": responses_vendors.OPENAI},
         lists={"/v1/models": listings.openai},
+        embeddings={"/v1/embeddings": embeddings.OPENAI},
         caches=(1024, 128),
         headers=_openai_headers,
     ),
@@ -209,5 +213,6 @@ VENDORS: tuple[Vendor, ...] = (
         models=models.OLLAMA,
         formats={"/v1/chat/completions": chat_vendors.OLLAMA},
         lists={"/v1/models": listings.plain, "/api/version": listings.ollama_version},
+        embeddings={"/v1/embeddings": embeddings.OLLAMA},
     ),
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestra_router.types import Scope
+from orchestra_router.types import NOBODY, Scope
 
 MOST_VECTORS = 2_000
 """Read in one look: 3 MB, a few milliseconds."""
@@ -80,6 +80,8 @@ class Unembedded:
     prompt: str
     embedder: str
     """Whose vector it has; "" for none."""
+    payer: Scope = NOBODY
+    """Under whose budgets it is embedded, where that costs something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,12 +51,20 @@ class Chores:
         if (self._waiting or self._ready) and (self._worker is None or self._worker.done()):
             self._worker = asyncio.create_task(self._work())
 
+    def _next(self) -> list[Unembedded]:
+        """A few that the same payer pays for."""
+        payer = next((prompt.payer for prompt in self._waiting.values()), None)
+        some = [prompt for prompt in self._waiting.values() if prompt.payer == payer][:AT_ONCE]
+        for prompt in some:
+            del self._waiting[prompt.entry_id]
+        return some
+
     async def _work(self) -> None:
         try:
             while self._waiting or self._ready:
                 vectors, self._ready = self._ready, []
-                some = [self._waiting.popitem(last=False)[1] for _ in range(min(AT_ONCE, len(self._waiting)))]
-                if some and (embedder := await self._source.get()) is not None:
+                some = self._next()
+                if some and (embedder := await self._source.get(some[0].payer)) is not None:
                     # By now it is known which embedder that is.
                     vectors += await embedded(embedder, [each for each in some if each.embedder != embedder.identity])
                 await self._store.keep_vectors(vectors)

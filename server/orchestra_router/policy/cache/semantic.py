@@ -6,7 +6,7 @@ Where nothing on the shelf can match, nothing is embedded. Without an embedder o
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -83,7 +83,7 @@ class Semantics:
 
     def embed_later(self, entry: CacheEntry) -> None:
         if self._source.state().identity:
-            self.chores.embed([Unembedded(entry.entry_id, entry.prompt, "")])
+            self.chores.embed([Unembedded(entry.entry_id, entry.prompt, "", entry.scope)])
 
     async def find(self, asked: Comparable, question: CacheQuestion, findings: CacheFindings, *, now_ms: int) -> Found:
         """The best of what may be served for `asked`, given what the database said to `question`.
@@ -95,11 +95,12 @@ class Semantics:
         if not question.embedder:
             return _by_words(asked, findings)
         late = [prompt for prompt in findings.unembedded if not prompt.embedder][:LATE]
-        self.chores.embed(prompt for prompt in findings.unembedded if prompt not in late)
+        payer = asked.vector.payer
+        self.chores.embed(replace(prompt, payer=payer) for prompt in findings.unembedded if prompt not in late)
         known = self._shelves.get(_name(asked.shelf, question.embedder))
         if known is None and not findings.vectors and not late:
             return Found(reason=NOTHING)
-        self._embedder = await self._source.get()
+        self._embedder = await self._source.get(payer)
         if self._embedder is None or self._embedder.identity != question.embedder:
             return Found(reason=NOTHING)  # only now is it known which embedder that is
         shelf = await self._shelved(known, question, findings.vectors, self._embedder, now_ms=now_ms)

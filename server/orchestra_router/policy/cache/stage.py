@@ -88,7 +88,9 @@ class Cache:
         settings = self._settings
 
         def vector(text: str) -> PromptVector:
-            return known if known is not None and known.text == text else PromptVector(self._embedder, text)
+            return (
+                known if known is not None and known.text == text else PromptVector(self._embedder, text, request.scope)
+            )
 
         eligible = eligibility(request, self._catalog, setting=settings.cache, ttl_s=settings.cache_ttl_s)
         return question(request, eligible, shared=settings.cache_scope, vector=vector)

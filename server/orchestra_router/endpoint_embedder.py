@@ -1,0 +1,189 @@
+"""The embedder at a provider or a local server, as a choice instead of the one on this machine.
+
+Each call is an attempt in the ledger: held at its worst case under the budgets of whoever asks, settled by what the
+endpoint says was used. Whatever goes wrong is `EmbedderUnavailable`, and the cache goes on without.
+"""
+
+import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from orchestra_router.clock import Clock
+from orchestra_router.config import Config
+from orchestra_router.deployments import Candidate
+from orchestra_router.embedding.base import Embedder, EmbedderState
+from orchestra_router.errors import BudgetExceeded, EmbedderUnavailable, InvalidAnswer, ProviderError, StoreError
+from orchestra_router.policy.ledger import Ledger
+from orchestra_router.pricing import Pricing
+from orchestra_router.providers import embeddings, openai_common
+from orchestra_router.providers.embeddings import Embedded
+from orchestra_router.transport import Transport
+from orchestra_router.types import Answer, CompletionRequest, Scope
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+TEXTS_AT_ONCE = 64
+TIMEOUT_S = 5.0
+"""A vector that takes longer saves nothing."""
+LONGEST_PAUSE_S = 600.0
+"""An endpoint that fails is asked again after the setting `cooldown_s`, then after twice that, up to this."""
+PROBE = "dimensions"
+"""What is embedded first, to learn how long the vectors are."""
+
+
+class EndpointEmbedder:
+    """The process's embedder where the setting `embedder` names a provider and its model."""
+
+    def __init__(self, config: Config, transport: Transport, ledger: Ledger, pricing: Pricing, clock: Clock) -> None:
+        provider, _, model = config.settings.embedder.partition("/")
+        self.dimensions = 0
+        """0 until the first vector has come."""
+        self._deployment = config.catalog.deployment(model, provider)
+        self._config = config
+        self._transport = transport
+        self._ledger = ledger
+        self._pricing = pricing
+        self._clock = clock
+        self._problem = ""
+        self._failures = 0
+        """In a row."""
+        self._not_before = 0.0
+        """On the clock's monotonic scale."""
+        self._learning = anyio.Lock()
+
+    @property
+    def identity(self) -> str:
+        """Provider, model and, once they are known, dimensions."""
+        return self._deployment.key + (f"/{self.dimensions}" if self.dimensions else "")
+
+    async def get(self, payer: Scope) -> Embedder | None:
+        """See `EmbedderSource`. The first call pays for one word, to learn the dimensions."""
+        async with self._learning:
+            if not self.dimensions:
+                try:
+                    await self.embed([PROBE], payer)
+                except EmbedderUnavailable:
+                    return None
+        return _Paid(self, payer)
+
+    def state(self) -> EmbedderState:
+        if self._clock.monotonic() < self._not_before:
+            return EmbedderState(problem=self._problem)
+        return EmbedderState(identity=self.identity, source=self._deployment.provider.base_url)
+
+    async def embed(self, texts: Sequence[str], payer: Scope) -> "NDArray[float32]":
+        """As `Embedder.embed`, at the cost of `payer`."""
+        import numpy as np  # noqa: PLC0415 - 60 ms; imported when the first text is embedded
+
+        rows: list[tuple[float, ...]] = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            rows += await self._embed(texts[start : start + TEXTS_AT_ONCE], payer)
+        return np.array(rows, np.float32).reshape(len(texts), self.dimensions)
+
+    async def _embed(self, texts: Sequence[str], payer: Scope) -> Sequence[tuple[float, ...]]:
+        if self._clock.monotonic() < self._not_before:
+            raise EmbedderUnavailable(self._problem)
+        try:
+            embedded = await self._paid(texts, payer)
+        except BudgetExceeded as error:
+            raise EmbedderUnavailable(f"{self._deployment.key} was not asked to embed: {error}") from None
+        except StoreError as error:
+            raise EmbedderUnavailable(f"{self._deployment.key} was not asked to embed. {error}") from None
+        except ProviderError as error:
+            raise self._failed(error) from None
+        self._failures = 0
+        self.dimensions = len(embedded.vectors[0])
+        return embedded.vectors
+
+    async def _paid(self, texts: Sequence[str], payer: Scope) -> Embedded:
+        """Raises: EmbedderUnavailable, BudgetExceeded, StoreError, ProviderError."""
+        if not await anyio.to_thread.run_sync(self._is_priced):
+            raise self._set_aside_for(
+                LONGEST_PAUSE_S,
+                f"Nobody knows what {self._deployment.key} costs, so it is not asked. Give it a row with `prices` in"
+                " orchestra.toml, or set allow_unpriced = true.",
+            )
+        candidate = self._candidate(texts)
+        wire = embeddings.build_request(
+            self._deployment,
+            texts,
+            api_key=self._config.keys.secret(self._deployment.provider.name, candidate.fingerprint),
+        )
+        async with self._ledger.reserve(
+            candidate,
+            CompletionRequest(messages=(), scope=payer),
+            request_id=f"embedding-{secrets.token_hex(8)}",
+            number=1,
+            spent_nusd=0,
+            seconds_left=TIMEOUT_S,
+            waited_s=0,
+        ) as reservation:
+            reservation.sending()
+            response = await self._transport.send(wire, timeout_s=TIMEOUT_S)
+            if response.status >= 300:
+                raise openai_common.parse_error(response, now_ms=self._clock.now_ms())
+            try:
+                embedded = embeddings.parse_response(response.body, texts=len(texts))
+                if self.dimensions not in {0, len(embedded.vectors[0])}:
+                    raise InvalidAnswer(usage=embedded.usage, cost_nusd=embedded.cost_nusd)
+            except ProviderError as error:
+                error.in_answer = True
+                raise
+            reservation.answered(Answer(text="", usage=embedded.usage, cost_nusd=embedded.cost_nusd))
+        return embedded
+
+    def _is_priced(self) -> bool:
+        return self._config.settings.allow_unpriced or self._pricing.is_priced(self._deployment)
+
+    def _candidate(self, texts: Sequence[str]) -> Candidate:
+        worst_nusd = self._pricing.worst_case_nusd(
+            self._deployment,
+            # No tokenizer makes more tokens than bytes, but for one or two that begin and end a text.
+            input_tokens=sum(len(text.encode("utf-8", "replace")) + 2 for text in texts),
+            output_tokens=0,
+            at_ms=self._clock.now_ms(),
+        )
+        return Candidate(
+            deployment=self._deployment,
+            reason="embedder",
+            keys=self._config.keys.fingerprints(self._deployment.provider.name),
+            worst_nusd=worst_nusd,
+            expected_nusd=worst_nusd,
+        )
+
+    def _failed(self, error: ProviderError) -> EmbedderUnavailable:
+        pause_s = min(LONGEST_PAUSE_S, self._config.settings.cooldown_s * 2 ** min(self._failures, 10))
+        pause_s = max(pause_s, error.retry_after_s or 0.0)
+        self._failures += 1
+        error.deployment = self._deployment.key
+        return self._set_aside_for(
+            pause_s, f"The embedder failed, and is asked again in {pause_s:.0f} s at the earliest: {error}."
+        )
+
+    def _set_aside_for(self, pause_s: float, problem: str) -> EmbedderUnavailable:
+        self._not_before, self._problem = self._clock.monotonic() + pause_s, problem
+        return EmbedderUnavailable(problem)
+
+
+class _Paid:
+    """The embedder, with who pays for it."""
+
+    def __init__(self, endpoint: EndpointEmbedder, payer: Scope) -> None:
+        self._endpoint = endpoint
+        self._payer = payer
+
+    @property
+    def identity(self) -> str:
+        return self._endpoint.identity
+
+    @property
+    def dimensions(self) -> int:
+        return self._endpoint.dimensions
+
+    async def embed(self, texts: Sequence[str]) -> "NDArray[float32]":
+        return await self._endpoint.embed(texts, self._payer)
