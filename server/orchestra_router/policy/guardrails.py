@@ -109,7 +109,6 @@ class Guardrails:
                 scan.opaque(name or "", "The name of a task, a provider or a model")
             scan.opaque(request.tool_choice, "The name of a tool")
             scan.opaque(request.wrong_cache_entry, "The id of a cache entry")
-            scan.opaque(request.accept or "", "The pattern in `accept`")
             checked = replace(
                 request,
                 messages=tuple(_checked_message(message, scan) for message in request.messages),
