@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestra_router.errors import ConfigError, EmbedderUnavailable
+from orchestra_router.errors import CacheMiss, ConfigError, EmbedderUnavailable
 from orchestra_router.router import open_router
 from orchestra_router.simulation import Reply
 from orchestra_router.types import Completion, Scope
@@ -63,6 +63,26 @@ async def test_another_wording_is_a_hit_through_the_endpoint(tmp_path: Path, emb
     assert calls == [["dimensions"], [FIRST], [SAME]]
     assert {row[2:4] + row[5:] for row in attempts(tmp_path)} == {("settled", "ok", source)}
     assert report.total.spent_nusd == billed
+
+
+async def test_who_wants_nothing_paid_pays_for_no_vector_either(tmp_path: Path) -> None:
+    async with endpoint(tmp_path, PAID) as world:
+        await complete(world, FIRST)
+        before = world.providers.billed_nusd
+        exact = await complete(world, FIRST, cache="only")
+        with pytest.raises(CacheMiss, match="comparing by meaning would cost something"):
+            await complete(world, SAME, cache="only")
+        after = world.providers.billed_nusd
+
+    assert exact.cache == "HIT"
+    assert after == before
+
+
+async def test_a_free_endpoint_compares_for_who_wants_nothing_paid(tmp_path: Path) -> None:
+    async with endpoint(tmp_path, LOCAL) as world:
+        await complete(world, FIRST)
+
+        assert (await complete(world, SAME, cache="only")).cache == "SEMANTIC HIT"
 
 
 async def test_a_dead_endpoint_costs_hits_and_is_left_alone_for_a_while(tmp_path: Path) -> None:

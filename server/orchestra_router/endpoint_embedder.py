@@ -61,6 +61,10 @@ class EndpointEmbedder:
         """Provider, model and, once they are known, dimensions."""
         return self._deployment.key + (f"/{self.dimensions}" if self.dimensions else "")
 
+    @property
+    def is_free(self) -> bool:
+        return self._deployment.provider.local
+
     async def get(self, payer: Scope) -> Embedder | None:
         """See `EmbedderSource`. The first call pays for one word, to learn the dimensions."""
         async with self._learning:

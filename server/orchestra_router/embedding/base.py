@@ -34,6 +34,11 @@ class Embedder(Protocol):
 class EmbedderSource(Protocol):
     """The process's embedder, loaded by whoever needs it first."""
 
+    @property
+    def is_free(self) -> bool:
+        """Whether embedding costs no money."""
+        ...
+
     async def get(self, payer: Scope) -> Embedder | None:
         """What it costs, if it does, is paid under the budgets of `payer`. None when there is none; `state` says why."""
         ...

@@ -106,6 +106,8 @@ class EmbedderSettings(Protocol):
 class LazyEmbedder:
     """The process's local embedder, loaded by whoever needs it first."""
 
+    is_free = True
+
     def __init__(self, home: Path, named: Path | None, *, wanted: bool) -> None:
         """Where none is `wanted`, there is none, and that is no problem."""
         self._home = home

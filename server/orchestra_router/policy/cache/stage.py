@@ -101,7 +101,9 @@ class Cache:
         if request.cache == "refresh" or (request.cache == "use" and request.wrong_cache_entry):
             return Look(status="REFRESH", reason="a new answer was asked for")
         try:
-            return await self._look(asked, asked.key, now_ms=now_ms)
+            # Who wants nothing paid for pays for no vector either.
+            may_pay = request.cache != "only"
+            return await self._look(asked, asked.key, now_ms=now_ms, compares=may_pay or self._embedder.is_free)
         except (StoreError, ValidationError) as error:
             logger.warning("the cache could not be read: %s", type(error).__name__)
             return Look(status="MISS", reason="the cache could not be read")
@@ -109,13 +111,15 @@ class Cache:
             logger.warning("%s", error)
             return Look(status="MISS", reason="the embedder failed")
 
-    async def _look(self, asked: Question, key: str, *, now_ms: int) -> Look:
+    async def _look(self, asked: Question, key: str, *, now_ms: int, compares: bool) -> Look:
         wanted = self.semantics.wanted(asked, key)
         findings = await self._store.looked_up(wanted, now_ms=now_ms)
         if findings.entry is not None:
             return Look(status="HIT", hit=_hit(findings.entry, now_ms=now_ms))
         if asked.comparable is None:
             return Look(status="MISS", reason=asked.eligible.reason or "nothing is kept for it")
+        if not compares:
+            return Look(status="MISS", reason="comparing by meaning would cost something")
         found = await self.semantics.find(asked.comparable, wanted, findings, now_ms=now_ms)
         status = "SEMANTIC MISS" if found.compared else "MISS"
         shadow = self._settings.cache_shadow
