@@ -205,6 +205,8 @@ class Candidate:
     """Half of this installation's answers from it came within this time; None: too few were seen."""
     slow_ms: int | None = None
     """The same for 95 in 100."""
+    success: float | None = None
+    """The share of this installation's attempts at the task that it answered; None: too few were made."""
     likely_input: int = 0
     """Tokens that its rate limit has to take, as are `likely_output`."""
     likely_output: int = 0

@@ -102,6 +102,9 @@ def _candidate(candidate: Candidate, at_ms: int) -> Json:
         "usd_per_mtok": None if price is None else [float(price.input), float(price.output)],
         "expected_ms": candidate.expected_ms,
         "slow_ms": candidate.slow_ms,
+        # What choices go by besides price and time: the catalog's 1 to 5, and the share answered here.
+        "strength": candidate.deployment.model.strength,
+        "success": None if candidate.success is None else round(candidate.success, 3),
         "health": candidate.health,
     }
 

@@ -50,11 +50,13 @@ def _plan(asked: argparse.Namespace) -> int:
         return 0
     rule = f", rule {plan['rule']!r}" if "rule" in plan else ""
     print(f"{plan['task']} ({plan['task_reason']}); strategy {plan['strategy']}{rule}")
-    columns = ("", "deployment", "expected", "at most", "time", "health", "why")
+    columns = ("", "deployment", "strength", "expected", "at most", "time", "answered", "health", "why")
     lines = [
         (
-            *(str(place), f"{c['provider']}/{c['model']}", f"${c['expected_usd']:.6f}", f"${c['worst_usd']:.6f}"),
-            *(f"{c['expected_ms']} ms" if "expected_ms" in c else "", c["health"], c["reason"]),
+            *(str(place), f"{c['provider']}/{c['model']}", str(c["strength"])),
+            *(f"${c['expected_usd']:.6f}", f"${c['worst_usd']:.6f}"),
+            *(f"{c['expected_ms']} ms" if "expected_ms" in c else "", f"{c['success']:.0%}" if "success" in c else ""),
+            *(c["health"], c["reason"]),
         )
         for place, c in enumerate(plan["route"], 1)
     ]

@@ -395,7 +395,8 @@ def _unpriced(deployment: Deployment, around: Surroundings) -> str | None:
 
 def _candidate(wanted: Wanted, request: CompletionRequest, size: Size, around: Surroundings) -> Candidate:
     deployment = wanted.deployment
-    typical = around.learned.typical(deployment, request.task or DEFAULT_TASK)
+    task = request.task or DEFAULT_TASK
+    typical = around.learned.typical(deployment, task)
     likely_output = size.likely_output if typical.mean_output_tokens is None else typical.mean_output_tokens
     return Candidate(
         deployment=deployment,
@@ -419,6 +420,7 @@ def _candidate(wanted: Wanted, request: CompletionRequest, size: Size, around: S
         likely_output=min(likely_output, request.max_tokens, deployment.max_output_tokens),
         expected_ms=typical.median_ms,
         slow_ms=typical.slow_ms,
+        success=around.learned.of(deployment, task).success,
     )
 
 
