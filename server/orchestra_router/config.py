@@ -235,7 +235,8 @@ class Settings(BaseModel):
     )
     guard_ip: GuardAction = Field(default="flag", description="The same for public IP addresses.")
     guard_name: GuardAction = Field(
-        default="off", description="The same for names of people and places; needs `orchestra-router[names]`."
+        default="off",
+        description="The same for names of people and places; needs `presidio-analyzer` and a spaCy model.",
     )
     guard_profanity: GuardAction = Field(default="flag", description="The same for swear words.")
     guard_patterns: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,31}$")], GuardPattern] = Field(

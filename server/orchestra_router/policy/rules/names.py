@@ -12,7 +12,7 @@ LEAST_SCORE = 0.6
 
 
 class NamesRule:
-    """Needs the extra `names` and a spaCy model. Without them nothing may pass."""
+    """Needs presidio-analyzer and a spaCy model. Without them nothing may pass."""
 
     kind = "name"
     setting = "guard_name"
@@ -43,6 +43,6 @@ class NamesRule:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever stops it, SystemExit where a model is missing
                 raise GuardrailBlocked(
                     f"guard_name is on, but Presidio cannot be used ({type(error).__name__}), so nothing is passed on."
-                    ' Install orchestra-router[names] and a spaCy model, or set guard_name = "off".'
+                    ' Install presidio-analyzer and a spaCy model, or set guard_name = "off".'
                 ) from None
         return self._analyzer
