@@ -588,7 +588,7 @@ def test_portkeys_own_key_has_no_further_ones(tmp_path: Path) -> None:
     assert keys.variables("openai") == ("PORTKEY_API_KEY",)
 
 
-# --- the README ----------------------------------------------------------------------------------------------
+# --- the table of settings ----------------------------------------------------------------------------------
 
 
 def test_every_setting_has_a_row_and_an_explanation_in_the_table() -> None:

@@ -1,4 +1,4 @@
-"""The README says what is so: its commands exist, its snippets work, its tables are the code's."""
+"""The README and the guides say what is so: commands exist, snippets work, tables are the code's, links lead somewhere."""
 
 import json
 import re
@@ -14,16 +14,36 @@ from orchestra_router.pricing import Pricing
 from orchestra_router.types import CompletionRequest, Message, Text
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+SETTINGS = ROOT / "docs" / "reference" / "settings.md"
+PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")))
 
 
-def snippet(language: str, containing: str) -> str:
-    found = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def snippet(page: Path, language: str, containing: str) -> str:
+    found = re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     return next(text for text in found if containing in text)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_every_guide_can_be_found_from_the_readme() -> None:
+    linked = {(ROOT / link).resolve() for link in re.findall(r"\]\((docs/[^)#]+)", README.read_text(encoding="utf-8"))}
+
+    assert [page.name for page in PAGES if page != README and page.resolve() not in linked] == []
+
+
+def test_the_readme_fits_on_a_screen_or_two() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 90
+
+
 def test_the_settings_table_is_made_from_the_settings() -> None:
-    shown = README.partition("<!-- settings -->\n")[2].partition("\n<!-- /settings -->")[0]
+    page = SETTINGS.read_text(encoding="utf-8")
+    shown = page.partition("<!-- settings -->\n")[2].partition("\n<!-- /settings -->")[0]
 
     assert shown == settings_table()
 
@@ -32,20 +52,20 @@ def test_the_settings_table_is_made_from_the_settings() -> None:
 def test_the_two_commands_stand_alone_and_are_the_ones_that_ci_runs(command: str) -> None:
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
-    assert snippet("sh", command) == f"{command}\n"
+    assert snippet(README, "sh", command) == f"{command}\n"
     assert f"\n{command}\n" in ci
 
 
 def test_the_client_configuration_is_the_example_and_is_json() -> None:
     example = (ROOT / "mcp.json.example").read_text(encoding="utf-8")
 
-    assert snippet("json", "mcpServers") == example
+    assert snippet(README, "json", "mcpServers") == example
     assert json.loads(example)["mcpServers"]["orchestra"]["command"] == "uv"
 
 
 def test_a_provider_can_be_added_by_the_rows_that_are_shown(tmp_path: Path) -> None:
     file = tmp_path / "orchestra.toml"
-    file.write_text(snippet("toml", "[providers.example]"), encoding="utf-8")
+    file.write_text(snippet(ROOT / "docs" / "providers.md", "toml", "[providers.example]"), encoding="utf-8")
 
     config = load({"ORCHESTRA_HOME": str(tmp_path), "EXAMPLE_API_KEY": "k"})
     plan = routing.plan(
@@ -60,17 +80,20 @@ def test_a_provider_can_be_added_by_the_rows_that_are_shown(tmp_path: Path) -> N
 
 
 def test_the_rules_that_are_shown_can_be_used(tmp_path: Path) -> None:
-    (tmp_path / "orchestra.toml").write_text(snippet("toml", "[[rules]]"), encoding="utf-8")
+    (tmp_path / "orchestra.toml").write_text(
+        snippet(ROOT / "docs" / "routing.md", "toml", "[[rules]]"), encoding="utf-8"
+    )
 
     assert [rule.name for rule in load({"ORCHESTRA_HOME": str(tmp_path)}).rules] == ["quiet hours", "confidential"]
 
 
 def test_every_provider_and_its_variable_is_in_the_table(tmp_path: Path) -> None:
     catalog = load({"ORCHESTRA_HOME": str(tmp_path)}).catalog
+    page = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
 
     for provider in catalog.providers.values():
-        assert all(f"`{variable}`" in README for variable in provider.key_env)
-        assert provider.key_env or provider.title in README
+        assert all(f"`{variable}`" in page for variable in provider.key_env)
+        assert provider.key_env or provider.title in page
 
 
 def test_the_version_is_in_the_project_file_alone() -> None:

@@ -346,7 +346,7 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
 
 
 def settings_table() -> str:
-    """The settings as a Markdown table, for the README."""
+    """The settings as a Markdown table, for `docs/reference/settings.md`."""
     lines = ["| setting | default | |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = (
