@@ -166,8 +166,8 @@ class ToolCallArgument(SoundArguments):
 
 
 MESSAGE = (
-    "{role: system | user | assistant | tool, content: text or a list of {type: text, text} and {type: image, url |"
-    " data, media_type}, tool_calls: [{id, name, arguments}], tool_call_id, provider_state}"
+    "{role: system|user|assistant|tool, content: text or [{type: text, text} | {type: image, url|data, media_type}],"
+    " tool_calls: [{id, name, arguments}], tool_call_id, provider_state}"
 )
 """How a client reads of it: a schema of its own would be longer, and some clients drop nested ones."""
 
@@ -234,7 +234,7 @@ class RoutingArguments(SoundArguments, ArgModelBase):
         ),
     ] = None
     system: Annotated[str | None, Field(description="System instructions.")] = None
-    task: Annotated[Id | None, Field(description="Kind of work, e.g. coding, web_search; guessed when absent.")] = None
+    task: Annotated[Id | None, Field(description="Kind of work, e.g. coding; guessed when absent.")] = None
     provider: Annotated[Id | None, Field(description="Ask this one, e.g. anthropic.")] = None
     model: Annotated[Id | None, Field(description="Use only this model.")] = None
     fallback_providers: Annotated[
@@ -268,7 +268,7 @@ class RoutingArguments(SoundArguments, ArgModelBase):
     metadata: Annotated[
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=256)]] | None,
         JsonText,
-        Field(max_length=16, description="Labels to record, e.g. {app: docs}."),
+        Field(max_length=16, description="Labels to record: {app: docs}."),
     ] = None
 
     def request(self, *, max_tokens: int) -> CompletionRequest:
@@ -346,12 +346,12 @@ class CompleteArguments(RoutingArguments):
     ] = None
     stop: Annotated[list[str] | None, Strings, Field(max_length=16, description="Ends the answer.")] = None
     accept: Annotated[str | None, Field(max_length=MAX_PATTERN, description="Regex that a good answer matches.")] = None
-    cache: Annotated[CacheMode, Field(description="refresh replaces a cached answer, only never pays.")] = "use"
+    cache: Annotated[CacheMode, Field(description="refresh asks anew, only never pays.")] = "use"
     cache_ttl_s: Annotated[float | None, Number, Field(ge=1, le=MAX_TTL_S, description="Keep the answer so long.")] = (
         None
     )
     wrong_cache_entry: Annotated[Id | None, Field(description="A cache_entry that did not fit.")] = None
-    request_id: Annotated[Id | None, Field(description="Collects a running call; give only this.")] = None
+    request_id: Annotated[Id | None, Field(description="Alone: collects a running call, or an answer's rest.")] = None
 
     def request(self, *, max_tokens: int) -> CompletionRequest:
         return replace(

@@ -77,7 +77,7 @@ TOOL = strict_tool(
     title="Ask a model",
     description=(
         "Answer a prompt with the cheapest suitable language model."
-        " Costs money; the result says which model wrote it, what it cost and why."
+        " Costs money; the result says who wrote it, what it cost and why."
     ),
     schema=compact_schema(CompleteArguments),
     hints=ToolAnnotations(

@@ -18,7 +18,7 @@ TOOL = strict_tool(
     ProviderStatusArguments,
     name="provider_status",
     title="Provider status",
-    description="Which providers and models can be used now, which cannot, why, and what to do about it.",
+    description="Which providers and models can be used now; of the others why not, and what to do.",
     schema=compact_schema(ProviderStatusArguments),
     hints=ToolAnnotations(
         # A probe goes out to the providers, and puts what answers again back into rotation.

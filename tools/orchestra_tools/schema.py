@@ -7,7 +7,10 @@ from pydantic import BaseModel
 Schema = dict[str, Any]
 
 UNSAID = frozenset(
-    {"title", "maxLength", "minLength", "maxItems", "minItems", "minimum", "maximum", "pattern", "propertyNames"}
+    {
+        *("title", "maxLength", "minLength", "maxItems", "minItems", "minimum", "maximum", "pattern", "propertyNames"),
+        *("ge", "le"),  # pydantic's own words for minimum and maximum where a validator stands before them
+    }
 )
 """Left out: a name said twice, and limits that only a mistake would reach, which are explained when one does."""
 
