@@ -3,29 +3,24 @@
 import asyncio
 import logging
 import os
-import re
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
-from mcp import MCPError
-from mcp.server import CacheHint, MCPServer
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server import MCPServer
 from mcp.server.stdio import stdio_server
-from mcp.types import INVALID_PARAMS
 
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.errors import ConfigError
 from orchestra_router.observe import configure_logging
 from orchestra_router.policy.redactor import Redactor
 from orchestra_router.stdin import claimed_stdin
-from orchestra_tools import complete, cost_report, provider_status, route_task
+from orchestra_tools.server import OrchestraServer
 from orchestra_tools.service import Service, serving
 
 if TYPE_CHECKING:
@@ -33,14 +28,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("orchestra")
 
-NAME = "orchestra"
-TOOLS = (complete.TOOL, route_task.TOOL, provider_status.TOOL, cost_report.TOOL)
-TOOL_NAMES = tuple(tool.name for tool in TOOLS)
-TOOLS_CACHE_MS = 3_600_000
 INSTRUCTIONS = (
     "Orchestra asks other language models for you: `complete` answers a prompt, `route_task` shows first who would be"
     " asked at what price. Answers cost real money within the user's budgets; `cost_report` says how much,"
     " `provider_status` what works. When `complete` answers status running, collect the answer with its request_id."
+    " Free to read: orchestra://providers, orchestra://models (prices), orchestra://spend/today, and"
+    " orchestra://requests/{trace_id} (whom an answer's request was sent to, and why)."
 )
 SIMULATED_ANSWER_WITHIN_S = 5
 SIMULATED_SLOW_S = 10
@@ -56,7 +49,7 @@ def build_server(
     clock: Clock | None = None,
     simulated: bool = False,
     around: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
-) -> MCPServer[Service]:
+) -> OrchestraServer:
     """The MCP server over `config`; with a broken one, every tool answers what is wrong with it.
 
     `around` is entered before anything is opened, and left after everything is closed.
@@ -68,39 +61,13 @@ def build_server(
         async with around(), serving(config, clock or SystemClock(), notice=notice) as service:
             yield service
 
-    return MCPServer[Service](
-        NAME,
-        title="Orchestra",
-        version=version("orchestra-router"),
-        instructions=_simulated_instructions() if simulated else INSTRUCTIONS,
-        tools=list(TOOLS),
-        lifespan=lifespan,
-        cache_hints={"tools/list": CacheHint(ttl_ms=TOOLS_CACHE_MS, scope="public")},
-        middleware=(_known_tools, _open_after_listing),
-        log_level="WARNING",
-    )
+    return OrchestraServer(instructions=_simulated_instructions() if simulated else INSTRUCTIONS, lifespan=lifespan)
 
 
 def _simulated_instructions() -> str:
     from orchestra_router.simulation.troubles import PHRASES  # noqa: PLC0415 - most who serve need no simulation
 
     return f"{SIMULATED} {INSTRUCTIONS} A prompt may ask for a failure, to see what becomes of it: {PHRASES}."
-
-
-async def _known_tools(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """An unknown tool is the error that the specification asks for; the SDK (2.3) answers with another."""
-    if ctx.method == "tools/call" and (name := (ctx.params or {}).get("name")) not in TOOL_NAMES:
-        raise MCPError(INVALID_PARAMS, f"Unknown tool{_quoted(name)}. Known: {', '.join(TOOL_NAMES)}.")
-    return await call_next(ctx)
-
-
-async def _open_after_listing(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """A listing is answered at once; then the router is opened, before the first call needs it."""
-    result = await call_next(ctx)
-    if ctx.method == "tools/list":
-        service: Service = ctx.lifespan_context
-        service.open_soon()
-    return result
 
 
 def serve_stdio(config: "Config | ConfigError") -> None:
@@ -145,7 +112,7 @@ async def _serve_simulated() -> None:
         await _serve_stdio(build_server(config, simulated=True, around=around))
 
 
-async def _serve_stdio(server: MCPServer[Service]) -> None:
+async def _serve_stdio(server: OrchestraServer) -> None:
     loop = asyncio.get_running_loop()
     with anyio.CancelScope() as serving_scope:
 
@@ -181,8 +148,3 @@ async def _leaving() -> AsyncGenerator[None]:
 def _exit_now(code: int) -> None:
     sys.stderr.flush()
     os._exit(code)
-
-
-def _quoted(name: object) -> str:
-    """The name, if it looks like one."""
-    return f" `{name}`" if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) else ""

@@ -12,14 +12,12 @@ from orchestra_router.commands import audit, cache, guard, money, route
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.observe import crash_safely
-from orchestra_router.types import usd
 
 # Each command imports what it needs when it runs: a client waits for `serve`, and needs little of the rest.
 # ruff: noqa: PLC0415 - see above
 
 if TYPE_CHECKING:
     from orchestra_router.config import Config
-    from orchestra_router.deployments import Deployment
     from orchestra_router.router import Router
 
 Json = dict[str, Any]
@@ -136,37 +134,10 @@ def _models(asked: argparse.Namespace) -> int:
 
 
 async def _every_model(router: "Router") -> tuple[list[Json], str]:
-    """Each model at each provider, and the age of the prices, which are dollars per million tokens, now."""
     from orchestra_router.clock import SystemClock
-    from orchestra_router.doctor import price_age
-    from orchestra_router.pricing import Pricing
+    from orchestra_tools.models import every_model
 
-    pricing = Pricing.of(router.config.settings, checked=router.config.catalog.checked)
-    now_ms = SystemClock().now_ms()
-
-    def rate(deployment: "Deployment", **tokens: int) -> float:
-        return (
-            usd(pricing.expected_nusd(deployment, **{"input_tokens": 0, "output_tokens": 0} | tokens, at_ms=now_ms))
-            * 1000
-        )
-
-    catalog = router.config.catalog
-    rows = [
-        {
-            "provider": provider.name,
-            "model": model.name,
-            "id": model.id,
-            "input": rate(deployment, input_tokens=1000),
-            "output": rate(deployment, output_tokens=1000),
-            "peak": "peak" in deployment.offer.source,
-            "context": deployment.context_tokens,
-            "state": model.state if provider.state == "ready" else provider.state,
-        }
-        for provider in (await router.provider_status()).providers
-        for model in provider.models
-        if (deployment := catalog.deployment(model.name, provider.name))
-    ]
-    return rows, price_age(pricing.age(now_ms=now_ms))
+    return await every_model(router, SystemClock(), await router.provider_status())
 
 
 def _probe(asked: argparse.Namespace) -> int:

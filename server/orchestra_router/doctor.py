@@ -14,7 +14,7 @@ from orchestra_router.config import Config, load
 from orchestra_router.errors import ConfigError, RouterError, StoreError
 from orchestra_router.policy.health import HealthView
 from orchestra_router.policy.status import ProviderStatus, provider_status
-from orchestra_router.pricing import PriceAge, Pricing
+from orchestra_router.pricing import Pricing
 from orchestra_router.router import Router, open_router
 from orchestra_router.types import CompletionRequest, Message, Text
 
@@ -52,20 +52,13 @@ async def examine(environ: Mapping[str, str]) -> Json:
         "config_file_exists": config.file is not None,
         "budget_day_usd": float(settings.budget_day_usd),
         "budget_month_usd": float(settings.budget_month_usd),
-        "prices": price_age(Pricing.of(settings, checked=config.catalog.checked).age(now_ms=now_ms)),
+        "prices": Pricing.of(settings, checked=config.catalog.checked).age(now_ms=now_ms).told,
     }
     try:
         async with open_router(config) as router:
             return findings | await _examine_router(router)
     except StoreError as error:
         return findings | {"providers": _without_database(config, now_ms), "problems": [str(error)]}
-
-
-def price_age(age: PriceAge) -> str:
-    """Where the prices are from, and how old they are."""
-    released = f" of {age.genai_prices_date}" if age.genai_prices_date is not None else ""
-    checked = f", catalog checked {age.catalog_checked}" if age.catalog_checked is not None else ""
-    return f"genai-prices {age.genai_prices_version}{released}{checked}"
 
 
 def _without_database(config: Config, now_ms: int) -> list[Json]:

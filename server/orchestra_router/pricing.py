@@ -63,6 +63,13 @@ class PriceAge:
     warning: str
     """Empty while nothing is stale."""
 
+    @property
+    def told(self) -> str:
+        """Where the prices are from, and how old they are."""
+        released = f" of {self.genai_prices_date}" if self.genai_prices_date is not None else ""
+        checked = f", catalog checked {self.catalog_checked}" if self.catalog_checked is not None else ""
+        return f"genai-prices {self.genai_prices_version}{released}{checked}"
+
 
 class PricingSettings(Protocol):
     @property

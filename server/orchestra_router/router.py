@@ -47,6 +47,7 @@ from orchestra_router.policy.records import Records
 from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.strategies import Turns
+from orchestra_router.policy.trails import Trail, trails
 from orchestra_router.policy.webhook import Webhook
 from orchestra_router.pricing import Pricing
 from orchestra_router.routing_rules import Rule
@@ -214,6 +215,11 @@ class Router:
             scope=self._access.scope,
             now_ms=self._clock.now_ms(),
         )
+
+    async def trails(self, request_or_trace_id: str) -> tuple[Trail, ...]:
+        """What became of a request, or of all of one trace, as far as it is on record; none where nobody knows it."""
+        await self._records.catch_up()
+        return await trails(self.store, request_or_trace_id, self._access.scope)
 
     async def aclose(self) -> None:
         if self._webhook is not None:

@@ -643,6 +643,10 @@ class Store(Protocol):
         """The attempts of one request, oldest first, as plain columns, for the trail."""
         ...
 
+    async def requests_of(self, request_or_trace_id: str, *, most: int) -> tuple[Mapping[str, object], ...]:
+        """The recorded requests of one trace, oldest first, as plain columns."""
+        ...
+
     async def report(
         self, *, first_day: str, last_day: str, group_by: GroupBy | None = None, field: str = ""
     ) -> tuple[ReportRow, ...]:

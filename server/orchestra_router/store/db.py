@@ -245,6 +245,9 @@ class SqliteStore:
     async def attempts_of(self, request_or_trace_id: str) -> tuple[Mapping[str, object], ...]:
         return await self._read(lambda db: reports.attempts_of(db, request_or_trace_id))
 
+    async def requests_of(self, request_or_trace_id: str, *, most: int) -> tuple[Mapping[str, object], ...]:
+        return await self._read(lambda db: reports.requests_of(db, request_or_trace_id, most=most))
+
     async def report(
         self, *, first_day: str, last_day: str, group_by: GroupBy | None = None, field: str = ""
     ) -> tuple[ReportRow, ...]:

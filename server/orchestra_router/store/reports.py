@@ -36,6 +36,8 @@ _ATTEMPTS = """
     ORDER BY created_ms, number, rowid
 """
 
+_REQUESTS = "SELECT * FROM requests WHERE request_id = :id OR trace_id = :id ORDER BY created_ms, rowid LIMIT :most"
+
 # What is grouped by is a bound value like any other, so no text from outside ever becomes SQL.
 _SUMS = """
     SELECT
@@ -199,6 +201,10 @@ def record(db: sqlite3.Connection, record: RequestRecord) -> None:
 
 def attempts_of(db: sqlite3.Connection, request_or_trace_id: str) -> tuple[Mapping[str, object], ...]:
     return tuple(dict(row) for row in db.execute(_ATTEMPTS, {"id": request_or_trace_id}))
+
+
+def requests_of(db: sqlite3.Connection, request_or_trace_id: str, *, most: int) -> tuple[Mapping[str, object], ...]:
+    return tuple(dict(row) for row in db.execute(_REQUESTS, {"id": request_or_trace_id, "most": most}))
 
 
 def report(
