@@ -11,6 +11,7 @@ from orchestra_router.policy.retry import LONGEST_BACKOFF_S, PATIENCE_S, backoff
 CONTRACT: list[tuple[type[ProviderError], bool, str, str, str]] = [
     # error, same deployment again, next deployment, what cools, the hold without usage
     (errors.ConnectFailed, True, "next", "provider", "release"),
+    (errors.AddressRefused, False, "next", "provider", "release"),
     (errors.RateLimited, True, "next", "key", "release"),
     (errors.ServerFailed, True, "next", "deployment", "uncertain"),
     (errors.ReadTimeout, True, "next", "deployment", "uncertain"),

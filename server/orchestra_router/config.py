@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from orchestra_router import allowances, keys, patterns, rule_checks
 from orchestra_router.allowances import Budgets, Usd
 from orchestra_router.catalog import Catalog, Found, OldModel, RouteStep, Task
-from orchestra_router.config_checks import Checker, tables, url_problem
+from orchestra_router.config_checks import Checker, host_of, tables, url_problem
 from orchestra_router.errors import ConfigError
 from orchestra_router.keys import Keys, value_of
 from orchestra_router.routing_rules import Rule
@@ -246,6 +246,11 @@ class Settings(BaseModel):
     allow_insecure_http: bool = Field(
         default=False, description="Allow plain http to other machines; keys and prompts are readable on the way."
     )
+    private_hosts: tuple[Annotated[str, Field(pattern="^[a-z0-9.:_-]+$")], ...] = Field(
+        default=(),
+        description="Hosts of your base URLs that are on a private network. Other names may not lead there; this machine"
+        " and `local` servers need not be named.",
+    )
     portkey: dict[str, str] = Field(
         default_factory=dict[str, str],
         repr=False,
@@ -262,7 +267,7 @@ class Settings(BaseModel):
     def database(self) -> Path:
         return self.home / "orchestra.db"
 
-    @field_validator("cache_scope", "guard_phone_regions", mode="before")
+    @field_validator("cache_scope", "guard_phone_regions", "private_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """The environment has no lists: "user,session"."""
@@ -311,6 +316,12 @@ class Config:
     """The `orchestra.toml` that was read, if there was one."""
     rules: tuple[Rule, ...] = ()
     """The user's own, in the order in which they are tried."""
+
+    @property
+    def private_hosts(self) -> frozenset[str]:
+        """Hosts that are declared to be on a private network."""
+        local = (host_of(provider.base_url) for provider in self.catalog.providers.values() if provider.local)
+        return frozenset((*self.settings.private_hosts, *local))
 
 
 def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
@@ -385,10 +396,13 @@ def _settings(environ: Mapping[str, str], file: TomlFile, checker: Checker, *, h
     overrides = {name: value for name, variable in variables.items() if (value := value_of(environ, variable))}
     settings = checker.settings(Settings, values, overrides, variables=variables, home=home)
     checker.allows_insecure_http = settings.allow_insecure_http
-    if what := url_problem(settings.portkey_base_url, insecure_allowed=settings.allow_insecure_http):
+    checker.private_hosts = settings.private_hosts
+    if what := checker.url_problem(settings.portkey_base_url):
         name = "portkey_base_url"
         checker.setting(name, what, variable=variables[name] if name in overrides else "")
-    if settings.alert_webhook and (what := url_problem(settings.alert_webhook, insecure_allowed=False)):
+    if settings.alert_webhook and (
+        what := url_problem(settings.alert_webhook, insecure_allowed=False, private_hosts=settings.private_hosts)
+    ):
         name = "alert_webhook"
         what = what.partition("; or set")[0]
         checker.setting(name, what, variable=variables[name] if name in overrides else "")

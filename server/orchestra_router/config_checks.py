@@ -2,10 +2,8 @@
 
 import difflib
 import hashlib
-import ipaddress
 import json
 import re
-import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from orchestra_router.allowances import EACH
 from orchestra_router.catalog import Catalog, OldModel, RouteStep, Task
+from orchestra_router.connections import addresses
 from orchestra_router.deployments import Model, Offer, Price, Provider, Row
 from orchestra_router.toml_file import Problem, TomlFile
 
@@ -23,8 +22,6 @@ R = TypeVar("R", bound=Row)
 S = TypeVar("S", bound=BaseModel)
 Location = Sequence[str | int]
 
-METADATA_HOSTS = {"metadata.google.internal", "metadata", "instance-data"}
-METADATA_ADDRESSES = {ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200")}
 CREDENTIAL_HEADERS = {"authorization", "proxy-authorization", "cookie", "api-key", "x-api-key", "x-goog-api-key"}
 _ROWS: Mapping[str, tuple[type[Row], ...]] = {
     "providers": (Provider,),
@@ -47,6 +44,7 @@ class Checker:
     def __init__(self, file: TomlFile) -> None:
         self._file = file
         self.allows_insecure_http = False
+        self.private_hosts: Collection[str] = ()
         self.problems: list[Problem] = list(file.problems)
 
     def add(self, location: Location, what: str) -> None:
@@ -171,7 +169,7 @@ class Checker:
         at = ("providers", provider.name)
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", provider.name):
             self.add(at, "must be named in small letters, digits, - and _, 32 at most")
-        if what := url_problem(provider.base_url, insecure_allowed=self.allows_insecure_http):
+        if what := self.url_problem(provider.base_url, is_private=provider.local):
             self.add((*at, "base_url"), what)
         for field in ("path", "models_path", "probe_path"):
             if (value := getattr(provider, field)) and not value.startswith("/"):
@@ -181,6 +179,14 @@ class Checker:
         for header in provider.headers:
             if header.lower() in CREDENTIAL_HEADERS or header.lower().endswith("-api-key"):
                 self.add((*at, "headers", header), "carries a key, and keys do not belong in a file; use `key_env`")
+
+    def url_problem(self, url: str, *, is_private: bool = False) -> str:
+        """Why keys and prompts may not be sent to `url`, by these settings; "" when they may.
+
+        A local server `is_private` wherever it is.
+        """
+        allowed = (*self.private_hosts, *((host_of(url),) if is_private else ()))
+        return url_problem(url, insecure_allowed=self.allows_insecure_http, private_hosts=allowed)
 
     def _check_keywords(self, task: Task) -> None:
         for field, expressions in (("keywords", task.keywords), ("strong", task.strong)):
@@ -346,8 +352,11 @@ def dotted(location: Location) -> str:
 # --- addresses -----------------------------------------------------------------------------------------------
 
 
-def url_problem(url: str, *, insecure_allowed: bool) -> str:
-    """Why keys and prompts may not be sent to `url`; "" when they may."""
+def url_problem(url: str, *, insecure_allowed: bool, private_hosts: Collection[str] = ()) -> str:
+    """Why keys and prompts may not be sent to `url`; "" when they may, as far as can be seen before it is connected to.
+
+    `private_hosts` may be on a private network.
+    """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -358,27 +367,24 @@ def url_problem(url: str, *, insecure_allowed: bool) -> str:
     if _has_extras(parts):
         return "must be no more than scheme, host and path: no user, password, query or fragment"
     host = host.rstrip(".")
-    address = _address(host)
-    if host in METADATA_HOSTS or (address is not None and (address.is_link_local or address in METADATA_ADDRESSES)):
+    address = addresses.address_of(host)
+    place = None if address is None else addresses.place_of(address)
+    if host in addresses.METADATA_HOSTS or place == "forbidden":
         return "points at a cloud's metadata service or a link-local address, which is never allowed"
-    loopback = host == "localhost" or host.endswith(".localhost") or (address is not None and address.is_loopback)
-    if parts.scheme == "http" and not loopback and not insecure_allowed:
+    if parts.scheme == "http" and not addresses.is_here(host) and not insecure_allowed:
         return "must be https, except on this machine; or set allow_insecure_http = true"
+    if place == "private" and host not in private_hosts:
+        return f'is an address of a private network; if that is meant, set private_hosts = ["{host}"]'
     return ""
+
+
+def host_of(url: str) -> str:
+    """The host that `url` names, in small letters; "" where it is no URL."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _has_extras(parts: SplitResult) -> bool:
     return bool(parts.username is not None or parts.password is not None or parts.query or parts.fragment)
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """`host` as the address it stands for, in any spelling a resolver takes (2852039166 is 169.254.169.254)."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        try:
-            return ipaddress.IPv4Address(socket.inet_aton(host))
-        except OSError:
-            return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address

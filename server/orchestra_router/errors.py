@@ -15,6 +15,7 @@
     ├── EmbedderUnavailable       prompts cannot be compared by meaning; everything else goes on
     └── ProviderError             one attempt failed at one deployment
         ├── ConnectFailed         never dispatched: DNS, connect, TLS
+        │   └── AddressRefused    its name leads to where nothing may be sent
         ├── RateLimited           429 that passes
         ├── ServerFailed          500, 502, 503, 504, 529, 408, 524, 409
         │   └── ReadTimeout       dispatched, and no answer in time
@@ -187,6 +188,14 @@ class ConnectFailed(ProviderError):
     retries = 1
     cools = "provider"
     summary = "could not be reached"
+
+
+class AddressRefused(ConnectFailed):
+    retryable = False
+    summary = (
+        "is at an address of a private network or a metadata service, so it was not connected to; if its network is"
+        " private and yours, name its host in private_hosts"
+    )
 
 
 class RateLimited(ProviderError):

@@ -72,7 +72,7 @@ class Router:
         self.observers = Observers([log_attempt])
         self._clock = clock
         self._pricing = Pricing.of(settings, checked=config.catalog.checked)
-        self._transport = Transport(clock)
+        self._transport = Transport(clock, private_hosts=config.private_hosts)
         self._inventory = Inventory(config, self._transport, clock)
         self._access = Access(replace(LOCAL, user=settings.user, session=settings.session))
         self._guardrails = Guardrails(rules_for(settings, keys=config.keys.secrets()), clock=clock)

@@ -1,4 +1,4 @@
-"""Sends wire requests and maps what can go wrong on the way to our errors. All the httpx there is.
+"""Sends wire requests and maps what can go wrong on the way to our errors.
 
 What was never dispatched (`ConnectFailed`) costs nothing; what was dispatched and not answered may have been
 billed, so the two are kept apart.
@@ -6,9 +6,10 @@ billed, so the two are kept apart.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,6 +18,7 @@ import anyio.to_thread
 
 from orchestra_router.clock import Clock
 from orchestra_router.errors import (
+    AddressRefused,
     ConnectFailed,
     InvalidAnswer,
     PermissionRefused,
@@ -32,12 +34,14 @@ from orchestra_router.types import Answer, StreamEvent, WireRequest, WireRespons
 if TYPE_CHECKING:
     import httpx
 
-CONNECT_TIMEOUT_S = 10.0
+    from orchestra_router.connections.pool import Pool
+
 MAX_BODY_BYTES = 32 * 2**20
 """A longer answer is no answer: the longest real ones (a million tokens) stay below 10 MB."""
 SLICE_BYTES = 65_536
 LARGE_BODY_BYTES = 500_000
 """Reading this much takes longer than other requests should wait."""
+HEADERS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "orchestra-router"}
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-generation-id")
 
 OnText = Callable[[str], Awaitable[None]]
@@ -59,11 +63,15 @@ class StreamTimeouts:
 
 
 class Transport:
-    """One HTTP client for the process, made at first use: its certificate store takes 40 ms to load."""
+    """One pool of connections for the process, made at first use: its certificate store takes 40 ms to load.
 
-    def __init__(self, clock: Clock) -> None:
+    `private_hosts` are those that may be on a private network.
+    """
+
+    def __init__(self, clock: Clock, *, private_hosts: Collection[str] = ()) -> None:
         self._clock = clock
-        self._client: httpx.AsyncClient | None = None
+        self._private_hosts = private_hosts
+        self._pool: Pool | None = None
         self._opening = anyio.Lock()
 
     async def ask(self, adapter: Adapter, wire: WireRequest, *, timeout_s: float, on_head: OnHead = _ignore) -> Answer:
@@ -130,8 +138,8 @@ class Transport:
             raise ReadTimeout from None
 
     async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        if self._pool is not None:
+            await self._pool.aclose()
 
     async def _stream(
         self, adapter: Adapter, wire: WireRequest, timeouts: StreamTimeouts, deliver: OnText, on_head: OnHead
@@ -151,16 +159,19 @@ class Transport:
 
     @asynccontextmanager
     async def _open(self, wire: WireRequest) -> AsyncGenerator[httpx.Response]:
-        client = await self._opened()
+        pool = await self._opened()
         import httpx  # noqa: PLC0415 - 50 ms; imported when the first call needs it
 
+        from orchestra_router.connections.pool import ForbiddenAddress  # noqa: PLC0415 - as above
+
         try:
-            request = client.build_request(
-                "GET" if wire.body is None else "POST", wire.url, headers=dict(wire.headers), content=wire.body
-            )
+            method = "GET" if wire.body is None else "POST"
+            request = httpx.Request(method, _url(wire.url), headers={**HEADERS, **wire.headers}, content=wire.body)
             with _mapped_errors():
-                response = await client.send(request, stream=True)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.InvalidURL):
+                response = await pool.handle_async_request(request)
+        except ForbiddenAddress:
+            raise AddressRefused from None
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.LocalProtocolError, httpx.InvalidURL):
             raise ConnectFailed from None
         try:
             with _mapped_errors():
@@ -169,11 +180,11 @@ class Transport:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
 
-    async def _opened(self) -> httpx.AsyncClient:
+    async def _opened(self) -> Pool:
         async with self._opening:
-            if self._client is None:
-                self._client = await anyio.to_thread.run_sync(_new_client)
-        return self._client
+            if self._pool is None:
+                self._pool = await anyio.to_thread.run_sync(_new_pool, self._private_hosts)
+        return self._pool
 
     def _raise_for_status(self, adapter: Adapter, response: WireResponse) -> None:
         if response.status >= 400:
@@ -190,10 +201,8 @@ def _mapped_errors() -> Generator[None]:
 
     try:
         yield
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError):
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.LocalProtocolError):
         raise
-    except httpx.TimeoutException:
-        raise ReadTimeout from None
     except httpx.DecodingError:
         raise InvalidAnswer(provider_code="undecodable_body") from None
     except httpx.RequestError:
@@ -211,17 +220,18 @@ def _from_answer() -> Generator[None]:
         raise
 
 
-def _new_client() -> httpx.AsyncClient:
+def _new_pool(private_hosts: Collection[str]) -> Pool:
+    from orchestra_router.connections.pool import Pool  # noqa: PLC0415 - httpx takes 50 ms
+
+    return Pool(private_hosts=private_hosts)
+
+
+@lru_cache(maxsize=1_000)
+def _url(text: str) -> httpx.URL:
+    """Each deployment has one, and reading it takes longer than sending."""
     import httpx  # noqa: PLC0415 - 50 ms; imported when the first call needs it
 
-    return httpx.AsyncClient(
-        follow_redirects=False,
-        timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S, pool=CONNECT_TIMEOUT_S),
-        # Each connection lying in the pool makes every call dearer, so few are kept.
-        limits=httpx.Limits(max_connections=256, max_keepalive_connections=16, keepalive_expiry=30),
-        # A local server is never reached through a proxy.
-        mounts={"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None},
-    )
+    return httpx.URL(text)
 
 
 async def _read_whole(response: httpx.Response) -> WireResponse:
