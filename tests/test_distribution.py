@@ -7,8 +7,9 @@ from typing import Any
 
 import jsonschema
 
-from orchestra_router.app import INSTRUCTIONS, TOOL_NAMES
+from orchestra_router.app import INSTRUCTIONS
 from orchestra_router.config import Settings, load
+from orchestra_tools.server import TOOL_NAMES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
