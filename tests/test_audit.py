@@ -62,7 +62,7 @@ async def test_a_record_that_nobody_touched_is_whole(tmp_path: Path) -> None:
     assert await problems(tmp_path / "o.db") == ()
 
 
-COLUMNS = ["number", "at_ms", "kind", "subject", "body", "body_hash", "hash"]
+COLUMNS = ["number", "at_ms", "kind", "subject", "body", "salt", "body_hash", "hash"]
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -92,7 +92,7 @@ TAMPERED: dict[str, tuple[str, str]] = {
     "the last rows taken out": ("DELETE FROM audit WHERE number > 4", "rows 5 to 6 are missing"),
     "everything taken out": ("DELETE FROM audit", "rows 1 to 6 are missing"),
     "a row added": (
-        "INSERT INTO audit SELECT 7, at_ms, kind, subject, body, body_hash, hash FROM audit WHERE number = 6",
+        "INSERT INTO audit SELECT 7, at_ms, kind, subject, body, body_hash, hash, salt FROM audit WHERE number = 6",
         "row 7 was changed",
     ),
     "a body taken away": ("UPDATE audit SET body = NULL WHERE number = 2", "the body of row 2 is gone"),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from orchestra_router.commands import audit, cache, guard, money, route
+from orchestra_router.commands import audit, cache, guard, money, person, route
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.observe import crash_safely
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_to(commands)
     cache.add_to(commands)
     guard.add_to(commands)
+    person.add_to(commands)
     route.add_to(commands)
     return parser
 

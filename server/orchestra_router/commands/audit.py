@@ -42,6 +42,8 @@ def _verify(asked: argparse.Namespace) -> int:
         print(
             f"{check.rows} rows, {'something is wrong' if check.problems else 'nothing was changed, removed or moved'}."
         )
+        if check.erased:
+            print(f"{check.erased} of them were erased with a person's data; other rows say which.")
         print(f"Newest row: {check.last_number}:{check.last_hash}")
         print(
             "Keep this line somewhere else: `audit verify --known` then finds a record that was written anew as a whole."

@@ -4,29 +4,40 @@
 
 Rows whose time is over are dropped from the beginning. The chain then begins with the hash of the last one dropped, and
 a new row at its end says so.
+
+The body of a row can be erased without breaking the chain, which holds its hash only; a new row says whose. The hash is
+salted, and the salt goes with the body, so that no guess at what it said can be checked.
 """
 
 import hashlib
 import json
+import secrets
 import sqlite3
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
+from typing import Any
 
 from orchestra_router.store.base import AuditCheck, AuditEvent, AuditRow
 
 MOST_PROBLEMS = 100
 RETENTION = "retention"
+ERASURE = "erasure"
+SALT_BYTES = 16
+ERASED_AT_ONCE = 10_000
+"""Rows that one row tells of."""
 
 
 def append(db: sqlite3.Connection, event: AuditEvent) -> None:
     """Add `event` to the end of the chain, in the transaction of what it tells of."""
     number, before = db.execute("SELECT last_number, last_hash FROM audit_ends").fetchone()
     number += 1
-    body = _text(event)
-    body_hash = _digest(body)
+    body, salt = _text(event), secrets.token_hex(SALT_BYTES)
+    body_hash = _digest(salt + body)
     chained = _chained(before, number, event.at_ms, event.kind, event.subject, body_hash)
     db.execute(
-        "INSERT INTO audit (number, at_ms, kind, subject, body, body_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (number, event.at_ms, event.kind, event.subject, body, body_hash, chained),
+        "INSERT INTO audit (number, at_ms, kind, subject, body, salt, body_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (number, event.at_ms, event.kind, event.subject, body, salt, body_hash, chained),
     )
     db.execute("UPDATE audit_ends SET last_number = ?, last_hash = ?", (number, chained))
 
@@ -37,7 +48,9 @@ def verify(db: sqlite3.Connection, *, known: tuple[int, str] | None = None) -> A
         "SELECT first_number, hash_before, last_number, last_hash FROM audit_ends"
     ).fetchone() or (1, "", 0, "")
     reading = _Reading(first, hash_before)
-    for row in db.execute("SELECT number, at_ms, kind, subject, body, body_hash, hash FROM audit ORDER BY number"):
+    for row in db.execute(
+        "SELECT number, at_ms, kind, subject, body, salt, body_hash, hash FROM audit ORDER BY number"
+    ):
         reading.take(row)
         if len(reading.problems) >= MOST_PROBLEMS:
             break
@@ -49,7 +62,11 @@ def verify(db: sqlite3.Connection, *, known: tuple[int, str] | None = None) -> A
     ):
         reading.problems.append(f"row {known[0]} is not the one that you know")
     return AuditCheck(
-        rows=reading.rows, last_number=last, last_hash=last_hash, problems=tuple(reading.problems[:MOST_PROBLEMS])
+        rows=reading.rows,
+        erased=reading.erased,
+        last_number=last,
+        last_hash=last_hash,
+        problems=tuple(reading.problems[:MOST_PROBLEMS]),
     )
 
 
@@ -59,6 +76,10 @@ class _Reading:
     def __init__(self, first: int, hash_before: str) -> None:
         self.problems: list[str] = []
         self.rows = 0
+        self.erased = 0
+        """Rows whose body was taken away, and another row says so."""
+        self._gone: list[int] = []
+        """The others whose body is not there, in order."""
         self._first = self._expected = first
         self._before = hash_before
         self._dropped_up_to = 0
@@ -82,14 +103,27 @@ class _Reading:
             self.problems.append("the end is not the one that was noted: rows were added or changed there")
         if self._dropped_up_to != self._first - 1:
             self.problems.append(f"no row says that the time of what was before row {self._first} was over")
+        self.problems += (f"the body of row {number} is gone" for number in self._gone[:MOST_PROBLEMS])
 
     def _take_body(self, number: int, row: sqlite3.Row) -> None:
         if row["body"] is None:
-            self.problems.append(f"the body of row {number} is gone")
-        elif _digest(row["body"]) != row["body_hash"]:
+            self._gone.append(number)
+        elif _digest(row["salt"] + row["body"]) != row["body_hash"]:
             self.problems.append(f"the body of row {number} was changed")
-        elif row["kind"] == RETENTION:
-            self._dropped_up_to = json.loads(row["body"])["up_to"]
+        elif row["kind"] in {RETENTION, ERASURE}:
+            try:
+                self._take_note(row["kind"], json.loads(row["body"]))
+            except (ValueError, KeyError, TypeError):
+                self.problems.append(f"the body of row {number} cannot be read")
+
+    def _take_note(self, kind: str, body: Any) -> None:
+        if kind == RETENTION:
+            self._dropped_up_to = int(body["up_to"])
+            return
+        for first, last in body["rows"]:
+            start, end = bisect_left(self._gone, first), bisect_right(self._gone, last)
+            self.erased += end - start
+            del self._gone[start:end]
 
 
 def rows(db: sqlite3.Connection, *, after: int, limit: int) -> tuple[AuditRow, ...]:
@@ -111,10 +145,10 @@ def rows(db: sqlite3.Connection, *, after: int, limit: int) -> tuple[AuditRow, .
 def append_news(db: sqlite3.Connection, event: AuditEvent) -> bool:
     """Add `event`, unless the newest row of its kind and subject says the same. Returns whether it was added."""
     row = db.execute(
-        "SELECT body_hash FROM audit WHERE subject = ? AND kind = ? ORDER BY number DESC LIMIT 1",
+        "SELECT body FROM audit WHERE subject = ? AND kind = ? ORDER BY number DESC LIMIT 1",
         (event.subject, event.kind),
     ).fetchone()
-    if row is not None and row["body_hash"] == _digest(_text(event)):
+    if row is not None and row["body"] == _text(event):
         return False
     append(db, event)
     return True
@@ -135,6 +169,26 @@ def drop_before(db: sqlite3.Connection, at_ms: int, *, now_ms: int, most: int) -
     body = {"dropped": len(old), "up_to": last["number"]}
     append(db, AuditEvent(at_ms=now_ms, kind=RETENTION, subject="audit", body=body))
     return len(old)
+
+
+def erase(db: sqlite3.Connection, numbers: Sequence[int], *, now_ms: int) -> None:
+    """Take away the bodies of the rows `numbers`, which are in order, and say so at the end of the chain."""
+    db.executemany("UPDATE audit SET body = NULL, salt = '' WHERE number = ?", ((number,) for number in numbers))
+    for start in range(0, len(numbers), ERASED_AT_ONCE):
+        told = numbers[start : start + ERASED_AT_ONCE]
+        body = {"erased": len(told), "rows": _ranges(told)}
+        append(db, AuditEvent(at_ms=now_ms, kind=ERASURE, subject="audit", body=body))
+
+
+def _ranges(numbers: Iterable[int]) -> list[list[int]]:
+    """[1, 2, 3, 7] as [[1, 3], [7, 7]]."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ranges
 
 
 def _text(event: AuditEvent) -> str:

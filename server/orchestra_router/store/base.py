@@ -27,6 +27,7 @@ from orchestra_router.store.cache_records import (
     ShelvedVector,
     WrongPair,
 )
+from orchestra_router.store.personal_records import Erased, Row
 from orchestra_router.types import Allowance, CacheStatus, CostSource, Refusal, Scope, Usage
 
 AttemptState = Literal["held", "settled", "released", "uncertain"]
@@ -504,6 +505,8 @@ class AuditCheck:
     """What reading the whole trail found; nothing is wrong when there are no `problems`."""
 
     rows: int
+    erased: int
+    """Of those, whose body was erased with a person's data, which another row says."""
     last_number: int
     last_hash: str
     problems: tuple[str, ...]
@@ -699,5 +702,21 @@ class Store(Protocol):
         ...
 
     async def audit_rows(self, *, after: int = 0, limit: int = 1000) -> tuple[AuditRow, ...]: ...
+
+    # one person's data
+    async def export_user(self, user: str, write: Callable[[str, Row], None]) -> None:
+        """`write` every row about `user` with what it is ("request", "cache entry", ...), as it was at one moment.
+
+        On another thread.
+        """
+        ...
+
+    async def erase_user(self, user: str, *, now_ms: int) -> Erased:
+        """Leave nothing that names `user` or holds their words. What they cost stays, and is nobody's."""
+        ...
+
+    async def rebuild(self) -> bool:
+        """Leave nothing of what was deleted in the files. False: another process was in the way."""
+        ...
 
     async def close(self) -> None: ...

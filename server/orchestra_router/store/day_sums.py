@@ -267,3 +267,16 @@ ESCALATION_SUMS = (
     + _sql(_COUNT_ESCALATION, row="NEW")
     + "END",
 )
+
+RESUMMED_BY_WHAT_COUNTS = (
+    # Not by the user, the session and the labels: those change only when a person is erased, and the sums with them.
+    "DROP TRIGGER requests_resummed",
+    "CREATE TRIGGER requests_resummed AFTER UPDATE OF day, access_key, task, cache, provider, model, saved_nusd ON requests"
+    " BEGIN" + _sql(_COUNT_REQUEST, row="OLD", sign="-1") + _sql(_COUNT_REQUEST, row="NEW") + "END",
+    "DROP TRIGGER escalations_resummed",
+    "CREATE TRIGGER escalations_resummed AFTER UPDATE OF day, access_key, task, provider, model, escalated,"
+    " escalation_saved_nusd, wasted_nusd ON requests BEGIN"
+    + _sql(_COUNT_ESCALATION, row="OLD", sign="-1")
+    + _sql(_COUNT_ESCALATION, row="NEW")
+    + "END",
+)

@@ -19,6 +19,7 @@ from orchestra_router.store import (
     learned,
     ledger,
     opening,
+    personal,
     reports,
     retention,
     traffic,
@@ -65,6 +66,7 @@ from orchestra_router.store.cache_records import (
 )
 from orchestra_router.store.connection import Connection, Reports
 from orchestra_router.store.owner import this_process
+from orchestra_router.store.personal_records import Erased, Row
 
 T = TypeVar("T")
 
@@ -304,6 +306,18 @@ class SqliteStore:
 
     async def audit_rows(self, *, after: int = 0, limit: int = 1000) -> tuple[AuditRow, ...]:
         return await self._report(lambda db: audit.rows(db, after=after, limit=limit))
+
+    # --- one person's data -----------------------------------------------------------------------------------
+
+    async def export_user(self, user: str, write: Callable[[str, Row], None]) -> None:
+        await self._report(lambda db: personal.export(db, user, write))
+
+    async def erase_user(self, user: str, *, now_ms: int) -> Erased:
+        return await self._write(lambda db: personal.erase(db, user, now_ms=now_ms))
+
+    async def rebuild(self) -> bool:
+        # As a read: it begins no transaction, and SQLite rebuilds a database outside of any.
+        return await self._read(lambda db: personal.rebuild(db, self._path))
 
     # --- the hop ---------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from orchestra_router.store.alerts_schema import ALERTS, KIND_IN_THE_KEY
 from orchestra_router.store.audit_schema import AUDIT
 from orchestra_router.store.cache_schema import SEMANTIC_CACHE
 from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS, ESCALATION_SUMS
+from orchestra_router.store.erasure_schema import ERASURE
 from orchestra_router.store.retention import CHORES
 from orchestra_router.store.spend_schema import TASKS_AND_HOURS
 
@@ -356,6 +357,7 @@ MIGRATIONS: tuple[Step, ...] = (
             """,
         ),
     ),
+    Step("erasure", ERASURE),
 )
 
 

@@ -55,7 +55,8 @@ def approved(hold: Hold) -> AuditEvent:
 
 def alerted(alert: Alert) -> AuditEvent:
     body = {"event": alert.kind, "budget": alert.holder, "period": alert.period, "threshold_nusd": alert.threshold_nusd}
-    return AuditEvent(at_ms=alert.at_ms, kind="alert", subject=alert.holder, body=body)
+    # Whose budget it is stands in the body alone, which can be erased; a subject is part of the chain for ever.
+    return AuditEvent(at_ms=alert.at_ms, kind="alert", subject=alert.kind, body=body)
 
 
 def adjusted(adjustments: Sequence[Adjustment]) -> AuditEvent:
