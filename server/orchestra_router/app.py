@@ -61,7 +61,12 @@ def build_server(
         async with around(), serving(config, clock or SystemClock(), notice=notice) as service:
             yield service
 
-    return OrchestraServer(instructions=_simulated_instructions() if simulated else INSTRUCTIONS, lifespan=lifespan)
+    return OrchestraServer(instructions=instructions(simulated=simulated), lifespan=lifespan)
+
+
+def instructions(*, simulated: bool) -> str:
+    """What a client is told of the tools before it calls one."""
+    return _simulated_instructions() if simulated else INSTRUCTIONS
 
 
 def _simulated_instructions() -> str:
@@ -94,9 +99,6 @@ def serve_simulated() -> None:
 
 
 async def _serve_simulated() -> None:
-    from orchestra_router.config import load  # noqa: PLC0415 - most who serve need no simulation
-    from orchestra_router.simulation import Troubles, simulated_config, simulated_world  # noqa: PLC0415 - as above
-
     folder = TemporaryDirectory(prefix="orchestra-simulated-")
 
     @asynccontextmanager
@@ -105,11 +107,20 @@ async def _serve_simulated() -> None:
             with folder:
                 yield
 
+    async with simulation(Path(folder.name)) as config:
+        await _serve_stdio(build_server(config, simulated=True, around=around))
+
+
+@asynccontextmanager
+async def simulation(home: Path) -> AsyncGenerator["Config"]:
+    """The configuration of simulated providers, which answer inside; what is written goes to `home`."""
+    from orchestra_router.config import load  # noqa: PLC0415 - most who serve need no simulation
+    from orchestra_router.simulation import Troubles, simulated_config, simulated_world  # noqa: PLC0415 - as above
+
     async with simulated_world(troubles=Troubles(slow_s=SIMULATED_SLOW_S)) as world:
         settings = f"answer_within_s = {SIMULATED_ANSWER_WITHIN_S}\n"
-        (Path(folder.name) / "orchestra.toml").write_text(settings + simulated_config(world), encoding="utf-8")
-        config = load({"ORCHESTRA_HOME": folder.name, **world.keys})
-        await _serve_stdio(build_server(config, simulated=True, around=around))
+        (home / "orchestra.toml").write_text(settings + simulated_config(world), encoding="utf-8")
+        yield load({"ORCHESTRA_HOME": str(home), **world.keys})
 
 
 async def _serve_stdio(server: OrchestraServer) -> None:

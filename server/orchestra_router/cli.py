@@ -56,9 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Routes LLM calls for MCP clients. Without a command: serve MCP over stdio.",
     )
     parser.add_argument("--version", action="version", version=f"orchestra {version('orchestra-router')}")
-    parser.set_defaults(run=_serve, simulate=False)
+    parser.set_defaults(run=_serve, simulate=False, http=None)
     commands = Commands(parser, required=False)
-    serve = commands.command("serve", _serve, "Serve MCP over stdio.")
+    serve = commands.command("serve", _serve, "Serve MCP over stdio, or over HTTP with an OpenAI-compatible gateway.")
+    serve.add_argument(
+        "--http", nargs="?", const="", metavar="HOST:PORT", help="over HTTP; 127.0.0.1:8765 where nothing is named"
+    )
     serve.add_argument("--simulate", action="store_true", help="with simulated providers: no key, no cost")
     commands.reporting("demo", _demo, "Show everything on this machine: no key, no network, no cost.")
     commands.reporting("doctor", _doctor, "Say what is configured, what is missing, and what would be called.")
@@ -77,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(asked: argparse.Namespace) -> int:
+    if asked.http is not None:
+        return _serve_http(asked)
     from orchestra_router import app
 
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - a caller may have closed it
@@ -92,6 +97,17 @@ def _serve(asked: argparse.Namespace) -> int:
         # A client shows its user nothing of a server that does not start; the tools can explain.
         config = error
     app.serve_stdio(config)
+    return 0
+
+
+def _serve_http(asked: argparse.Namespace) -> int:
+    from orchestra_router.http import serving
+
+    to = serving.address(asked.http)
+    if asked.simulate:
+        serving.serve_http_simulated(to)
+    else:
+        serving.serve_http(load_config(), to)
     return 0
 
 

@@ -23,6 +23,7 @@ from orchestra_router.allowances import Budgets, Usd
 from orchestra_router.catalog import Catalog, Found, OldModel, RouteStep, Task
 from orchestra_router.config_checks import Checker, host_of, tables, url_problem
 from orchestra_router.errors import ConfigError
+from orchestra_router.http_settings import HttpSettings
 from orchestra_router.keys import Keys, value_of
 from orchestra_router.routing_rules import Rule
 from orchestra_router.toml_file import Problem, TomlFile
@@ -64,7 +65,7 @@ class GuardPattern(BaseModel):
         return value
 
 
-class Settings(BaseModel):
+class Settings(HttpSettings):
     """What a person may set: in `orchestra.toml`, or as `ORCHESTRA_` and the name in capitals."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
@@ -359,7 +360,8 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
 def settings_table() -> str:
     """The settings as a Markdown table, for `docs/reference/settings.md`."""
     lines = ["| setting | default | |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    # Those of a part come last.
+    for name, field in sorted(Settings.model_fields.items(), key=lambda item: item[0] in HttpSettings.model_fields):
         default = (
             "the platform's data folder"
             if field.is_required()

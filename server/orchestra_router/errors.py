@@ -2,6 +2,7 @@
 
     RouterError                   what a caller may see; `code` is closed, the words are ours
     ├── InvalidRequest            the caller's arguments cannot be served as they are
+    │   └── UnknownModel          nobody here knows the model that is named
     ├── ConfigError               orchestra.toml or the environment cannot be used
     ├── GuardrailBlocked          the prompt or the answer was refused
     ├── BudgetExceeded            a budget, or the request's own cost cap, cannot pay for the worst case
@@ -61,6 +62,10 @@ class RouterError(Exception):
 
 class InvalidRequest(RouterError):
     code = "invalid_request"
+
+
+class UnknownModel(InvalidRequest):
+    code = "model_not_found"
 
 
 class ConfigError(RouterError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestra_router.config import Catalog, Config
 from orchestra_router.deployments import Candidate, Deployment, Exclusion, Model, Offer, Plan, Provider, Turn
-from orchestra_router.errors import BudgetExceeded, InvalidRequest, NoRoute, ProviderError, RateLimited
+from orchestra_router.errors import BudgetExceeded, InvalidRequest, NoRoute, ProviderError, RateLimited, UnknownModel
 from orchestra_router.policy import estimate, headroom, names, rotation, strategies
 from orchestra_router.policy.estimate import Size
 from orchestra_router.policy.guardrails import is_id
@@ -240,7 +240,7 @@ def check_names(request: CompletionRequest, catalog: Catalog) -> None:
     if not is_id(request.model):
         raise InvalidRequest("`model` is not the name of a model: letters, digits and . _ : / @ + - only.")
     if request.provider is None and catalog.find(request.model) is None:
-        raise InvalidRequest(
+        raise UnknownModel(
             f"Nobody here knows a model{names.repeated(request.model)}. {names.meant(request.model, catalog.models)}"
             " To pass an id through as it is, name its provider too."
         )

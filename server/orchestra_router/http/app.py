@@ -1,0 +1,221 @@
+"""The ASGI application: protections, then the table of endpoints, then whatever went wrong as JSON.
+
+    Host, Origin -> path and method -> token -> role -> body limits -> handler
+
+Written without middleware classes, so that a streamed chunk passes through one function only.
+"""
+
+import logging
+import re
+import secrets
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orchestra_router.config import Settings
+from orchestra_router.errors import RouterError
+from orchestra_router.http.callers import Authenticate, may
+from orchestra_router.http.endpoint import Endpoint
+from orchestra_router.http.protection import CLOSE, Doors, Patience
+from orchestra_router.http.refusals import Refused, refusal, refused
+from orchestra_router.http.traffic import Traffic
+from orchestra_tools.service import Service
+
+logger = logging.getLogger("orchestra.http")
+
+TRACE_HEADER = "x-trace-id"
+EXPOSED = (
+    "retry-after, x-trace-id, x-orchestra-cost-usd, x-orchestra-provider, x-orchestra-model, x-orchestra-cache,"
+    " mcp-session-id, mcp-protocol-version"
+)
+PREFLIGHT_S = 600
+SECURITY = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "cache-control": "no-store",
+}
+"""On every response. A page that needs more of its own says so itself: what a handler sets stays."""
+_TRACE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class HttpApp:
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        authenticate: Authenticate,
+        service: Service,
+        settings: Settings,
+        traffic: Traffic,
+    ) -> None:
+        self.endpoints = tuple(endpoints)
+        self._routes = [(compile_path(endpoint.path), endpoint) for endpoint in endpoints]
+        self._authenticate = authenticate
+        self._service = service
+        self._settings = settings
+        self._traffic = traffic
+        self._doors = Doors(settings.http_hosts, settings.http_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"{scope['type']} is not served")
+        request = Request(scope)
+        state = scope.setdefault("state", {})
+        state["service"], state["trace_id"] = self._service, secrets.token_hex(16)
+        shared_with = request.headers.get("origin") if self._doors.shares_with(request.headers.get("origin")) else None
+        started = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                _add_headers(message, trace_id=state["trace_id"], shared_with=shared_with)
+            await send(message)
+
+        try:
+            answer = await self._answer(scope, receive, send_on)
+        except ClientDisconnect:
+            return
+        except Exception:
+            error_id = secrets.token_hex(6)
+            logger.exception("internal error %s in %s", error_id, scope["path"])
+            answer = refusal(
+                Refused(
+                    500,
+                    "internal",
+                    f"This is a defect of Orchestra: internal error, reported under id {error_id} in its log.",
+                    kind="api_error",
+                )
+            )
+        if answer is None:
+            return
+        if started:
+            # Half an answer is out: only a connection that breaks off says that the rest is missing.
+            raise ConnectionAbortedError
+        await answer(scope, receive, send_on)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> ASGIApp | None:
+        """What is still to be sent; None when all has been."""
+        try:
+            headers = Headers(scope=scope)
+            self._doors.check(headers)
+            _name_trace(scope, headers)
+            if (preflight := self._preflight(scope, headers)) is not None:
+                return preflight
+            endpoint = self._endpoint(scope)
+            if endpoint.verb is not None:
+                await self._admit(scope, headers, endpoint)
+            if self._traffic.draining and endpoint.begins_work:
+                return refusal(_shutting_down())
+            patient = Patience(receive, headers, self._settings)
+            with self._traffic.request(listens=endpoint.listens):
+                answer = await endpoint.handler(Request(scope, patient.receive))
+                await answer(scope, patient.receive, send)
+        except Refused as error:
+            return refusal(error)
+        except RouterError as error:
+            return refusal(refused(error))
+        return None
+
+    def _endpoint(self, scope: Scope) -> Endpoint:
+        path, method = scope["path"], scope["method"]
+        allowed: list[str] = []
+        for (pattern, _, _), endpoint in self._routes:
+            if (match := pattern.match(path)) is None:
+                continue
+            if method in endpoint.allowed:
+                scope["path_params"] = match.groupdict()
+                return endpoint
+            allowed += endpoint.allowed
+        if allowed:
+            names = ", ".join(dict.fromkeys(allowed))
+            message = f"This path takes {names}."
+            raise Refused(405, "method_not_allowed", message, headers={"allow": names})
+        raise Refused(
+            404,
+            "unknown_path",
+            "There is nothing at this path. GET /openapi.json lists what there is.",
+            kind="not_found_error",
+        )
+
+    async def _admit(self, scope: Scope, headers: Headers, endpoint: Endpoint) -> None:
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not secret.strip():
+            raise Refused(
+                401,
+                "token_missing",
+                "Send an access key: `Authorization: Bearer <key>`. `orchestra keys create` makes one.",
+                kind="authentication_error",
+                headers={"www-authenticate": "Bearer"},
+            )
+        caller = scope["state"]["caller"] = await self._authenticate(secret.strip())
+        if endpoint.verb is None or not may(caller.role, endpoint.verb):
+            raise Refused(
+                403,
+                "role_forbids",
+                f"The role {caller.role} of this access key does not allow `{endpoint.verb}`. Use a key whose role does.",
+                kind="permission_error",
+            )
+
+    def _preflight(self, scope: Scope, headers: Headers) -> Response | None:
+        """What a browser asks before a page of another origin may call."""
+        if scope["method"] != "OPTIONS" or "access-control-request-method" not in headers:
+            return None
+        if not self._doors.shares_with(headers.get("origin")):
+            raise Refused(
+                403,
+                "unknown_origin",
+                "Pages of this Origin may not call this server. Add the origin to `http_origins` to allow it.",
+                kind="permission_error",
+            )
+        return Response(
+            status_code=204,
+            headers={
+                "access-control-allow-methods": "GET, POST, DELETE",
+                "access-control-allow-headers": headers.get("access-control-request-headers", ""),
+                "access-control-max-age": str(PREFLIGHT_S),
+            },
+        )
+
+
+def _shutting_down() -> Refused:
+    return Refused(
+        503,
+        "shutting_down",
+        "The server is shutting down. Ask again in a moment.",
+        kind="api_error",
+        headers=CLOSE | {"retry-after": "1", "x-should-retry": "true"},
+    )
+
+
+def _name_trace(scope: Scope, headers: Headers) -> None:
+    given = headers.get(TRACE_HEADER)
+    if given is None:
+        return
+    if not _TRACE_ID.fullmatch(given):
+        raise Refused(
+            400,
+            "bad_header",
+            f"`{TRACE_HEADER}` may have 128 letters, digits and . _ : / + = - at most.",
+            param=TRACE_HEADER,
+        )
+    scope["state"]["trace_id"] = given
+
+
+def _add_headers(message: Message, *, trace_id: str, shared_with: str | None) -> None:
+    headers = MutableHeaders(raw=message["headers"])
+    for name, value in SECURITY.items():
+        headers.setdefault(name, value)
+    headers[TRACE_HEADER] = trace_id
+    if shared_with is not None:
+        headers["access-control-allow-origin"] = shared_with
+        headers["access-control-expose-headers"] = EXPOSED
+        headers["cross-origin-resource-policy"] = "cross-origin"
+        headers.add_vary_header("Origin")
+    message["headers"] = headers.raw

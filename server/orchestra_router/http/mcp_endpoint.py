@@ -1,0 +1,51 @@
+"""MCP over Streamable HTTP, in both protocol eras. The tools are the very same as over stdio."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from mcp.server import MCPServer
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from orchestra_router.app import instructions
+from orchestra_router.http.endpoint import Endpoint, caller_of
+from orchestra_tools.server import OrchestraServer
+from orchestra_tools.service import Service
+
+PATH = "/mcp"
+MAX_SESSIONS = 1_000
+"""Open sessions of clients of the older era; the newer one has none."""
+SESSION_IDLE_S = 1_800
+
+
+class McpEndpoint:
+    def __init__(self, service: Service, *, simulated: bool, body_bytes: int) -> None:
+        @asynccontextmanager
+        async def opened(_: MCPServer[Service]) -> AsyncGenerator[Service]:
+            yield service  # opened and closed by whoever serves
+
+        server = OrchestraServer(instructions=instructions(simulated=simulated), lifespan=opened)
+        self._sessions = StreamableHTTPSessionManager(
+            server._lowlevel_server,  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            max_request_body_size=body_bytes,
+            session_idle_timeout=SESSION_IDLE_S,
+            max_sessions=MAX_SESSIONS,
+        )
+        self.run = self._sessions.run
+        """A context manager: sessions live inside it."""
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return (
+            Endpoint(PATH, ("POST", "DELETE"), "mcp", self.handle, summary="MCP over Streamable HTTP."),
+            Endpoint(PATH, ("GET",), "mcp", self.handle, listens=True),
+        )
+
+    async def handle(self, request: Request) -> ASGIApp:
+        # A session belongs to the key that opened it: the SDK compares who asks.
+        token = AccessToken(token="", client_id=caller_of(request).key_id, scopes=[])
+        request.scope["user"] = AuthenticatedUser(token)
+        return self._sessions.handle_request

@@ -1,0 +1,114 @@
+"""Whom a request may claim to be addressed to and to come from, and how much and how slowly it may send."""
+
+from collections.abc import Collection
+from ipaddress import ip_address
+
+import anyio
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive
+
+from orchestra_router.config import Settings
+from orchestra_router.http.refusals import Refused
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""How this machine calls itself."""
+CLOSE = {"connection": "close"}
+
+
+class Doors:
+    """The Host and Origin headers that are let in: a page of another site must not reach a server on this machine."""
+
+    def __init__(self, hosts: Collection[str], origins: Collection[str]) -> None:
+        self._hosts = LOOPBACK | frozenset(hosts)
+        self._origins = frozenset(origins)
+
+    def check(self, headers: Headers) -> None:
+        """Raises: Refused."""
+        host = headers.get("host", "").lower()
+        if not self._is_ours(host):
+            raise Refused(
+                421,
+                "unknown_host",
+                "This server is not known by the name in the Host header. Add the name to `http_hosts`, or use"
+                " 127.0.0.1.",
+                headers=CLOSE,
+            )
+        origin = headers.get("origin")
+        if origin is not None and not self._may_call(origin.lower(), host):
+            raise Refused(
+                403,
+                "unknown_origin",
+                "Pages of this Origin may not call this server. Add the origin to `http_origins` to allow it.",
+                kind="permission_error",
+            )
+
+    def shares_with(self, origin: str | None) -> bool:
+        """Whether a page of `origin` may read the answers (CORS)."""
+        return origin is not None and origin.lower() in self._origins
+
+    def _is_ours(self, host: str) -> bool:
+        return host in self._hosts or _without_port(host) in self._hosts
+
+    def _may_call(self, origin: str, host: str) -> bool:
+        scheme, _, authority = origin.partition("://")
+        local = scheme in {"http", "https"} and _without_port(authority) in LOOPBACK
+        return local or origin in self._origins or (scheme in {"http", "https"} and authority == host)
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() and not (host.startswith("[") and host.endswith("]")) else host
+
+
+def is_loopback(address: str) -> bool:
+    if address == "localhost":
+        return True
+    try:
+        return ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Patience:
+    """Receives a request's body for an application: no more than allowed, and no slower."""
+
+    def __init__(self, receive: Receive, headers: Headers, settings: Settings) -> None:
+        self._receive = receive
+        self._most = round(settings.http_body_mb * 1_000_000)
+        self._seconds = settings.http_read_timeout_s
+        self._received = 0
+        self._until: float | None = None
+        self._whole = False
+        declared = headers.get("content-length", "")
+        if declared.isdigit() and int(declared[:20]) > self._most:
+            raise self._too_large()
+
+    async def receive(self) -> Message:
+        """Raises: Refused."""
+        if self._whole:  # what comes now is that the client has gone
+            return await self._receive()
+        if self._until is None:
+            self._until = anyio.current_time() + self._seconds
+        try:
+            with anyio.fail_after(self._until - anyio.current_time()):
+                message = await self._receive()
+        except TimeoutError:
+            raise Refused(
+                408,
+                "slow_request",
+                f"The body did not arrive within {self._seconds:.0f} s (`http_read_timeout_s`).",
+                headers=CLOSE,
+            ) from None
+        self._received += len(message.get("body", b""))
+        if self._received > self._most:
+            raise self._too_large()
+        self._whole = not message.get("more_body", False)
+        return message
+
+    def _too_large(self) -> Refused:
+        return Refused(
+            413,
+            "request_too_large",
+            f"The body has more than {self._most:,} bytes. Send less, or raise `http_body_mb`.",
+            headers=CLOSE,
+        )
