@@ -95,14 +95,18 @@ def a_record(
     escalated: bool | None = None,
     escalation_saved_nusd: int = 0,
     wasted_nusd: int = 0,
+    outcome: str = "ok",
+    reason: str = "",
+    period: Period = TODAY,
 ) -> RequestRecord:
     return RequestRecord(
         request_id=request_id,
         trace_id="t1",
         scope=scope or Scope(),
-        period=TODAY,
+        period=period,
         task="coding",
-        outcome="ok",
+        outcome=outcome,
+        reason=reason,
         cache=cache,
         provider="openrouter",
         model="gpt-6-luna",
@@ -147,6 +151,20 @@ def old_hold(db: sqlite3.Connection, attempt_id: str, *, request_id: str = "r1")
         " provider, model, offer_id, amount_nusd, created_ms, expires_ms, owner)"
         " VALUES (?, ?, 't', 1, 'local', 'ada', '', '2026-11-23', '2026-11', 'coding', 'p', 'm', 'o', 100, ?, ?, ?)",
         (attempt_id, request_id, NOW_MS, NOW_MS + 60_000, "1/life/another machine"),
+    )
+
+
+def old_record(
+    db: sqlite3.Connection, request_id: str, *, escalated: int | None, saved_nusd: int = 0, wasted_nusd: int = 0
+) -> None:
+    """A record as the version wrote it that first knew of escalations."""
+    db.execute(
+        "INSERT INTO requests (request_id, trace_id, access_key, user, session, day, month, task, outcome, cache, provider,"
+        " model, cost_nusd, saved_nusd, attempts, created_ms, latency_ms, redactions, metadata, escalated,"
+        " escalation_saved_nusd, wasted_nusd)"
+        " VALUES (?, 't', 'local', '', '', '2026-11-23', '2026-11', 'coding', 'ok', 'MISS', 'openrouter', 'gpt-6-luna',"
+        " 0, 0, 0, ?, 12, '{}', '{}', ?, ?, ?)",
+        (request_id, NOW_MS, escalated, saved_nusd, wasted_nusd),
     )
 
 

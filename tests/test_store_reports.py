@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 from clocks import FakeClock
-from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended, old_hold, raise_alert
+from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended, old_hold, old_record, raise_alert
 from orchestra_router.errors import StoreError
 from orchestra_router.store import migrations, opening, reports
 from orchestra_router.store.base import CacheReport, GroupBy, Period, ReportRow, Spent
@@ -171,9 +171,9 @@ async def test_what_escalation_saved_and_wasted_before_its_sums_were_is_in_them(
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         monkeypatch.setattr(migrations, "MIGRATIONS", MIGRATIONS[: names.index("sums of escalations")])
         migrate(db)
-        reports.record(db, a_record("r1", escalated=False, escalation_saved_nusd=7))
-        reports.record(db, a_record("r2", escalated=True, wasted_nusd=3))
-        reports.record(db, a_record("r3"))
+        old_record(db, "r1", escalated=0, saved_nusd=7)
+        old_record(db, "r2", escalated=1, wasted_nusd=3)
+        old_record(db, "r3", escalated=None)
     monkeypatch.undo()
 
     store = await SqliteStore.open(path, clock=FakeClock())

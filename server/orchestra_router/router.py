@@ -48,6 +48,7 @@ from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.strategies import Turns
 from orchestra_router.policy.trails import Trail, trails
+from orchestra_router.policy.views import Views
 from orchestra_router.policy.webhook import Webhook
 from orchestra_router.pricing import Pricing
 from orchestra_router.routing_rules import Rule
@@ -69,6 +70,7 @@ class Router:
         settings = config.settings
         self.config = config
         self.store = store
+        self.views = Views(store, settings, clock)
         self.observers = Observers([log_attempt])
         self._clock = clock
         self._pricing = Pricing.of(settings, checked=config.catalog.checked)

@@ -28,6 +28,7 @@ from orchestra_router.store.cache_records import (
     WrongPair,
 )
 from orchestra_router.store.personal_records import Erased, Row
+from orchestra_router.store.view_records import ViewStore
 from orchestra_router.types import Allowance, CacheStatus, CostSource, Refusal, Scope, Usage
 
 AttemptState = Literal["held", "settled", "released", "uncertain"]
@@ -512,7 +513,7 @@ class AuditCheck:
     problems: tuple[str, ...]
 
 
-class Store(Protocol):
+class Store(ViewStore, Protocol):
     """Every method is one transaction, safe for several tasks and several processes on one file.
 
     Raises everywhere: `StoreError` when the database cannot be used.

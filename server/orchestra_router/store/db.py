@@ -24,6 +24,7 @@ from orchestra_router.store import (
     retention,
     traffic,
     trail,
+    views,
 )
 from orchestra_router.store.base import (
     Adjustment,
@@ -67,6 +68,15 @@ from orchestra_router.store.cache_records import (
 from orchestra_router.store.connection import Connection, Reports
 from orchestra_router.store.owner import this_process
 from orchestra_router.store.personal_records import Erased, Row
+from orchestra_router.store.view_records import (
+    Choices,
+    Cut,
+    Dimension,
+    Failures,
+    Figures,
+    Latencies,
+    RecentRequest,
+)
 
 T = TypeVar("T")
 
@@ -262,6 +272,36 @@ class SqliteStore:
 
     async def alerts(self, *, first_day: str, last_day: str) -> tuple[Mapping[str, object], ...]:
         return await self._report(lambda db: reports.alerts(db, first_day=first_day, last_day=last_day))
+
+    # --- the dashboard ---------------------------------------------------------------------------------------
+
+    async def figures(self, cut: Cut, *, by: Dimension = "", per_quarter: bool = False) -> tuple[Figures, ...]:
+        read = views.quarters if per_quarter else views.figures
+        return await self._report(lambda db: read(db, cut, by=by))
+
+    async def latencies(self, cut: Cut, *, per_quarter: bool = False) -> tuple[Latencies, ...]:
+        return await self._report(lambda db: views.latencies(db, cut, per_quarter=per_quarter))
+
+    async def latencies_by_deployment(self, cut: Cut) -> tuple[Latencies, ...]:
+        return await self._report(lambda db: views.latencies_by_deployment(db, cut))
+
+    async def failures(self, cut: Cut) -> tuple[Failures, ...]:
+        return await self._report(lambda db: views.failures(db, cut))
+
+    async def recent_requests(
+        self, cut: Cut, *, since_ms: int, until_ms: int, before: str = "", only_failed: bool = False, most: int
+    ) -> tuple[RecentRequest, ...]:
+        return await self._report(
+            lambda db: views.recent(
+                db, cut, since_ms=since_ms, until_ms=until_ms, before=before, only_failed=only_failed, most=most
+            )
+        )
+
+    async def choices(self, *, first_day: str, last_day: str) -> Choices:
+        return await self._report(lambda db: views.choices(db, first_day=first_day, last_day=last_day))
+
+    async def version(self) -> int:
+        return await self._report(views.version)
 
     # --- price fixes and retention ---------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS, ESCALATION_SU
 from orchestra_router.store.erasure_schema import ERASURE
 from orchestra_router.store.retention import CHORES
 from orchestra_router.store.spend_schema import TASKS_AND_HOURS
+from orchestra_router.store.view_schema import VIEWS
 
 APPLICATION_ID = 0x4F524348
 """Marks a file as ours in its header: "ORCH"."""
@@ -358,6 +359,7 @@ MIGRATIONS: tuple[Step, ...] = (
         ),
     ),
     Step("erasure", ERASURE),
+    Step("views", VIEWS),
 )
 
 

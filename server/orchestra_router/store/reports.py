@@ -10,19 +10,20 @@ _RECORD = """
     INSERT INTO requests (
         request_id, trace_id, access_key, user, session, day, month, task, outcome, cache, provider, model, cost_nusd,
         saved_nusd, attempts, created_ms, latency_ms, redactions, metadata, cache_reason, escalated,
-        escalation_saved_nusd, wasted_nusd
+        escalation_saved_nusd, wasted_nusd, reason
     )
     VALUES (
         :request_id, :trace_id, :access_key, :user, :session, :day, :month, :task, :outcome, :cache, :provider, :model,
         :cost_nusd, :saved_nusd, :attempts, :created_ms, :latency_ms, :redactions, :metadata, :cache_reason,
-        :escalated, :escalation_saved_nusd, :wasted_nusd
+        :escalated, :escalation_saved_nusd, :wasted_nusd, :reason
     )
     ON CONFLICT (request_id) DO UPDATE SET
         outcome = excluded.outcome, cache = excluded.cache, provider = excluded.provider, model = excluded.model,
         cost_nusd = excluded.cost_nusd, saved_nusd = excluded.saved_nusd, attempts = excluded.attempts,
         latency_ms = excluded.latency_ms, redactions = excluded.redactions,
         cache_reason = excluded.cache_reason, escalated = excluded.escalated,
-        escalation_saved_nusd = excluded.escalation_saved_nusd, wasted_nusd = excluded.wasted_nusd
+        escalation_saved_nusd = excluded.escalation_saved_nusd, wasted_nusd = excluded.wasted_nusd,
+        reason = excluded.reason
 """
 
 _ATTEMPTS = """
@@ -195,6 +196,7 @@ def record(db: sqlite3.Connection, record: RequestRecord) -> None:
             "escalated": None if record.cheap_step is None else int(record.cheap_step.escalated),
             "escalation_saved_nusd": record.escalation_saved_nusd,
             "wasted_nusd": record.wasted_nusd,
+            "reason": record.reason,
         },
     )
 
