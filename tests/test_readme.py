@@ -3,17 +3,22 @@
 import json
 import re
 import tomllib
+from base64 import b64decode
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
+from orchestra_router.clients import CLIENTS, EXAMPLE_KEYS, Client, Entry
+from orchestra_router.clients import snippet as entry_snippet
 from orchestra_router.config import load, settings_table
+from orchestra_router.keys import PLACEHOLDER
 from orchestra_router.policy import routing
 from orchestra_router.policy.health import HealthView
 from orchestra_router.pricing import Pricing
 from orchestra_router.types import CompletionRequest, Message, Text
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 SETTINGS = ROOT / "docs" / "reference" / "settings.md"
 PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")))
@@ -32,9 +37,39 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 
 def test_every_guide_can_be_found_from_the_readme() -> None:
-    linked = {(ROOT / link).resolve() for link in re.findall(r"\]\((docs/[^)#]+)", README.read_text(encoding="utf-8"))}
+    found: set[Path] = set()
+    due = [README]
+    while due:
+        page = due.pop()
+        if page in found or page.suffix != ".md" or not page.exists():
+            continue
+        found.add(page)
+        links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+        due += [(page.parent / link).resolve() for link in links if "://" not in link]
 
-    assert [page.name for page in PAGES if page != README and page.resolve() not in linked] == []
+    assert [page.name for page in PAGES if page not in found] == []
+
+
+@pytest.mark.parametrize("client", CLIENTS.values(), ids=lambda client: client.name)
+def test_each_clients_page_shows_its_entry(client: Client) -> None:
+    page = ROOT / "docs" / "clients" / f"{client.name}.md"
+    entry = Entry("uvx", ("orchestra-router",), dict.fromkeys(EXAMPLE_KEYS, PLACEHOLDER))
+
+    assert snippet(page, client.form, client.table).rstrip() == entry_snippet(client, entry).rstrip()
+    assert snippet(page, "sh", "install") == f"orchestra install {client.name}\n"
+    assert client.then in page.read_text(encoding="utf-8")
+
+
+def test_the_install_buttons_hold_the_entry() -> None:
+    vscode = (ROOT / "docs" / "clients" / "vscode.md").read_text(encoding="utf-8")
+    cursor = (ROOT / "docs" / "clients" / "cursor.md").read_text(encoding="utf-8")
+    start = {"command": "uvx", "args": ["orchestra-router"]}
+
+    assert json.loads(unquote(re.findall(r"install\?name=orchestra&config=([^)]+)", vscode)[0])) == {
+        "type": "stdio",
+        **start,
+    }
+    assert json.loads(b64decode(re.findall(r"install-mcp\?name=orchestra&config=([^)]+)", cursor)[0])) == start
 
 
 def test_the_readme_fits_on_a_screen_or_two() -> None:
