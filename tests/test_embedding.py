@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestra_router.embedding import weights
+from orchestra_router.embedding import safetensors, weights
 from orchestra_router.embedding.base import Embedder
 from orchestra_router.embedding.local import LazyEmbedder, LocalEmbedder
+from orchestra_router.embedding.minilm import MiniLM
 from orchestra_router.embedding.wordpiece import MOST_PIECES, WordPiece
 from orchestra_router.errors import EmbedderUnavailable
 
@@ -75,6 +76,20 @@ async def test_vectors_equal_the_reference(embedder: Embedder) -> None:
 
     assert vectors.shape == (len(TEXTS), embedder.dimensions)
     assert vectors.dtype == np.float32
+    assert float(np.abs(vectors - expected).max()) < 1e-5
+
+
+@pytest.mark.parametrize("in_strips", [True, False])
+def test_vectors_equal_the_reference_however_this_machine_multiplies(
+    published: weights.Weights, *, in_strips: bool
+) -> None:
+    wordpiece = WordPiece.load(published.folder / weights.VOCABULARY)
+    with safetensors.tensors(published.folder / weights.WEIGHTS) as stored:
+        model = MiniLM(stored, pieces=len(wordpiece), in_strips=in_strips)
+    expected = np.array([np.frombuffer(base64.b64decode(row["vector"]), "<f4") for row in REFERENCE])
+
+    vectors = model.embed([wordpiece.ids(text) for text in TEXTS])
+
     assert float(np.abs(vectors - expected).max()) < 1e-5
 
 

@@ -1,4 +1,4 @@
-"""NumPy's BLAS on one thread.
+"""NumPy's BLAS: on one thread, and what it is good at.
 
 With more, a single short prompt is hardly faster, and on a busy machine its threads wait for one another: the slowest
 embeddings then take ten times as long. The number of threads is set at run time, so that it holds whoever imported
@@ -6,6 +6,7 @@ NumPy first.
 """
 
 import ctypes
+from collections.abc import Iterator
 from pathlib import Path
 
 _SETTERS = (
@@ -15,18 +16,35 @@ _SETTERS = (
     "openblas_set_num_threads",
     "MKL_Set_Num_Threads",
 )
+_CORES = ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename")
+_FAST_CORES = frozenset({b"SkylakeX", b"Cooperlake", b"SapphireRapids"})
+"""OpenBLAS multiplies small matrices without copying them on processors with AVX-512, by kernels of these names."""
 
 
 def use_one_thread() -> bool:
     """Whether the BLAS could be told. Apple's Accelerate cannot, and has no need."""
-    import numpy as np  # noqa: PLC0415 - 60 ms; imported when the first text is embedded
-    import numpy.linalg._umath_linalg as linked  # noqa: PLC0415 - as above
-
-    # Symbols of a library are found through one that is linked with it; on Windows only in the library itself.
-    for path in (Path(linked.__file__), *Path(np.__file__).parents[1].glob("numpy.libs/*openblas*")):
-        library = ctypes.CDLL(str(path))
+    for library in _libraries():
         for name in _SETTERS:
             if (setter := getattr(library, name, None)) is not None:
                 setter(1)
                 return True
     return False
+
+
+def is_fast_at_small_products() -> bool:
+    """Many small products are then faster than the large one that they make up; elsewhere they are slower."""
+    for library in _libraries():
+        for name in _CORES:
+            if (core := getattr(library, name, None)) is not None:
+                core.restype = ctypes.c_char_p
+                return core() in _FAST_CORES
+    return False
+
+
+def _libraries() -> Iterator[ctypes.CDLL]:
+    """Where its symbols are: found through a library linked with it, on Windows only in the library itself."""
+    import numpy as np  # noqa: PLC0415 - 60 ms; imported when the first text is embedded
+    import numpy.linalg._umath_linalg as linked  # noqa: PLC0415 - as above
+
+    for path in (Path(linked.__file__), *Path(np.__file__).parents[1].glob("numpy.libs/*openblas*")):
+        yield ctypes.CDLL(str(path))

@@ -4,13 +4,14 @@ A batch is one long row of pieces: the large products run over all of them at on
 text at a time. So nothing is padded, and no text's vector depends on its neighbours.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestra_router.embedding import safetensors
+from orchestra_router.embedding import blas, safetensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,20 +27,46 @@ LAYERS = 6
 POSITIONS = 512
 EPSILON = 1e-12
 CACHED_ROWS = 24
+STRIP = 32
+"""Columns that are multiplied at a time, where the BLAS is fast at small products."""
+SMALL_PRODUCT = 1_000_000
+"""Up to this many multiplications OpenBLAS takes a product for a small one, and copies nothing before."""
 
-# The error function to 1.5e-7: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
-_ERF_P = 0.3275911
-_ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+# -log(p / (1 - p)) / x as a polynomial of x * x, where p is the share of a normal distribution below x: our own
+# minimax fit for |x| <= 5, weighed by its effect on x * p, which it gives to 1e-6. Beyond, that is x or nothing.
+_LOGIT = (-1.595745921, -0.07272983342, 1.147108104e-4, 9.479632718e-5, -5.624972800e-6, 1.142187216e-7)
+_LOGIT_UP_TO = 25.0
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    weight: "Floats"
-    """Input x output: a few rows are multiplied by it almost twice as fast as by its transpose, which is stored."""
+    strips: "Floats"
+    """Strips x inputs x columns of a strip. What is stored is the transpose; a few rows are multiplied by this almost
+    twice as fast."""
     bias: "Floats"
+    most_rows: int
+    """Multiplied at a time."""
 
-    def __call__(self, x: "Floats") -> "Floats":
-        y = x @ self.weight
+    @classmethod
+    def of(cls, weight: "Floats", bias: "Floats", *, in_strips: bool) -> "Linear":
+        """`weight` is outputs x inputs, as it is stored."""
+        import numpy as np  # noqa: PLC0415 - loaded long ago
+
+        outputs, inputs = weight.shape
+        width = STRIP if in_strips else outputs
+        most_rows = SMALL_PRODUCT // (inputs * width) if in_strips else sys.maxsize
+        strips = np.ascontiguousarray(weight.reshape(-1, width, inputs).transpose(0, 2, 1))
+        return cls(strips, bias, most_rows)
+
+    def __call__(self, x: "Floats", y: "Floats") -> "Floats":
+        """Into `y`, which is returned."""
+        import numpy as np  # noqa: PLC0415 - loaded long ago
+
+        count, _, width = self.strips.shape
+        for start in range(0, len(x), self.most_rows):
+            rows = y[start : start + self.most_rows]
+            out = rows.reshape(len(rows), count, width).transpose(1, 0, 2)
+            np.matmul(x[start : start + self.most_rows], self.strips, out=out)
         y += self.bias
         return y
 
@@ -51,42 +78,58 @@ class Norm:
 
     def __call__(self, x: "Floats") -> "Floats":
         """Normalises `x` in place."""
-        x -= x.mean(axis=1, keepdims=True)
-        variance = (x * x).mean(axis=1, keepdims=True)
-        variance += EPSILON
-        x /= variance**0.5
+        import numpy as np  # noqa: PLC0415 - loaded long ago
+
+        x -= np.add.reduce(x, axis=1, keepdims=True) / np.float32(DIMENSIONS)
+        spread = np.einsum("ij,ij->i", x, x)[:, None]
+        spread /= np.float32(DIMENSIONS)
+        spread += np.float32(EPSILON)
+        x /= np.sqrt(spread, out=spread)
         x *= self.scale
         x += self.shift
         return x
 
 
+class Room:
+    """What the layers write into, one after the other."""
+
+    def __init__(self, pieces: int) -> None:
+        import numpy as np  # noqa: PLC0415 - loaded long ago
+
+        self.looking = np.empty((pieces, 3 * DIMENSIONS), np.float32)
+        self.seen = np.empty((pieces, DIMENSIONS), np.float32)
+        self.inner = np.empty((pieces, INNER), np.float32)
+        self.spare = np.empty((pieces, DIMENSIONS), np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     looking: Linear
-    """Query, key and value side by side."""
+    """Query, key and value side by side; the query is scaled."""
     attended: Linear
     norm_attended: Norm
     inner: Linear
     outer: Linear
     norm_outer: Norm
 
-    def __call__(self, x: "Floats", edges: Sequence[int]) -> "Floats":
-        y = self.attended(_attention(self.looking(x), edges))
+    def __call__(self, x: "Floats", edges: Sequence[int], room: Room) -> None:
+        """Overwrites `x`."""
+        y = self.attended(_attention(self.looking(x, room.looking), edges, room.seen), room.spare)
         y += x
-        x = self.norm_attended(y)
-        y = self.outer(_gelu(self.inner(x)))
-        y += x
-        return self.norm_outer(y)
+        self.norm_attended(y)
+        self.outer(_gelu(self.inner(y, room.inner)), x)
+        x += y
+        self.norm_outer(x)
 
 
 class MiniLM:
-    def __init__(self, tensors: "Mapping[str, Floats]", *, pieces: int) -> None:
-        """`pieces` is the size of the vocabulary.
+    def __init__(self, tensors: "Mapping[str, Floats]", *, pieces: int, in_strips: bool | None = None) -> None:
+        """`pieces` is the size of the vocabulary; `in_strips` how to multiply, None: as is fastest here.
 
         Raises:
             ValueError: the weights are not those of this model.
         """
-        stored = _Stored(tensors)
+        stored = _Stored(tensors, in_strips=blas.is_fast_at_small_products() if in_strips is None else in_strips)
         self._words = stored.tensor("embeddings.word_embeddings.weight", pieces, DIMENSIONS)
         self._positions = (
             stored.tensor("embeddings.position_embeddings.weight", POSITIONS, DIMENSIONS)
@@ -109,28 +152,29 @@ class MiniLM:
         x = self._words[np.concatenate([np.asarray(ids) for ids in texts])]
         for first, last in pairwise(edges):
             x[first:last] += self._positions[: last - first]
-        x = self._norm(x)
-        for layer in self._layers:
-            x = layer(x, edges)
+        self._norm(x)
+        room = Room(len(x))
+        with np.errstate(over="ignore"):  # in `_gelu`, where 1 / infinity is right
+            for layer in self._layers:
+                layer(x, edges, room)
         means = np.add.reduceat(x, edges[:-1], axis=0)
         # The number of pieces cancels out: a mean and a sum point the same way.
         means /= np.sqrt((means * means).sum(axis=1, keepdims=True))
         return means
 
 
-def _attention(looking: "Floats", edges: Sequence[int]) -> "Floats":
-    """Each text's pieces look at each other; `looking` holds their query, key and value side by side."""
+def _attention(looking: "Floats", edges: Sequence[int], seen: "Floats") -> "Floats":
+    """Each text's pieces look at each other; `looking` holds their query, key and value side by side. Into `seen`."""
     import numpy as np  # noqa: PLC0415 - loaded long ago
 
-    seen = np.empty((len(looking), DIMENSIONS), np.float32)
     for first, last in pairwise(edges):
         q, k, v = looking[first:last].reshape(-1, 3, HEADS, HEAD_SIZE).transpose(1, 2, 0, 3)
-        scores = (q * np.float32(HEAD_SIZE**-0.5)) @ k.transpose(0, 2, 1)
-        scores -= scores.max(axis=2, keepdims=True)
+        scores = q @ k.transpose(0, 2, 1)
+        scores -= np.maximum.reduce(scores, axis=2, keepdims=True)
         np.exp(scores, out=scores)
-        mixed = scores @ v
-        mixed /= scores.sum(axis=2, keepdims=True)
-        seen[first:last] = mixed.transpose(1, 0, 2).reshape(-1, DIMENSIONS)
+        mixed = seen[first:last].reshape(-1, HEADS, HEAD_SIZE).transpose(1, 0, 2)
+        np.matmul(scores, v, out=mixed)
+        mixed /= np.add.reduce(scores, axis=2, keepdims=True)
     return seen
 
 
@@ -144,30 +188,25 @@ def _gelu(x: "Floats") -> "Floats":
 def _gelu_of_few(x: "Floats") -> None:
     import numpy as np  # noqa: PLC0415 - loaded long ago
 
-    z = np.abs(x)
-    z *= np.float32(0.5**0.5)
-    t = z * np.float32(_ERF_P)
-    t += np.float32(1)
-    np.reciprocal(t, out=t)
-    tail = t * np.float32(_ERF[4])
-    for coefficient in reversed(_ERF[:4]):
-        tail += np.float32(coefficient)
-        tail *= t
-    np.multiply(z, z, out=z)
-    np.negative(z, out=z)
-    np.exp(z, out=z)
-    tail *= z
-    # `tail` is 1 - erf(|x| / sqrt 2); half of it is the share beyond |x|.
-    tail *= np.float32(0.5)
-    np.subtract(np.float32(1), tail, out=tail, where=x > 0)
-    x *= tail
+    square = x * x
+    np.minimum(square, np.float32(_LOGIT_UP_TO), out=square)
+    odds = square * np.float32(_LOGIT[-1])
+    for coefficient in _LOGIT[-2:0:-1]:
+        odds += np.float32(coefficient)
+        odds *= square
+    odds += np.float32(_LOGIT[0])
+    odds *= x
+    np.exp(odds, out=odds)
+    odds += np.float32(1)
+    x /= odds
 
 
 class _Stored:
     """The tensors under the names they are stored by, each checked for its shape."""
 
-    def __init__(self, tensors: "Mapping[str, Floats]") -> None:
+    def __init__(self, tensors: "Mapping[str, Floats]", *, in_strips: bool) -> None:
         self._tensors = tensors
+        self._in_strips = in_strips
 
     def tensor(self, name: str, *shape: int) -> "Floats":
         found = self._tensors.get(name)
@@ -176,21 +215,27 @@ class _Stored:
             raise ValueError(f"{name} is {has} there, not {'x'.join(map(str, shape))}, so it is another model")
         return found
 
-    def linear(self, *names: str, inputs: int = DIMENSIONS, outputs: int = DIMENSIONS) -> Linear:
-        """The layers called `names` as one, their outputs side by side."""
+    def linear(self, name: str, *, inputs: int = DIMENSIONS, outputs: int = DIMENSIONS) -> Linear:
+        weight, bias = self.tensor(f"{name}.weight", outputs, inputs), self.tensor(f"{name}.bias", outputs)
+        return Linear.of(weight, bias, in_strips=self._in_strips)
+
+    def looking(self, name: str) -> Linear:
+        """Query, key and value as one."""
         import numpy as np  # noqa: PLC0415 - loaded long ago
 
-        return Linear(
-            np.ascontiguousarray(np.concatenate([self.tensor(f"{name}.weight", outputs, inputs) for name in names]).T),
-            np.concatenate([self.tensor(f"{name}.bias", outputs) for name in names]),
-        )
+        parts = [f"{name}.{part}" for part in ("query", "key", "value")]
+        weight = np.concatenate([self.tensor(f"{part}.weight", DIMENSIONS, DIMENSIONS) for part in parts])
+        bias = np.concatenate([self.tensor(f"{part}.bias", DIMENSIONS) for part in parts])
+        for scaled in (weight, bias):
+            scaled[:DIMENSIONS] *= np.float32(HEAD_SIZE**-0.5)
+        return Linear.of(weight, bias, in_strips=self._in_strips)
 
     def norm(self, name: str) -> Norm:
         return Norm(self.tensor(f"{name}.weight", DIMENSIONS), self.tensor(f"{name}.bias", DIMENSIONS))
 
     def layer(self, name: str) -> Layer:
         return Layer(
-            looking=self.linear(*(f"{name}.attention.self.{part}" for part in ("query", "key", "value"))),
+            looking=self.looking(f"{name}.attention.self"),
             attended=self.linear(f"{name}.attention.output.dense"),
             norm_attended=self.norm(f"{name}.attention.output.LayerNorm"),
             inner=self.linear(f"{name}.intermediate.dense", outputs=INNER),
