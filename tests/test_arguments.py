@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from orchestra_router.config import Config
 from orchestra_router.errors import ConfigError, InvalidRequest
+from orchestra_router.explain import explain
 from orchestra_router.simulation import Says, SimulatedWorld, simulated_world
 from orchestra_tools.arguments import CompleteArguments
-from orchestra_tools.explain import explain
 from surface import Json, call, configured, connected, fail, succeed, text_of
 
 QUESTION = "What is the capital of France?"

@@ -2,14 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import anyio
 
+from orchestra_router.config import Config
 from orchestra_router.errors import RouterError
 from orchestra_router.observe import logger
 from orchestra_router.policy.purse import Purse
-from orchestra_router.router import Router
-from orchestra_router.types import Completion, CompletionRequest
+from orchestra_router.types import Completion, CompletionRequest, usd
 
 OnProgress = Callable[[str], Awaitable[None]]
 
@@ -44,9 +45,22 @@ class Batch:
         failed = sum(attempt.cost_nusd for failure in self.failures for attempt in failure.attempts)
         return failed + sum(answer.cost_nusd for answer in self.answers)
 
+    @property
+    def cost_usd(self) -> float:
+        return usd(self.cost_nusd)
+
+
+class Asks(Protocol):
+    """The router, as far as a batch needs it."""
+
+    @property
+    def config(self) -> Config: ...
+
+    async def complete(self, asked: CompletionRequest, /, *, purse: Purse) -> Completion: ...
+
 
 async def complete_all(
-    router: Router, requests: Sequence[CompletionRequest], *, request_id: str, on_progress: OnProgress | None = None
+    router: Asks, requests: Sequence[CompletionRequest], *, request_id: str, on_progress: OnProgress | None = None
 ) -> Batch:
     """Answer all of `requests`, which differ in nothing but their messages, at most `batch_concurrency` at a time.
 
@@ -73,7 +87,7 @@ async def complete_all(
     return Batch(request_id=request_id, outcomes=tuple(outcomes))
 
 
-async def _outcome(router: Router, request: CompletionRequest, purse: Purse) -> Completion | RouterError:
+async def _outcome(router: Asks, request: CompletionRequest, purse: Purse) -> Completion | RouterError:
     try:
         return await router.complete(request, purse=purse)
     except RouterError as error:

@@ -7,8 +7,9 @@ at once, with its line and its fix, and never with its value: a mistyped line ma
 """
 
 import json
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -355,6 +356,20 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     if problems:
         raise ConfigError(_explained(problems))
     return Config(settings, catalog, found, file.path if file.path.exists() else None, rules)
+
+
+def environ_of(settings: Mapping[str, object], environ: Mapping[str, str] | None) -> dict[str, str]:
+    """`environ`, or the process' own, with `settings` on top, as the variables that a person would set."""
+    given = {f"{PREFIX}{name.upper()}": _as_variable(value) for name, value in settings.items()}
+    return {**(os.environ if environ is None else environ), **given}
+
+
+def _as_variable(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, cast("Sequence[object]", value))) or "none"
+    if isinstance(value, Mapping):
+        return json.dumps(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def settings_table() -> str:

@@ -7,33 +7,36 @@ settle -> check the answer -> store in the cache -> record -> answer
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack
 
 import anyio
 import anyio.to_thread
 
-from orchestra_router import patterns
+from orchestra_router import ending, patterns
 from orchestra_router.answers import Answers
 from orchestra_router.attempts import Attempts, Call
+from orchestra_router.batches import Batch, complete_all
 from orchestra_router.clock import Clock, SystemClock
-from orchestra_router.config import WEBHOOK, Config
-from orchestra_router.deployments import Candidate, Plan
+from orchestra_router.config import WEBHOOK, Config, environ_of, load
+from orchestra_router.deployments import Plan
 from orchestra_router.embedding.base import EmbedderSource
 from orchestra_router.embedding.local import LazyEmbedder
 from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.endpoint_embedder import EndpointEmbedder
 from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError
 from orchestra_router.inventory import Inventory
+from orchestra_router.keywords import Asked, Asking, request_of, requests_of
 from orchestra_router.observe import Observers, log_attempt
 from orchestra_router.policy import affording, budget, estimate, names, retention, routing, tasks, user_rules
 from orchestra_router.policy.access import LOCAL, Access
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.audit import configured
-from orchestra_router.policy.cache.stage import Cache, Cached, Hit
+from orchestra_router.policy.cache.stage import Cache
 from orchestra_router.policy.costs import CostReport, cost_report
 from orchestra_router.policy.flights import Flights
 from orchestra_router.policy.guardrails import Guarded, Guardrails
@@ -52,7 +55,7 @@ from orchestra_router.policy.views import Views
 from orchestra_router.policy.webhook import Webhook
 from orchestra_router.pricing import Pricing
 from orchestra_router.routing_rules import Rule
-from orchestra_router.store.base import RequestRecord, Store
+from orchestra_router.store.base import Store
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.transport import Transport
 from orchestra_router.types import Answer, Completion, CompletionRequest, Probe
@@ -108,13 +111,46 @@ class Router:
             )
         )
 
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        config: Config | None = None,
+        *,
+        home: str | Path | None = None,
+        file: str | Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        settings: Mapping[str, object] | None = None,
+    ) -> AsyncGenerator["Router"]:
+        """A router as the `orchestra` command would open it: `async with Router.open() as router: ...`.
+
+        `home` is the folder of the database, `file` the `orchestra.toml`, `environ` stands in for the process' own
+        environment, which holds the keys, and `settings` count more than both: `{"budget_day_usd": 5}`. With `config`
+        there is nothing more to say.
+
+        Raises:
+            ConfigError: the configuration cannot be used; the message lists every problem with its fix.
+            StoreError: the database cannot be used; the message names the file and the way out.
+        """
+        if config is None:
+            given = {"home": home} if home is not None else {}
+            config = load(environ_of({**(settings or {}), **given}, environ), path=Path(file) if file else None)
+        async with open_router(config) as router:
+            yield router
+
     async def complete(
-        self, request: CompletionRequest, *, on_progress: OnProgress | None = None, purse: Purse | None = None
+        self,
+        asked: Asked = None,
+        /,
+        *,
+        on_progress: OnProgress | None = None,
+        purse: Purse | None = None,
+        **asking: Unpack[Asking],
     ) -> Completion:
         """Answer one request, from the cache or from the first deployment that can.
 
-        With `on_progress` the answer is streamed from the provider, and told of while it grows. `purse` pays for several
-        requests together.
+        `asked` is a prompt, or a whole request; keywords say the rest. With `on_progress` the answer is streamed from the
+        provider, and told of while it grows. `purse` pays for several requests together.
 
         Raises:
             InvalidRequest: it cannot be served as it is.
@@ -126,6 +162,7 @@ class Router:
             DeadlineExceeded: its time ran out first.
             StoreError: the ledger cannot be written, so nothing may be spent.
         """
+        request = request_of("complete", asked, asking, max_tokens=self.config.settings.max_tokens)
         call = self._begin(request, on_progress, purse or Purse(request.max_cost_nusd))
         outcome = "cancelled"
         completion: Completion | None = None
@@ -142,10 +179,35 @@ class Router:
             return completion
         finally:
             with anyio.CancelScope(shield=True):
-                await self._record(call, outcome, completion)
+                period = budget.period_at(call.started_ms, self.config.settings.timezone)
+                record = ending.record(call, outcome, completion, period=period, latency_ms=self._elapsed_ms(call))
+                await self._records.write(record)
 
-    async def plan(self, request: CompletionRequest) -> Plan:
-        """The route `request` would take, without spending anything. Raises as `complete` does before a call."""
+    async def batch(
+        self,
+        asked: Sequence[str] | Sequence[CompletionRequest],
+        /,
+        *,
+        request_id: str = "",
+        on_progress: OnProgress | None = None,
+        **asking: Unpack[Asking],
+    ) -> Batch:
+        """Answer many prompts, `batch_concurrency` at a time; `max_cost_usd` is for all of them together.
+
+        Each answer or failure stands in its prompt's place, and the same prompt twice is asked once. Requests must differ
+        in their messages only.
+
+        Raises:
+            InvalidRequest: one of them cannot be served as it is; nothing was asked.
+        """
+        requests = requests_of("batch", asked, asking, max_tokens=self.config.settings.max_tokens)
+        return await complete_all(
+            self, requests, request_id=request_id or secrets.token_hex(8), on_progress=on_progress
+        )
+
+    async def plan(self, asked: Asked = None, /, **asking: Unpack[Asking]) -> Plan:
+        """The route a request would take, without spending anything. Raises as `complete` does before a call."""
+        request = request_of("plan", asked, asking, max_tokens=self.config.settings.max_tokens)
         self._check_size(request)
         guarded = await self._guarded(self._access.admit(request))
         routing.check_names(guarded.request, self.config.catalog)
@@ -271,7 +333,7 @@ class Router:
         async with self._flights.turn(flight, seconds=call.deadline - self._clock.monotonic()):
             call.look = await self.cache.look(asked, call.request, now_ms=self._clock.now_ms())
             if call.look.hit is not None:
-                return self._from_cache(call.look.hit, call, guarded)
+                return ending.cached(call.look.hit, call, guarded, latency_ms=self._elapsed_ms(call))
             if call.request.cache == "only":
                 raise CacheMiss(_not_cached(call.look.short_reason))
 
@@ -288,11 +350,11 @@ class Router:
                 affording.add_what_fits(error, plan.route, call.request, self._pricing, at_ms=self._clock.now_ms())
                 raise
             # Outside the reservation: an answer we refuse to hand over was still paid for.
-            written = _signed(answered.candidate, await self._checked(answered.answer))
+            written = ending.signed(answered.candidate, await self._checked(answered.answer))
             # What will not do is asked again next time.
             asked = replace(asked, key=None) if call.flaw else asked
             await self.cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
-        return self._completion(written, call, guarded, number=answered.number)
+        return ending.completion(written, call, guarded, number=answered.number, latency_ms=self._elapsed_ms(call))
 
     def _vector(self, request: CompletionRequest) -> PromptVector:
         return PromptVector(self.embedder, tasks.asked(request), request.scope)
@@ -340,37 +402,6 @@ class Router:
         plan = routing.plan(request, around, task_reason=task_reason, search_is_implied=search_is_implied, rule=rule)
         return await self._ledger.within_budgets(plan, request)
 
-    async def _record(self, call: Call, outcome: str, completion: Completion | None) -> None:
-        request = call.request
-        record = RequestRecord(
-            request_id=call.request_id,
-            trace_id=request.trace_id,
-            scope=request.scope,
-            period=budget.period_at(call.started_ms, self.config.settings.timezone),
-            task=request.task or "",
-            outcome=outcome,
-            cache=call.look.status,
-            cache_reason=call.look.short_reason,
-            cache_entry=completion.cache_entry if completion is not None else "",
-            cache_match=call.look.match,
-            provider=completion.provider if completion is not None else "",
-            model=completion.model if completion is not None else "",
-            cost_nusd=call.cost_nusd,
-            saved_nusd=completion.saved_nusd if completion is not None else 0,
-            attempts=len(call.attempts),
-            created_ms=call.started_ms,
-            latency_ms=self._elapsed_ms(call),
-            redactions=call.found,
-            metadata=request.metadata,
-            reason=completion.reason if completion is not None else "",
-            tried=tuple((attempt.deployment, attempt.outcome) for attempt in call.attempts),
-            cheap_step=call.cheap_step,
-            escalation_saved_nusd=call.escalation_saved_nusd,
-            wasted_nusd=call.wasted_nusd,
-            refusal=call.refusal,
-        )
-        await self._records.write(record)
-
     def _elapsed_ms(self, call: Call) -> int:
         return round((self._clock.monotonic() - call.started) * 1000)
 
@@ -379,60 +410,6 @@ class Router:
         webhook = Webhook(self.store, self._transport, self._clock, url=url, secret=secret)
         self._ledger.on_alert = self._health.on_alert = webhook.wake
         return webhook
-
-    # --- the answer ------------------------------------------------------------------------------------------
-
-    def _completion(self, written: Cached, call: Call, guarded: Guarded, *, number: int) -> Completion:
-        """`number` is that of the attempt which gave the answer."""
-        paid = next(attempt for attempt in call.attempts if attempt.number == number)
-        unknown = sum(attempt.cost_nusd for attempt in call.attempts if attempt.cost_source == "estimate")
-        if unknown and paid.cost_source != "estimate":
-            call.note(
-                f"{budget.dollars(unknown)} of the cost is for attempts that failed after they were sent: nobody knows"
-                " what they cost, so their worst case counts."
-            )
-        return Completion(
-            request_id=call.request_id,
-            trace_id=call.request.trace_id,
-            answer=guarded.restore(written.answer),
-            task=call.request.task or "",
-            provider=written.provider,
-            model=written.model,
-            reason=written.reason,
-            cost_nusd=call.cost_nusd,
-            cost_source=paid.cost_source,
-            cache=call.look.status,
-            cache_reason=call.look.reason,
-            attempts=tuple(call.attempts),
-            notes=tuple(call.notes),
-            redactions=call.found,
-            latency_ms=self._elapsed_ms(call),
-            flaw=call.flaw,
-            escalation_saved_nusd=call.escalation_saved_nusd,
-            wasted_nusd=call.wasted_nusd,
-        )
-
-    def _from_cache(self, hit: Hit, call: Call, guarded: Guarded) -> Completion:
-        written = hit.cached
-        return Completion(
-            request_id=call.request_id,
-            trace_id=call.request.trace_id,
-            answer=guarded.restore(written.answer),
-            task=call.request.task or "",
-            provider=written.provider,
-            model=written.model,
-            reason=f"cached; first answered as {written.reason}",
-            cost_nusd=0,
-            cost_source="none",
-            cache=call.look.status,
-            cache_entry=hit.entry_id,
-            cache_similarity=hit.similarity,
-            cache_age_ms=hit.age_ms,
-            saved_nusd=hit.saved_nusd,
-            notes=tuple(call.notes),
-            redactions=call.found,
-            latency_ms=self._elapsed_ms(call),
-        )
 
 
 @asynccontextmanager
@@ -484,10 +461,3 @@ async def _check_pattern(request: CompletionRequest) -> None:
         await anyio.to_thread.run_sync(patterns.check, request.accept)
     except patterns.BadPattern as error:
         raise InvalidRequest(f"`accept` {error}.") from None
-
-
-def _signed(candidate: Candidate, answer: Answer) -> Cached:
-    deployment = candidate.deployment
-    return Cached(
-        answer=answer, provider=deployment.provider.name, model=deployment.model.name, reason=candidate.reason
-    )

@@ -58,6 +58,10 @@ class ToolCall:
     name: str
     arguments: str
 
+    def result(self, content: str, *, is_error: bool = False) -> "Message":
+        """The turn that tells the model what the tool returned."""
+        return Message("tool", (ToolResult(self.id, self.name, content, is_error),))
+
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
@@ -315,6 +319,24 @@ class Completion:
     """What the strong model would likely have cost more, where a cheap one's answer was good enough."""
     wasted_nusd: int = 0
     """Of the cost: for answers that another was used in place of."""
+
+    @property
+    def text(self) -> str:
+        return self.answer.text
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return self.answer.tool_calls
+
+    @property
+    def cost_usd(self) -> float:
+        return usd(self.cost_nusd)
+
+    @property
+    def message(self) -> Message:
+        """The answer as the next turn of its conversation, with what its provider needs to see again."""
+        text = (Text(self.answer.text),) if self.answer.text else ()
+        return Message("assistant", (*text, *self.answer.tool_calls), self.answer.provider_state)
 
 
 # --- Rate limits -------------------------------------------------------------------------------------------

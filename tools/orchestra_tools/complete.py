@@ -52,9 +52,7 @@ async def start_batch(requests: Sequence[CompletionRequest], service: Service) -
     requests = [replace(request, trace_id=trace_id, scope=LOCAL) for request in requests]
 
     async def work(tell_waiting: Tell) -> "Batch":
-        from orchestra_router.batches import complete_all  # noqa: PLC0415 - with the router, which is open by now
-
-        return await complete_all(router, requests, request_id=request_id, on_progress=tell_waiting)
+        return await router.batch(requests, request_id=request_id, on_progress=tell_waiting)
 
     return service.running.start(request_id, LOCAL, work)
 

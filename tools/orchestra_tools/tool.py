@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from mcp.server.mcpserver import Context
@@ -12,20 +12,18 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
-from pydantic import ValidationError
 
+from orchestra_router.asking import parsed
 from orchestra_router.errors import (
     AllAttemptsFailed,
     BatchFailed,
     BudgetExceeded,
-    InvalidRequest,
     ProviderError,
     RouterError,
 )
 from orchestra_router.policy.budget import dollars
 from orchestra_router.types import usd
 from orchestra_tools.approval import granted
-from orchestra_tools.explain import explain
 from orchestra_tools.results import Json, without_blanks
 from orchestra_tools.running import Tell
 from orchestra_tools.schema import Schema
@@ -51,11 +49,11 @@ class StrictTool(Tool):
         service: Service = context.request_context.lifespan_context
         started = service.clock.monotonic()
         try:
-            parsed = self._parse(arguments)
+            given = parsed(self.name, self.fn_metadata.arg_model, arguments)
             approval = service.approvals.answered(context, arguments)
             try:
                 with granted(approval):
-                    return success(await self.fn(parsed, service, _teller(context)))
+                    return success(await self.fn(given, service, _teller(context)))
             except BudgetExceeded as error:
                 if context.input_responses is not None or arguments.get("request_id"):
                     raise  # a person is asked once, and while the call is still there to be made
@@ -67,7 +65,7 @@ class StrictTool(Tool):
                 if isinstance(answer, InputRequiredResult):
                     return answer
                 with granted(answer, after_s=service.clock.monotonic() - started):
-                    return success(await self.fn(parsed, service, _teller(context)))
+                    return success(await self.fn(given, service, _teller(context)))
         except RouterError as error:
             return failure(error)
         except MCPError:
@@ -78,20 +76,6 @@ class StrictTool(Tool):
             return failure(
                 RouterError(f"This is a defect of Orchestra: internal error, reported under id {error_id} in its log.")
             )
-
-    def _parse(self, arguments: Mapping[str, Any]) -> ArgModelBase:
-        model = self.fn_metadata.arg_model
-        # Some clients send every argument they know of, with null or "" for those left out.
-        given = {
-            name: value
-            for name, value in arguments.items()
-            if name not in model.model_fields or (value is not None and value != "")
-        }
-        try:
-            return model.model_validate(given)
-        except ValidationError as error:
-            # Not chained: the original quotes the caller's values.
-            raise InvalidRequest(explain(self.name, model, error)) from None
 
 
 def strict_tool(

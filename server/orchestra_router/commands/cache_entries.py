@@ -275,8 +275,8 @@ def _requests(file: Path, max_tokens: int) -> Iterator[tuple[int, CompletionRequ
     """The number of each line, and the request it stands for."""
     from pydantic import ValidationError
 
-    from orchestra_tools.arguments import CompleteArguments
-    from orchestra_tools.explain import explain
+    from orchestra_router.asking import CompleteArguments
+    from orchestra_router.explain import explain
 
     try:
         lines = file.read_text(encoding="utf-8").splitlines()

@@ -2,18 +2,17 @@
 
 from typing import TypeVar
 
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from orchestra_router.errors import InvalidRequest, RouterError
+from orchestra_router.asking import parsed
+from orchestra_router.errors import RouterError
 from orchestra_router.http.endpoint import Endpoint, router_of, service_of
 from orchestra_router.http.refusals import JsonAnswer
 from orchestra_router.http.traffic import Traffic
 from orchestra_tools.arguments import CostReportArguments, ProviderStatusArguments
 from orchestra_tools.costs import costs
-from orchestra_tools.explain import explain
-from orchestra_tools.results import Json, status, without_blanks
+from orchestra_tools.results import status, without_blanks
 
 A = TypeVar("A", ProviderStatusArguments, CostReportArguments)
 
@@ -93,8 +92,4 @@ def _not_ready(code: str, reason: str) -> JsonAnswer:
 
 def _arguments(kind: type[A], request: Request) -> A:
     """The query as the arguments of the tool of the same purpose."""
-    given: Json = dict(request.query_params)
-    try:
-        return kind.model_validate({name: value for name, value in given.items() if value})
-    except ValidationError as error:
-        raise InvalidRequest(explain(request.url.path, kind, error)) from None
+    return parsed(request.url.path, kind, dict(request.query_params))

@@ -1,0 +1,104 @@
+"""How a request ends: the answer that its caller gets, and the record of it."""
+
+from orchestra_router.attempts import Call
+from orchestra_router.deployments import Candidate
+from orchestra_router.policy import budget
+from orchestra_router.policy.cache.stage import Cached, Hit
+from orchestra_router.policy.guardrails import Guarded
+from orchestra_router.store.base import Period, RequestRecord
+from orchestra_router.types import Answer, Completion
+
+
+def signed(candidate: Candidate, answer: Answer) -> Cached:
+    deployment = candidate.deployment
+    return Cached(
+        answer=answer, provider=deployment.provider.name, model=deployment.model.name, reason=candidate.reason
+    )
+
+
+def completion(written: Cached, call: Call, guarded: Guarded, *, number: int, latency_ms: int) -> Completion:
+    """`number` is that of the attempt which gave the answer."""
+    paid = next(attempt for attempt in call.attempts if attempt.number == number)
+    unknown = sum(attempt.cost_nusd for attempt in call.attempts if attempt.cost_source == "estimate")
+    if unknown and paid.cost_source != "estimate":
+        call.note(
+            f"{budget.dollars(unknown)} of the cost is for attempts that failed after they were sent: nobody knows"
+            " what they cost, so their worst case counts."
+        )
+    return Completion(
+        request_id=call.request_id,
+        trace_id=call.request.trace_id,
+        answer=guarded.restore(written.answer),
+        task=call.request.task or "",
+        provider=written.provider,
+        model=written.model,
+        reason=written.reason,
+        cost_nusd=call.cost_nusd,
+        cost_source=paid.cost_source,
+        cache=call.look.status,
+        cache_reason=call.look.reason,
+        attempts=tuple(call.attempts),
+        notes=tuple(call.notes),
+        redactions=call.found,
+        latency_ms=latency_ms,
+        flaw=call.flaw,
+        escalation_saved_nusd=call.escalation_saved_nusd,
+        wasted_nusd=call.wasted_nusd,
+    )
+
+
+def cached(hit: Hit, call: Call, guarded: Guarded, *, latency_ms: int) -> Completion:
+    written = hit.cached
+    return Completion(
+        request_id=call.request_id,
+        trace_id=call.request.trace_id,
+        answer=guarded.restore(written.answer),
+        task=call.request.task or "",
+        provider=written.provider,
+        model=written.model,
+        reason=f"cached; first answered as {written.reason}",
+        cost_nusd=0,
+        cost_source="none",
+        cache=call.look.status,
+        cache_entry=hit.entry_id,
+        cache_similarity=hit.similarity,
+        cache_age_ms=hit.age_ms,
+        saved_nusd=hit.saved_nusd,
+        notes=tuple(call.notes),
+        redactions=call.found,
+        latency_ms=latency_ms,
+    )
+
+
+def record(
+    call: Call, outcome: str, completion: Completion | None, *, period: Period, latency_ms: int
+) -> RequestRecord:
+    """`completion` is None where there was no answer."""
+    request = call.request
+    return RequestRecord(
+        request_id=call.request_id,
+        trace_id=request.trace_id,
+        scope=request.scope,
+        period=period,
+        task=request.task or "",
+        outcome=outcome,
+        cache=call.look.status,
+        cache_reason=call.look.short_reason,
+        cache_entry=completion.cache_entry if completion is not None else "",
+        cache_match=call.look.match,
+        provider=completion.provider if completion is not None else "",
+        model=completion.model if completion is not None else "",
+        cost_nusd=call.cost_nusd,
+        saved_nusd=completion.saved_nusd if completion is not None else 0,
+        attempts=len(call.attempts),
+        created_ms=call.started_ms,
+        latency_ms=latency_ms,
+        redactions=call.found,
+        metadata=request.metadata,
+        reason=completion.reason if completion is not None else "",
+        tried=tuple((attempt.deployment, attempt.outcome) for attempt in call.attempts),
+        cheap_step=call.cheap_step,
+        escalation_saved_nusd=call.escalation_saved_nusd,
+        wasted_nusd=call.wasted_nusd,
+        refusal=call.refusal,
+    )
