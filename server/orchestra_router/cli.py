@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from orchestra_router.commands import audit, cache, guard, install, money, person, route
+from orchestra_router.commands import audit, cache, guard, install, money, person, route, upkeep
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.observe import crash_safely
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     guard.add_to(commands)
     person.add_to(commands)
     route.add_to(commands)
+    upkeep.add_to(commands)
     return parser
 
 

@@ -1,6 +1,7 @@
 """The schema, as the steps that made it. A released step is never edited; a change is a new step at the end."""
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestra_router.store.alerts_schema import ALERTS, KIND_IN_THE_KEY
@@ -371,10 +372,11 @@ class NewerDatabase(Exception):
     """The file was written by a newer version; `args[0]` is the number of its last step."""
 
 
-def migrate(db: sqlite3.Connection) -> None:
+def migrate(db: sqlite3.Connection, *, keep_copy: Callable[[int], None] | None = None) -> None:
     """Bring `db` up to the last step, in one transaction. Several processes may do so at once.
 
-    A file that is not ours, or is newer than this version, is left as it is.
+    A file that is not ours, or is newer than this version, is left as it is. Before one of an earlier format is changed,
+    `keep_copy` is told the format; nobody else writes meanwhile.
 
     Raises:
         ForeignDatabase, NewerDatabase: it is one of those.
@@ -384,6 +386,8 @@ def migrate(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         version = _checked_version(db)
+        if keep_copy is not None and 0 < version < len(MIGRATIONS):
+            keep_copy(version)
         for step in MIGRATIONS[version:]:
             for statement in step.statements:
                 db.execute(statement)

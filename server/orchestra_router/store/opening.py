@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from orchestra_router.errors import StoreError
+from orchestra_router.store.backup import back_up
 from orchestra_router.store.migrations import MIGRATIONS, ForeignDatabase, NewerDatabase, migrate
 
 OLDEST_SQLITE = (3, 37, 0)
@@ -34,7 +35,7 @@ def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
     try:
         db.row_factory = sqlite3.Row
-        migrate(db)
+        migrate(db, keep_copy=lambda version: _keep_copy(path, version))
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
     except ForeignDatabase:
@@ -65,6 +66,18 @@ def connect_to_read(path: Path, file: tuple[int, int] | None, *, busy_timeout_s:
     db = sqlite3.connect(f"{location}?mode=ro", uri=True, timeout=busy_timeout_s, isolation_level=None)
     db.row_factory = sqlite3.Row
     return db
+
+
+def copy_of_format(path: Path, version: int) -> Path:
+    """Where the database is kept as it was before it was brought up from format `version`."""
+    return path.with_name(f"{path.stem}.format-{version}{path.suffix}")
+
+
+def _keep_copy(path: Path, version: int) -> None:
+    copy = copy_of_format(path, version)
+    if copy.exists():  # of an earlier try, or of a file that was put back: the first one is kept
+        return
+    back_up(path, copy)
 
 
 def _create(path: Path) -> None:
