@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 from mcp.server import MCPServer
-from mcp.server.stdio import stdio_server
 
+from orchestra_router import stdio
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.errors import ConfigError
 from orchestra_router.observe import configure_logging
 from orchestra_router.policy.redactor import Redactor
-from orchestra_router.stdin import claimed_stdin
 from orchestra_tools.server import OrchestraServer
 from orchestra_tools.service import Service, serving
 
@@ -134,11 +133,7 @@ async def _serve_stdio(server: OrchestraServer) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError):  # Windows: an interrupt cancels this task by itself
                 loop.add_signal_handler(number, stop)
-        # What `run_stdio_async` does, which in the SDK (2.3) takes no streams.
-        with claimed_stdin() as stdin:
-            async with stdio_server(stdin=anyio.wrap_file(stdin)) as (incoming, outgoing):
-                lowlevel = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-                await lowlevel.run(incoming, outgoing, lowlevel.create_initialization_options())
+        await stdio.serve(server.lowlevel)
 
 
 @asynccontextmanager

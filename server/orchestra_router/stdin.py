@@ -1,6 +1,5 @@
 """The client's lines on stdin, readable also where a client cut a text in the middle of a character."""
 
-import logging
 import os
 import re
 import sys
@@ -9,12 +8,8 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import BinaryIO, TextIO
 
-from pydantic_core import from_json
-
 if sys.platform != "win32":
     import fcntl
-
-logger = logging.getLogger("orchestra")
 
 _ESCAPE = re.compile(
     r"""
@@ -45,22 +40,10 @@ class Lines(TextIOWrapper):
         super().__init__(buffer, encoding="utf-8", errors="replace")
 
     def readline(self, size: int = -1, /) -> str:
-        line = mended(super().readline(size))
-        if line.strip() and not _is_json(line):
-            # The SDK drops it without a word. Its text may hold anything, so it is not shown.
-            logger.warning("a line of %d characters from the client is not JSON and cannot be answered", len(line))
-        return line
+        return mended(super().readline(size))
 
     def close(self) -> None:
         """Leave it to the process to close: a thread may be reading."""
-
-
-def _is_json(line: str) -> bool:
-    try:
-        from_json(line)
-    except ValueError:
-        return False
-    return True
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from mcp import MCPError
 from mcp.server import CacheHint, MCPServer
 from mcp.server.caching import CacheableMethod
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel import Server
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
 from mcp.types import (
@@ -59,6 +60,11 @@ class OrchestraServer(MCPServer[Service]):
         )
         # `MCPServer.completion` hands its function no context, and so no service.
         self._lowlevel_server.add_request_handler("completion/complete", CompleteRequestParams, _completed)
+
+    @property
+    def lowlevel(self) -> Server[Service]:
+        """What transports drive."""
+        return self._lowlevel_server
 
     async def list_resources(self) -> list[Resource]:
         return [*resources.listed(), *await super().list_resources()]
