@@ -86,6 +86,11 @@ class Settings(HttpSettings):
         le=3600,
         description="Seconds until `complete` answers `running` instead; MCP clients give up at 60.",
     )
+    answer_page_chars: int = Field(
+        default=20_000,
+        ge=1_000,
+        description="Characters of an answer in one result over MCP; `complete` with its `request_id` brings the rest.",
+    )
     deadline_s: float = Field(default=300, gt=0, le=86_400, description="Seconds all attempts of one request may take.")
     max_retries: int = Field(default=2, ge=0, le=10, description="Further attempts at one deployment after its first.")
     max_attempts: int = Field(

@@ -11,6 +11,7 @@ from orchestra_router.types import Completion, CompletionRequest
 from orchestra_tools import approval
 from orchestra_tools.arguments import CompleteArguments
 from orchestra_tools.batch_results import completed_batch
+from orchestra_tools.pages import Place, answer_page, batch_page
 from orchestra_tools.results import Json, completed, still_running
 from orchestra_tools.running import Call, Tell
 from orchestra_tools.schema import compact_schema
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # it loads the router
 
 
 async def complete(arguments: CompleteArguments, service: Service, tell: Tell | None) -> Json:
+    place = None
     if arguments.request_id is None:
         max_tokens = service.config.settings.max_tokens
         if arguments.prompts:
@@ -29,10 +31,11 @@ async def complete(arguments: CompleteArguments, service: Service, tell: Tell | 
         else:
             call = await start(arguments.request(max_tokens=max_tokens), service, tell)
     elif arguments.model_fields_set == {"request_id"}:
-        call = service.running.find(arguments.request_id, LOCAL)
+        place = Place.of(arguments.request_id)
+        call = service.running.find(place.request_id, LOCAL)
     else:
         raise InvalidRequest("`request_id` collects the answer of an earlier call: give it alone, or leave it out.")
-    return await outcome(call, service, tell)
+    return await outcome(call, service, tell, place)
 
 
 async def start(request: CompletionRequest, service: Service, tell: Tell | None) -> Call:
@@ -57,15 +60,20 @@ async def start_batch(requests: Sequence[CompletionRequest], service: Service) -
     return service.running.start(request_id, LOCAL, work)
 
 
-async def outcome(call: Call, service: Service, tell: Tell | None) -> Json:
-    """The answer, or how to collect it when the client would lose patience first."""
-    within_s = service.config.settings.answer_within_s - approval.waited_s()
-    answer = await service.running.answer(call, tell, within_s=within_s)
+async def outcome(call: Call, service: Service, tell: Tell | None, place: Place | None = None) -> Json:
+    """The answer, or a page of it; or how to collect it when the client would lose patience first."""
+    settings = service.config.settings
+    answer = await service.running.answer(call, tell, within_s=settings.answer_within_s - approval.waited_s())
     if answer is None:
         return still_running(call.request_id, call.last_word)
+    place = place or Place(call.request_id)
     if isinstance(answer, Completion):
-        return completed(answer, notice=service.notice)
-    return completed_batch(answer, notice=service.notice)
+        data = answer_page(completed(answer, notice=service.notice), place, most=settings.answer_page_chars)
+    else:
+        data = batch_page(completed_batch(answer, notice=service.notice), place, most=settings.answer_page_chars)
+    if data.get("more"):
+        service.running.keep(call)
+    return data
 
 
 TOOL = strict_tool(

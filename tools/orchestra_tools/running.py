@@ -77,8 +77,8 @@ class RunningCalls:
         call = self._to_collect.get(request_id)
         if call is None or call.owner != owner:
             raise InvalidRequest(
-                "No call with this `request_id` can be collected. Only a call that answered with the status"
-                f' "running" can, for {KEEP_S // 60} minutes after it ended, from the server that answered it.'
+                "No call with this `request_id` can be collected. Only one whose result said so can, for"
+                f" {KEEP_S // 60} minutes after it ended, from the server that answered it."
                 " Ask again with `prompt`: if the answer was cached it costs nothing."
             )
         return call
@@ -110,12 +110,16 @@ class RunningCalls:
         finally:
             call.waiting.discard(send)
         if not call.done.is_set():
-            self._forget_old()
-            self._to_collect[call.request_id] = call
+            self.keep(call)
             return None
         if call.error is not None:
             raise call.error
         return call.answer
+
+    def keep(self, call: Call) -> None:
+        """Let its owner `find` it from now on."""
+        self._forget_old()
+        self._to_collect[call.request_id] = call
 
     async def aclose(self) -> None:
         """Cancel what is under way, and wait until its money is settled."""

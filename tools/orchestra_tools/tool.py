@@ -33,6 +33,8 @@ logger = logging.getLogger("orchestra.tools")
 
 ERROR_META = "orchestra/error"
 MOST_FAILURES = 20
+MOST_PARTIAL_CHARS = 8_000
+"""Of an answer that broke off; clients cut a failure's text at about 11,000."""
 
 A = TypeVar("A", bound=ArgModelBase)
 
@@ -118,7 +120,7 @@ def failure(error: RouterError) -> CallToolResult:
         about |= {"cost_usd": usd(cost_nusd), "cost_nusd": cost_nusd, "cost_is_worst_case": unknown or None}
         text += f" The attempts {'may have' if unknown else 'have'} cost {dollars(cost_nusd)}."
     if error.partial_text:
-        text += f" What had come of the answer: {error.partial_text}"
+        text += f" What had come of the answer: {error.partial_text[:MOST_PARTIAL_CHARS]}"
     if isinstance(error, BatchFailed):
         about["failures"] = [{"code": e.code, "retry_after_s": e.retry_after_s} for e in error.failures[:MOST_FAILURES]]
     if isinstance(error, AllAttemptsFailed):
