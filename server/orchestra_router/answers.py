@@ -44,7 +44,7 @@ class Answers:
         try:
             better = await self._attempts.first_success(others, call, guarded)
         except RouterError as error:
-            if flaw.name == "empty":
+            if flaw.name == "empty" or call.heard:
                 raise
             _keep(flaw, call, f"{said}; there is no better answer, for: {error}")
             return answered

@@ -34,7 +34,7 @@ from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.ledger import Ledger, Reservation
 from orchestra_router.policy.prefixes import Prefixes, beginnings, prefix_key
-from orchestra_router.policy.progress import Growth, OnProgress
+from orchestra_router.policy.progress import Growing, Growth, OnProgress, OnText, Speech
 from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.retry import KEPT_FOR_OTHERS, Verdict, decide
 from orchestra_router.providers import registry
@@ -60,6 +60,10 @@ class Call:
     """On the clock's monotonic scale, in seconds, as is `deadline`."""
     deadline: float
     on_progress: OnProgress | None
+    on_text: OnText | None = None
+    """Wants the answer as it grows."""
+    speech: Speech | None = None
+    """What it has heard of the attempt that spoke first."""
     look: Look = field(default_factory=lambda: Look(status="DISABLED"))
     """What came of the look in the cache."""
     found: dict[str, int] = field(default_factory=dict[str, int])
@@ -78,6 +82,15 @@ class Call:
     flaw: str = ""
     """What is wrong with the answer that is handed over all the same."""
     escalation_saved_nusd: int = 0
+
+    @property
+    def streams(self) -> bool:
+        return self.on_progress is not None or self.on_text is not None
+
+    @property
+    def heard(self) -> bool:
+        """Whether a part of an answer was handed on, so that no other may take its place."""
+        return self.speech is not None and self.speech.heard
 
     @property
     def wasted_nusd(self) -> int:
@@ -287,7 +300,7 @@ class Attempts:
             ),
             api_key=self._config.keys.secret(deployment.provider.name, candidate.fingerprint),
             portkey_key=self._config.keys.get(PORTKEY),
-            stream=call.on_progress is not None,
+            stream=call.streams,
         )
         reservation = None
         call.begun += 1
@@ -313,7 +326,7 @@ class Attempts:
                 reservation.answered(answer)
                 self._prefixes.was_read(deployment, begun, marks)
         finally:
-            if call.speaker == number:
+            if call.speaker == number and not call.heard:
                 call.speaker = None
             if reservation is not None and reservation.attempt is not None:
                 call.attempts.append(reservation.attempt)
@@ -341,13 +354,14 @@ class Attempts:
             )
 
         reservation.sending()
-        if call.on_progress is None:
+        if not call.streams:
             return await self._transport.ask(adapter, wire, timeout_s=timeout_s, on_head=on_head)
-        growth = Growth(call.on_progress, self._guardrails, guarded, self._clock)
+        growth = self._growing(candidate, call, guarded, number=reservation.hold.number)
 
         async def on_text(text: str) -> None:
             if call.speaker is None:
                 call.speaker = reservation.hold.number
+                call.speech = growth if isinstance(growth, Speech) else None
             if call.speaker == reservation.hold.number:
                 await growth.add(text)
 
@@ -364,6 +378,13 @@ class Attempts:
         finally:
             if growth.started is not None:
                 reservation.first_token_ms = round((growth.started - reservation.started) * 1000)
+
+    def _growing(self, candidate: Candidate, call: Call, guarded: Guarded, *, number: int) -> Growing:
+        # An answer that may be rejected is not handed on before it has been looked at.
+        is_sure = candidate.step != "cheap" and call.request.accept is None
+        if call.on_text is not None and is_sure:
+            return Speech(call.on_text, self._guardrails, guarded, self._clock, number=number)
+        return Growth(call.on_progress or _nobody, self._guardrails, guarded, self._clock)
 
     def _key_from(self, candidate: Candidate) -> str:
         """Where the key of `candidate` came from, and whether it was the last one; "" where there is but one."""
@@ -399,6 +420,10 @@ def _noted(answered: Answered, call: Call) -> Answered:
 
 def _was_sent(attempt: Attempt) -> bool:
     return (attempt.outcome, attempt.cost_source) != ("cancelled", "none")
+
+
+async def _nobody(_: str) -> None:
+    pass
 
 
 async def _tell(call: Call, message: str) -> None:

@@ -44,7 +44,7 @@ from orchestra_router.policy.health import Health
 from orchestra_router.policy.learning import Learned, Learning
 from orchestra_router.policy.ledger import Ledger
 from orchestra_router.policy.prefixes import Prefixes, beginnings
-from orchestra_router.policy.progress import OnProgress
+from orchestra_router.policy.progress import OnProgress, OnText
 from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.records import Records
 from orchestra_router.policy.rules.all_rules import rules_for
@@ -57,6 +57,7 @@ from orchestra_router.pricing import Pricing
 from orchestra_router.routing_rules import Rule
 from orchestra_router.store.base import Store
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.streams import AnswerStream, hear_out
 from orchestra_router.transport import Transport
 from orchestra_router.types import Answer, Completion, CompletionRequest, Probe
 
@@ -144,13 +145,15 @@ class Router:
         /,
         *,
         on_progress: OnProgress | None = None,
+        on_text: OnText | None = None,
         purse: Purse | None = None,
         **asking: Unpack[Asking],
     ) -> Completion:
         """Answer one request, from the cache or from the first deployment that can.
 
         `asked` is a prompt, or a whole request; keywords say the rest. With `on_progress` the answer is streamed from the
-        provider, and told of while it grows. `purse` pays for several requests together.
+        provider, and told of while it grows. `on_text` hears all of its text, piece by piece as it comes, and before this
+        returns; such an answer is not cached. `purse` pays for several requests together.
 
         Raises:
             InvalidRequest: it cannot be served as it is.
@@ -163,7 +166,7 @@ class Router:
             StoreError: the ledger cannot be written, so nothing may be spent.
         """
         request = request_of("complete", asked, asking, max_tokens=self.config.settings.max_tokens)
-        call = self._begin(request, on_progress, purse or Purse(request.max_cost_nusd))
+        call = self._begin(request, on_progress, on_text, purse or Purse(request.max_cost_nusd))
         outcome = "cancelled"
         completion: Completion | None = None
         try:
@@ -204,6 +207,15 @@ class Router:
         return await complete_all(
             self, requests, request_id=request_id or secrets.token_hex(8), on_progress=on_progress
         )
+
+    def stream(self, asked: Asked = None, /, **asking: Unpack[Asking]) -> AnswerStream:
+        """The same answer as it grows: `Delta` after `Delta`, then the `Completion`. Raises as `complete` does.
+
+        async with router.stream("Why is the sky blue?") as pieces:
+            async for piece in pieces: ...
+        """
+        request = request_of("stream", asked, asking, max_tokens=self.config.settings.max_tokens)
+        return AnswerStream(lambda on_text: self.complete(request, on_text=on_text))
 
     async def plan(self, asked: Asked = None, /, **asking: Unpack[Asking]) -> Plan:
         """The route a request would take, without spending anything. Raises as `complete` does before a call."""
@@ -301,7 +313,9 @@ class Router:
 
     # --- the stages ------------------------------------------------------------------------------------------
 
-    def _begin(self, request: CompletionRequest, on_progress: OnProgress | None, purse: Purse) -> Call:
+    def _begin(
+        self, request: CompletionRequest, on_progress: OnProgress | None, on_text: OnText | None, purse: Purse
+    ) -> Call:
         request = self._access.admit(request)
         return Call(
             request_id=request.request_id or secrets.token_hex(8),
@@ -310,6 +324,7 @@ class Router:
             started=self._clock.monotonic(),
             deadline=self._clock.monotonic() + self.config.settings.deadline_s,
             on_progress=on_progress,
+            on_text=on_text,
             purse=purse,
         )
 
@@ -325,7 +340,7 @@ class Router:
         call.request, task_reason = await self._with_task(guarded.request, vector)
         call.request, rule = user_rules.with_rule(call.request, self.config, now_ms=self._clock.now_ms())
 
-        asked = self.cache.question(call.request, vector)
+        asked = self.cache.question(call.request, vector, streamed=call.on_text is not None)
         if entry_id := call.request.wrong_cache_entry:
             call.note(await self.cache.wrong(entry_id, asked, now_ms=self._clock.now_ms()))
         # Who may have to wait for money keeps nobody waiting who need not.
@@ -354,7 +369,11 @@ class Router:
             # What will not do is asked again next time.
             asked = replace(asked, key=None) if call.flaw else asked
             await self.cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
-        return ending.completion(written, call, guarded, number=answered.number, latency_ms=self._elapsed_ms(call))
+        completion = ending.completion(
+            written, call, guarded, number=answered.number, latency_ms=self._elapsed_ms(call)
+        )
+        await hear_out(call, completion.answer.text, number=answered.number)
+        return completion
 
     def _vector(self, request: CompletionRequest) -> PromptVector:
         return PromptVector(self.embedder, tasks.asked(request), request.scope)

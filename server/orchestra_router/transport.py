@@ -6,7 +6,8 @@ billed, so the two are kept apart.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Mapping
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -269,7 +270,7 @@ async def _feed(
     """Hand every event to `reader` until its format says that the answer is over, or the body ends.
 
     `patience` runs out at the time allowed for the first event: keep-alives do not buy more. After that event it is
-    renewed by `idle_s` with whatever arrives.
+    renewed by `idle_s` with whatever arrives. How long `deliver` takes is not the provider's silence.
     """
     events = EventReader()
     received = 0
@@ -280,21 +281,29 @@ async def _feed(
             raise InvalidAnswer(status=response.status_code, provider_code="body_too_large")
         # A compressed chunk can be megabytes of events: others are served between two slices of it.
         for start in range(0, len(chunk), SLICE_BYTES):
-            for event in events.feed(chunk[start : start + SLICE_BYTES]):
+            if found := events.feed(chunk[start : start + SLICE_BYTES]):
                 begun = True
-                await _hand_on(event, reader, deliver)
+                patience.deadline = math.inf
+                await _hand_on(found, reader, deliver)
                 if reader.done:
                     return
             await anyio.lowlevel.checkpoint()
         if begun:
             patience.deadline = anyio.current_time() + idle_s
-    for event in events.end():
-        await _hand_on(event, reader, deliver)
+    await _hand_on(events.end(), reader, deliver)
 
 
-async def _hand_on(event: StreamEvent, reader: StreamReader, deliver: OnText) -> None:
-    if text := reader.feed(event):
-        await deliver(text)
+async def _hand_on(found: Iterable[StreamEvent], reader: StreamReader, deliver: OnText) -> None:
+    """Deliver what they add, in one piece: what arrived together costs its checks and its way on only once."""
+    texts: list[str] = []
+    try:
+        for event in found:
+            texts.append(reader.feed(event))
+            if reader.done:
+                break
+    finally:
+        if text := "".join(texts):
+            await deliver(text)
 
 
 def _finish(reader: StreamReader, broken: ProviderError) -> Answer:

@@ -258,6 +258,13 @@ class Answer:
     """What else the caller should know about it, in our words."""
 
 
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a growing answer, checked, with the caller's own values in it."""
+
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One call to one deployment, as the result's trail, the log and the metrics show it."""

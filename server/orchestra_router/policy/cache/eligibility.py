@@ -50,9 +50,11 @@ class Eligibility:
     ttl_s: float
 
 
-def eligibility(request: CompletionRequest, catalog: Catalog, *, setting: CacheSetting, ttl_s: float) -> Eligibility:
+def eligibility(
+    request: CompletionRequest, catalog: Catalog, *, setting: CacheSetting, ttl_s: float, streamed: bool = False
+) -> Eligibility:
     """`ttl_s` is how long answers are kept where neither the request nor its task says so."""
-    if reason := _not_kept(request, setting):
+    if reason := "streamed" if streamed else _not_kept(request, setting):
         return Eligibility(kept=False, compared=False, reason=reason, ttl_s=0)
     task = catalog.tasks.get(request.task or "")
     if task is not None and task.cache_ttl_s is not None:

@@ -80,7 +80,9 @@ class Cache:
             bytes=round(settings.cache_mb * 1_000_000),
         )
 
-    def question(self, request: CompletionRequest, known: PromptVector | None = None) -> Question:
+    def question(
+        self, request: CompletionRequest, known: PromptVector | None = None, *, streamed: bool = False
+    ) -> Question:
         """`request`, its task known and its texts redacted, as the cache sees it.
 
         What `known` holds is not embedded again, if that is the very text that is compared.
@@ -92,7 +94,9 @@ class Cache:
                 known if known is not None and known.text == text else PromptVector(self._embedder, text, request.scope)
             )
 
-        eligible = eligibility(request, self._catalog, setting=settings.cache, ttl_s=settings.cache_ttl_s)
+        eligible = eligibility(
+            request, self._catalog, setting=settings.cache, ttl_s=settings.cache_ttl_s, streamed=streamed
+        )
         return question(request, eligible, shared=settings.cache_scope, vector=vector)
 
     async def look(self, asked: Question, request: CompletionRequest, *, now_ms: int) -> Look:
