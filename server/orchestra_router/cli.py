@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from orchestra_router.commands import audit, cache, guard, install, money, person, route, upkeep
+from orchestra_router.commands import audit, beginning, cache, guard, install, money, person, route, upkeep
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.observe import crash_safely
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--simulate", action="store_true", help="with simulated providers: no key, no cost")
     commands.reporting("demo", _demo, "Show everything on this machine: no key, no network, no cost.")
     commands.reporting("doctor", _doctor, "Say what is configured, what is missing, and what would be called.")
+    beginning.add_to(commands, parser)
     install.add_to(commands)
     money.add_to(commands)
     commands.reporting("models", _models, "List every model of the catalog: price, context, state.")
