@@ -21,6 +21,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceCalculation, TieredPrices
 
 MILLION = 1_000_000
+HALF_HOUR_MS = 1_800_000
 STALE_DAYS = 45
 """Prices change about monthly; a list older than this has probably missed a change."""
 DEFAULT_SEARCH_USD = Decimal(35)
@@ -113,9 +115,7 @@ class Pricing:
 
     def is_priced(self, deployment: Deployment) -> bool:
         """Whether some source knows a price, or the deployment is free."""
-        return bool(
-            deployment.offer.prices or deployment.provider.local or _calculate(deployment, Usage(), at_ms=0) is not None
-        )
+        return bool(deployment.offer.prices or deployment.provider.local or _model(*_listed_as(deployment)) is not None)
 
     def worst_case_nusd(
         self, deployment: Deployment, *, input_tokens: int, output_tokens: int, searches: int = 0, at_ms: int
@@ -264,9 +264,13 @@ def _table_worst_usd(row: Price, bounds: _Bounds) -> Decimal:
 # --- genai-prices --------------------------------------------------------------------------------------------
 
 
+def _listed_as(deployment: Deployment) -> tuple[str, str]:
+    """The model's and the provider's ids in genai-prices."""
+    return deployment.offer.id, deployment.provider.prices_id or deployment.provider.name
+
+
 def _calculate(deployment: Deployment, usage: Usage, *, at_ms: int) -> "PriceCalculation | None":
-    provider = deployment.provider
-    return _listed(usage, deployment.offer.id, provider.prices_id or provider.name, at_ms=at_ms)
+    return _listed(usage, *_listed_as(deployment), at_ms=at_ms)
 
 
 def _listed(usage: Usage, model: str, provider_id: str, *, at_ms: int) -> "PriceCalculation | None":
@@ -315,31 +319,69 @@ def _search_rate(deployment: Deployment, day: dt.date) -> tuple[Decimal, str]:
 
 def _listed_worst_usd(deployment: Deployment, bounds: _Bounds, *, at_ms: int) -> list[Decimal]:
     """The worst case at each price that genai-prices has in force within a day; empty where it has none."""
-    calculation = _calculate(deployment, Usage(), at_ms=at_ms)
-    if calculation is None:
+    dearest = _dearest(*_listed_as(deployment), at_ms // HALF_HOUR_MS)
+    if not dearest:
         return []
-    fallback_fee, _ = _search_rate(deployment, _day(at_ms))
-    return [_model_worst_usd(price, bounds, fallback_fee) for price in _within_a_day(calculation.model, at_ms)]
+    fallback_fee = _search_rate(deployment, _day(at_ms))[0] if bounds.searches else Decimal(0)
+    return [each.usd(bounds, fallback_fee) for each in dearest]
 
 
-def _within_a_day(model: "ModelInfo", at_ms: int) -> Iterator["ModelPrice"]:
-    """Every price in force in the next 24 hours; windows begin and end at half hours at the finest."""
-    start = dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC)
-    seen: set[int] = set()
-    for half_hours in range(49):
-        price = model.get_prices(start + dt.timedelta(minutes=30 * half_hours))
-        if id(price) not in seen:
-            seen.add(id(price))
-            yield price
+@lru_cache(maxsize=4_096)
+def _model(model: str, provider_id: str) -> "ModelInfo | None":
+    """What genai-prices knows of a model at a provider."""
+    calculation = _listed(Usage(), model, provider_id, at_ms=0)
+    return None if calculation is None else calculation.model
 
 
-def _model_worst_usd(price: "ModelPrice", bounds: _Bounds, fallback_fee: Decimal) -> Decimal:
-    def dearest(keys: tuple[str, ...]) -> Decimal:
-        return max(_rate(getattr(price, key), bounds.input_tokens) for key in keys)
+@dataclass(frozen=True, slots=True)
+class _Dearest:
+    """The dearest rates of one price: those that are always the same, and those that rise with a prompt's length."""
 
-    search = fallback_fee if price.web_searches_kcount is None else _rate(price.web_searches_kcount, 0)
-    tokens = dearest(_INPUT_KEYS) * bounds.input_tokens + dearest(_OUTPUT_KEYS) * bounds.output_tokens
-    return tokens / MILLION + (search * bounds.searches + _rate(price.requests_kcount, 0)) / 1000
+    per_input: Decimal
+    per_output: Decimal
+    tiered_input: tuple["TieredPrices", ...]
+    tiered_output: tuple["TieredPrices", ...]
+    per_kilosearch: "Decimal | TieredPrices | None"
+    """None: genai-prices has no fee."""
+    per_kilorequest: "Decimal | TieredPrices | None"
+
+    def usd(self, bounds: _Bounds, fallback_fee: Decimal) -> Decimal:
+        """The most that a call within `bounds` costs; `fallback_fee` is that of a thousand searches, if none is known."""
+        size = bounds.input_tokens
+        per_input = max((self.per_input, *(_rate(price, size) for price in self.tiered_input)))
+        per_output = max((self.per_output, *(_rate(price, size) for price in self.tiered_output)))
+        tokens = per_input * size + per_output * bounds.output_tokens
+        search = fallback_fee if self.per_kilosearch is None else _rate(self.per_kilosearch, 0)
+        return tokens / MILLION + (search * bounds.searches + _rate(self.per_kilorequest, 0)) / 1000
+
+
+@lru_cache(maxsize=4_096)
+def _dearest(model: str, provider_id: str, half_hour: int) -> tuple[_Dearest, ...]:
+    """Of every price in force in the 24 hours after a half hour's beginning; no window begins or ends in between."""
+    listed = _model(model, provider_id)
+    if listed is None:
+        return ()
+    start = dt.datetime.fromtimestamp(half_hour * HALF_HOUR_MS / 1000, dt.UTC)
+    found = [listed.get_prices(start + dt.timedelta(minutes=30 * half_hours)) for half_hours in range(50)]
+    return tuple(_dearest_of(price) for price in {id(price): price for price in found}.values())
+
+
+def _dearest_of(price: "ModelPrice") -> _Dearest:
+    def rates(keys: tuple[str, ...]) -> tuple[Decimal, tuple["TieredPrices", ...]]:
+        found: list[Decimal | TieredPrices | None] = [getattr(price, key) for key in keys]
+        plain = [rate for rate in found if isinstance(rate, Decimal)]
+        tiered = tuple(rate for rate in found if rate is not None and not isinstance(rate, Decimal))
+        return max(plain, default=Decimal(0)), tiered
+
+    (per_input, tiered_input), (per_output, tiered_output) = rates(_INPUT_KEYS), rates(_OUTPUT_KEYS)
+    return _Dearest(
+        per_input,
+        per_output,
+        tiered_input,
+        tiered_output,
+        per_kilosearch=price.web_searches_kcount,
+        per_kilorequest=price.requests_kcount,
+    )
 
 
 def _rate(price: "Decimal | TieredPrices | None", input_tokens: int) -> Decimal:

@@ -25,7 +25,8 @@ CostSource = Literal["provider", "genai-prices", "table", "free", "estimate", "u
 
 def nusd(usd: Decimal | float | str) -> int:
     """`usd` in billionths of a dollar, rounded half up once."""
-    return int((Decimal(str(usd)) * NUSD_PER_USD).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    exact = usd if isinstance(usd, Decimal) else Decimal(str(usd))
+    return int((exact * NUSD_PER_USD).to_integral_value(rounding=ROUND_HALF_UP))
 
 
 def usd(amount_nusd: int) -> float:

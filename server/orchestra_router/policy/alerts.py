@@ -13,7 +13,7 @@ from orchestra_router.policy import budget
 from orchestra_router.policy.budget import BudgetSettings, Dollars, dollars
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.pricing import Pricing
-from orchestra_router.store.base import Alert, AlertKind, Hold, Seen, Watch
+from orchestra_router.store.base import Alert, AlertKind, Hold, Period, Seen, Watch
 from orchestra_router.types import nusd
 
 RATE_FLOOR_NUSD = 1_000_000_000
@@ -21,6 +21,8 @@ RATE_FLOOR_NUSD = 1_000_000_000
 USUAL_DAYS = 14
 """How far back hours tell what is usual."""
 
+HOUR_MS = 3_600_000
+MOST_KEPT = 500
 _HOUR = "%Y-%m-%dT%H"
 """As the store names an hour."""
 _FOLLOWS: Mapping[Action, str] = {
@@ -48,14 +50,24 @@ class Watching:
         self._settings = settings
         self._pricing = pricing
         self._told: set[tuple[AlertKind, str, str, int]] = set()
+        self._found: dict[tuple[str, str, str, Period, int], tuple[Watch, ...]] = {}
+        """By payers, task, period and hour: the same for call after call, until something is told."""
         self._seen: dict[str, tuple[str, str]] = {}
         """By subject: the value, and the day on which it was looked at."""
 
     def watches(self, hold: Hold) -> tuple[Watch, ...]:
-        found = [*self._day(hold), *self._budgets(hold), *self._hour(hold)]
-        return tuple(w for w in found if (w.kind, w.holder, w.period, w.threshold_nusd) not in self._told)
+        key = (hold.scope.access_key, hold.scope.user, hold.task, hold.period, hold.created_ms // HOUR_MS)
+        known = self._found.get(key)
+        if known is None:
+            found = [*self._day(hold), *self._budgets(hold), *self._hour(hold)]
+            known = tuple(w for w in found if (w.kind, w.holder, w.period, w.threshold_nusd) not in self._told)
+            if len(self._found) >= MOST_KEPT:
+                self._found.clear()
+            self._found[key] = known
+        return known
 
     def told(self, alert: Alert) -> None:
+        self._found.clear()
         if len(self._told) > 1_000:  # a year of them
             self._told.clear()
         self._told.add((alert.kind, alert.holder, alert.period, alert.threshold_nusd))

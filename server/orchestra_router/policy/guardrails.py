@@ -232,6 +232,8 @@ class _Scan:
         self.found: Counter[str] = Counter()
 
     def text(self, text: str) -> str:
+        if not text:
+            return text
         for rule in self._rules:
             spans = tuple(rule.spans(text))
             if not spans:
@@ -296,8 +298,12 @@ class _Scan:
 
     def _refusable(self, text: str) -> str:
         """The kind of what may not be passed on in `text`; "" if all of it may."""
-        refusing = (rule for rule in self._rules if rule.action in ("redact", "block"))
-        return next((rule.kind for rule in refusing if any(True for _ in rule.spans(text))), "")
+        if not text:
+            return ""
+        for rule in self._rules:
+            if rule.action in ("redact", "block") and next(iter(rule.spans(text)), None) is not None:
+                return rule.kind
+        return ""
 
 
 def _checked_message(message: Message, scan: _Scan) -> Message:

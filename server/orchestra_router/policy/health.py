@@ -47,6 +47,11 @@ class HealthView:
     allowances: Mapping[str, tuple[Allowance, ...]] = field(default_factory=dict[str, tuple[Allowance, ...]])
     """By deployment and key: what was left of the rate limits there."""
 
+    @property
+    def knows_nothing(self) -> bool:
+        """Nothing has failed, and nobody has named a rate limit."""
+        return not (self.rows or self.allowances)
+
     def block(self, deployment: Deployment, *, fingerprint: str) -> Block | None:
         """The longest-lasting reason not to ask `deployment`, if there is one."""
         blocks = [

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import anyio
@@ -25,8 +25,8 @@ from orchestra_router.observe import logger
 from orchestra_router.policy import affording, budget
 from orchestra_router.policy.alerts import Watching
 from orchestra_router.pricing import Cost, Pricing
-from orchestra_router.store.base import Alert, AttemptState, Hold, Settlement, SharedAllowance, Store
-from orchestra_router.types import Answer, Attempt, CompletionRequest, CostSource, Usage
+from orchestra_router.store.base import Alert, AttemptState, Hold, Limit, Period, Settlement, SharedAllowance, Store
+from orchestra_router.types import Answer, Attempt, CompletionRequest, CostSource, Scope, Usage
 
 T = TypeVar("T")
 
@@ -94,6 +94,7 @@ class Ledger:
         self._settings = settings
         self._clock = clock
         self._watching = Watching(settings, pricing)
+        self._limits = lru_cache(maxsize=500)(self._limits_of)
         self.on_alert: Callable[[], None] = _nothing
         """Called once an alert is in the outbox."""
         self._beside: dict[str, int] = {}
@@ -243,11 +244,14 @@ class Ledger:
     async def _write_hold(self, hold: Hold) -> None:
         # Nothing more is spent while it cannot be written down.
         await self._catch_up()
-        limits = budget.limits(hold.scope, hold.task, hold.period, self._settings)
+        limits = self._limits(hold.scope.access_key, hold.scope.user, hold.task, hold.period)
         if (denied := await self._store.hold(hold, limits)) is not None:
             raise budget.exceeded(
                 denied, needed_nusd=hold.amount_nusd, now_ms=hold.created_ms, timezone=self._settings.timezone
             )
+
+    def _limits_of(self, access_key: str, user: str, task: str, period: Period) -> tuple[Limit, ...]:
+        return budget.limits(Scope(access_key, user), task, period, self._settings)
 
     async def _settle(self, reservation: Reservation) -> None:
         hold = reservation.hold

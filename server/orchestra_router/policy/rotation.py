@@ -30,6 +30,8 @@ class Keyring:
 def keyring(deployment: Deployment, keys: Keys, view: HealthView, *, need: Need | None = None) -> Keyring:
     """The keys for `deployment`, whose rate limits have to take `need` besides."""
     provider = deployment.provider.name
+    if view.knows_nothing:
+        return Keyring(fingerprints=keys.fingerprints(provider), block=None)
     blocks = {one: _block(deployment, one, view, need) for one in keys.fingerprints(provider)}
     blocked = {one: block for one, block in blocks.items() if block is not None}
     said = [f"{keys.variable(provider, one)} {block.reason}" for one, block in blocked.items()]

@@ -35,12 +35,12 @@ LEAST_WORDS = 5
 def language(text: str) -> tuple[str, bool]:
     """The language of `text`, and whether we cover it. Where nothing can be told, it is taken for English."""
     text = text[:READ_CHARACTERS].lower()
-    letters = sum(map(len, _LETTERS.findall(text)))
-    for name, script in _SCRIPTS:
+    words = _LETTERS.findall(text)
+    letters = sum(map(len, words))
+    for name, script in () if text.isascii() else _SCRIPTS:
         if 3 * len(script.findall(text)) > letters:
             return name, name in COVERED_SCRIPTS
-    words = _LETTERS.findall(text)
-    hits = {name: sum(word in common for word in words) for name, common in _COMMON.items()}
+    hits = {name: sum(map(common.__contains__, words)) for name, common in _COMMON.items()}
     best = max(hits, key=lambda name: hits[name])  # the first of equals: English
     if hits[best] or len(words) < LEAST_WORDS or text.isascii():
         return best, True

@@ -4,12 +4,13 @@ Every signal has a name and a strength. What each is worth is a table: `classifi
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log1p, sqrt
 
 from orchestra_router.catalog import TaskWords
+from orchestra_router.policy.classification.needed import may_match
 
 READ_CHARACTERS = 4_000
 """What is asked stands at the beginning or the end; the middle of a long prompt is material."""
@@ -20,7 +21,7 @@ MOST_STRONG, MOST_WEAK = 2, 3
 PATTERN_STRENGTH, LOOKS_STRENGTH, TERM_STRENGTH = 0.3, 0.3, 1.5
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+|[^\w\s]")
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
-_CODE = frozenset("{}();=<>[]_`")
+_CODE = "{}();=<>[]_`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,16 @@ class Patterns:
 
     @classmethod
     def found(cls, text: str, words: Mapping[str, TaskWords]) -> "Patterns":
+        # Without regard to case, some letters beyond ASCII match letters within it.
+        lowered = text.lower() if text.isascii() else None
+
+        def matches(patterns: Sequence[re.Pattern[str]]) -> tuple[str, ...]:
+            worth = patterns if lowered is None else [each for each in patterns if may_match(each, lowered)]
+            return tuple(match[0] for each in worth if (match := each.search(text)))
+
         return cls(
-            {task: tuple(m[0] for p in patterns.strong if (m := p.search(text))) for task, patterns in words.items()},
-            {task: tuple(m[0] for p in patterns.weak if (m := p.search(text))) for task, patterns in words.items()},
+            {task: matches(patterns.strong) for task, patterns in words.items()},
+            {task: matches(patterns.weak) for task, patterns in words.items()},
         )
 
     def strengths(self) -> dict[str, float]:
@@ -81,7 +89,7 @@ def looks(text: str) -> dict[str, float]:
         " number ": float(numbers > 0),
         " numbers ": min(numbers, 6) / 6,
         " lower case ": float(text[:1].islower()),
-        " code ": min(sum(character in _CODE for character in text), 10) / 10,
+        " code ": min(sum(map(text.count, _CODE)), 10) / 10,
         " letters beyond ascii ": float(not text.isascii()),
     }
     return {name: LOOKS_STRENGTH * strength for name, strength in strengths.items() if strength}

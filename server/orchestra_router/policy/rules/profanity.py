@@ -32,7 +32,8 @@ _LOOKALIKES = {
 # Every letter of such a group is written as the first one, on both sides of a quick comparison.
 _SAME = ("a4@àáâãä", "b8", "cç(", "e3èéêë", "g9", "il1!|íìîï", "nñ", "o0òóôõö", "s5$", "t7+", "uüùúûv", "z2")
 _PLAIN = str.maketrans({other: group[0] for group in _SAME for other in group[1:]} | dict.fromkeys(" ._-\n"))
-_REPEATED = re.compile(r"(.)\1+")
+_REPEATED = re.compile(r"(.)(?=\1)")
+"""Each letter but the last of several that are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,16 @@ class ProfanityRule:
     setting: str = "guard_profanity"
 
     def spans(self, text: str) -> Iterator[Span]:
-        yield from sorted([*self._words(text), *(match.span() for match in _anywhere().finditer(text))])
+        found = list(self._words(text))
+        if not text.isascii():  # whose scripts set no words apart
+            found += (match.span() for match in _anywhere().finditer(text))
+        yield from sorted(found)
 
     def _words(self, text: str) -> Iterator[Span]:
         # The pattern reads a megabyte in a second, and most texts need it not at all.
         lowered = text.lower()
-        plain = _REPEATED.sub(r"\1", lowered.translate(_PLAIN))
-        if "*" in text or any(core in plain for core in _cores()):
+        plain = _REPEATED.sub("", lowered.translate(_PLAIN))
+        if "*" in text or any(map(plain.__contains__, _cores())):
             yield from (match.span() for match in _pattern().finditer(text))
         elif short := [word for word in _short_words() if word in lowered]:
             yield from sorted(match.span() for word in short for match in _exact(word).finditer(text))
@@ -62,7 +66,7 @@ def _table() -> Mapping[str, Mapping[str, Sequence[str]]]:
 @functools.cache
 def _cores() -> tuple[str, ...]:
     words = {word for language in _table().values() for word in language["words"]}
-    return tuple({_REPEATED.sub(r"\1", word.translate(_PLAIN)) for word in words})
+    return tuple({_REPEATED.sub("", word.translate(_PLAIN)) for word in words})
 
 
 @functools.cache
