@@ -81,7 +81,7 @@ def code_of(response: httpx.Response) -> str:
     """The code of a refusal, which is always whole."""
     error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
-    assert error["message"].endswith(".")
+    assert error["message"].endswith((".", "?"))
     code: str = error["code"]
     return code
 

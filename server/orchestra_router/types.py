@@ -151,6 +151,8 @@ class CompletionRequest:
     """Longest answer to pay for, thinking included."""
     temperature: float | None = None
     top_p: float | None = None
+    seed: int | None = None
+    """Where the provider takes one, the same request tends to get the same answer."""
     stop: tuple[str, ...] = ()
     response_schema: Mapping[str, object] | None = None
     tools: tuple[Tool, ...] = ()

@@ -11,7 +11,7 @@ from orchestra_router.policy.access import LOCAL
 from orchestra_router.types import Scope
 
 Role = Literal["admin"]
-Verb = Literal["mcp", "health", "provider_status", "cost_report", "complete", "models"]
+Verb = Literal["status", "costs_own", "complete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,7 @@ def may(role: Role, verb: Verb) -> bool:
     return verb in _ALLOWED[role]
 
 
-_ALLOWED: dict[Role, frozenset[Verb]] = {
-    "admin": frozenset(("mcp", "health", "provider_status", "cost_report", "complete", "models"))
-}
+_ALLOWED: dict[Role, frozenset[Verb]] = {"admin": frozenset(("status", "costs_own", "complete"))}
 
 
 def owner_only() -> tuple[str, Authenticate]:

@@ -35,7 +35,7 @@ class Health:
             Endpoint(
                 "/health/ready",
                 ("GET",),
-                "health",
+                "status",
                 self.ready,
                 summary="Whether it can answer requests now.",
                 begins_work=False,
@@ -81,8 +81,8 @@ async def spent(request: Request) -> ASGIApp:
 
 
 ENDPOINTS = (
-    Endpoint("/providers", ("GET",), "provider_status", providers, summary="Which providers can be used, and why not."),
-    Endpoint("/costs", ("GET",), "cost_report", spent, summary="What was spent in a period, and what budgets allow."),
+    Endpoint("/providers", ("GET",), "status", providers, summary="Which providers can be used, and why not."),
+    Endpoint("/costs", ("GET",), "costs_own", spent, summary="What was spent in a period, and what budgets allow."),
 )
 
 

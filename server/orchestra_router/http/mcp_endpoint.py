@@ -40,8 +40,8 @@ class McpEndpoint:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         return (
-            Endpoint(PATH, ("POST", "DELETE"), "mcp", self.handle, summary="MCP over Streamable HTTP."),
-            Endpoint(PATH, ("GET",), "mcp", self.handle, listens=True),
+            Endpoint(PATH, ("POST", "DELETE"), "status", self.handle, summary="MCP over Streamable HTTP."),
+            Endpoint(PATH, ("GET",), "status", self.handle, listens=True),
         )
 
     async def handle(self, request: Request) -> ASGIApp:

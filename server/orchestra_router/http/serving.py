@@ -23,6 +23,8 @@ from orchestra_router.http import health
 from orchestra_router.http.app import HttpApp
 from orchestra_router.http.callers import Authenticate, owner_only
 from orchestra_router.http.endpoint import Endpoint
+from orchestra_router.http.gateway import models
+from orchestra_router.http.gateway.chat import Chat
 from orchestra_router.http.health import Health
 from orchestra_router.http.mcp_endpoint import McpEndpoint
 from orchestra_router.http.protection import is_loopback
@@ -38,7 +40,7 @@ CLOSE_S = 1
 """How long closed connections may take to go."""
 EXIT_GRACE_S = 5
 """How long everything may take to settle and close, once nothing is answered any more."""
-ENDPOINTS: tuple[Endpoint, ...] = (*health.ENDPOINTS,)
+ENDPOINTS: tuple[Endpoint, ...] = (*health.ENDPOINTS, *models.ENDPOINTS)
 """Those that need nothing but the router. A new room adds its rows here."""
 
 
@@ -123,7 +125,13 @@ async def listening(
     """Serve at `listener` inside. On leaving, what is still being answered is cut short and settled."""
     traffic = Traffic()
     mcp = McpEndpoint(service, simulated=simulated, body_bytes=round(settings.http_body_mb * 1_000_000))
-    app = HttpApp((*Health(traffic).endpoints, *mcp.endpoints, *ENDPOINTS), authenticate, service, settings, traffic)
+    app = HttpApp(
+        (*Health(traffic).endpoints, *mcp.endpoints, *Chat().endpoints, *ENDPOINTS),
+        authenticate,
+        service,
+        settings,
+        traffic,
+    )
     server = _Server(
         LimitedConfig(
             app,

@@ -35,8 +35,12 @@ class Traffic:
         """Let nothing more begin; whether all that is being answered ended in time."""
         self.draining = True
         with anyio.move_on_after(within_s):
-            await self._until_empty(self._answering)
+            await self.quiet()
         return not self._answering
+
+    async def quiet(self) -> None:
+        """Returns once nothing is being answered."""
+        await self._until_empty(self._answering)
 
     async def stop(self) -> None:
         """Cancel what is still under way, and wait until it has cleaned up."""

@@ -112,6 +112,8 @@ def _optional(deployment: Deployment, params: Params) -> dict[str, object]:
         body["temperature"] = params.temperature
     if params.top_p is not None:
         body["top_p"] = params.top_p
+    if params.seed is not None:
+        body["seed"] = params.seed
     if params.stop:
         body["stop"] = list(params.stop)
     if params.effort is not None:

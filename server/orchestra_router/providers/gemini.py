@@ -118,6 +118,8 @@ def _generation_config(request: CompletionRequest, fitted: params.Params) -> Blo
         config["temperature"] = fitted.temperature
     if fitted.top_p is not None:
         config["topP"] = fitted.top_p
+    if fitted.seed is not None:
+        config["seed"] = fitted.seed
     if fitted.stop:
         config["stopSequences"] = list(fitted.stop)
     if request.response_schema is not None:

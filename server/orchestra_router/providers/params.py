@@ -4,15 +4,15 @@ A parameter that only steers an answer is left out where it is not taken, and a 
 change what is asked (tools, images, a schema, a search) is never left out: the request is refused instead.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import InvalidRequest
-from orchestra_router.types import CompletionRequest, Effort, Image, ToolCall, ToolResult
+from orchestra_router.types import CompletionRequest, Effort, Format, Image, ToolCall, ToolResult
 
-Optional = Literal["temperature", "top_p", "stop", "effort"]
+Optional = Literal["temperature", "top_p", "seed", "stop", "effort"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,7 @@ class Params:
     max_tokens: int
     temperature: float | None = None
     top_p: float | None = None
+    seed: int | None = None
     stop: tuple[str, ...] = ()
     effort: Effort | None = None
     notes: tuple[str, ...] = ()
@@ -43,8 +44,11 @@ def fit(deployment: Deployment, request: CompletionRequest, *, lacks: Collection
 def _unsayable(provider: Provider) -> Collection[str]:
     """Responses have no `stop`, and Perplexity's no sampling either: it refuses fields that it does not know."""
     if provider.search_style == "perplexity":
-        return ("stop", "temperature", "top_p", *provider.lacks)
-    return ("stop", *provider.lacks) if provider.format == "responses" else provider.lacks
+        return ("stop", "temperature", "top_p", "seed", *provider.lacks)
+    return (*_UNSAYABLE.get(provider.format, ()), *provider.lacks)
+
+
+_UNSAYABLE: Mapping[Format, tuple[Optional, ...]] = {"responses": ("stop", "seed"), "messages": ("seed",)}
 
 
 class _Fitting:
@@ -60,6 +64,7 @@ class _Fitting:
             max_tokens=self._max_tokens(),
             temperature=self._temperature(effort),
             top_p=self._sampling("top_p", self.request.top_p, effort),
+            seed=self._seed(),
             stop=self._stop(),
             effort=effort,
             notes=tuple(self.notes),
@@ -110,6 +115,12 @@ class _Fitting:
             self._leave_out(parameter, "takes it only with effort 'none'")
             return None
         return value
+
+    def _seed(self) -> int | None:
+        if self.request.seed is not None and "seed" in self.lacks:
+            self._leave_out("seed", "does not take it")
+            return None
+        return self.request.seed
 
     def _stop(self) -> tuple[str, ...]:
         stop, most = self.request.stop, self.deployment.provider.max_stop

@@ -120,6 +120,7 @@ def _parts(request: CompletionRequest, who: str) -> dict[str, object]:
             request.effort,
             request.web_search,
             request.strict_params,
+            request.seed,
         ],
     }
 

@@ -1,0 +1,56 @@
+"""GET /v1/models: every name that `model` may have."""
+
+import datetime as dt
+from collections.abc import Iterable
+
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from orchestra_router.http.endpoint import Endpoint, router_of
+from orchestra_router.http.gateway.answer import Json
+from orchestra_router.http.gateway.asked import AUTO, TASK, callable_at
+from orchestra_router.http.refusals import JsonAnswer, Refused
+from orchestra_router.policy import names
+from orchestra_router.policy.guardrails import is_id
+from orchestra_router.router import Router
+
+OURS = "orchestra"
+
+
+async def models(request: Request) -> ASGIApp:
+    router = await router_of(request)
+    return JsonAnswer({"object": "list", "data": [_model(router, name, owner) for name, owner in _names(router)]})
+
+
+async def model(request: Request) -> ASGIApp:
+    router = await router_of(request)
+    wanted: str = request.path_params["model"]
+    known = dict(_names(router))
+    if wanted not in known:
+        given = names.unknown("model", wanted, known) if is_id(wanted) else "That is not the name of a model."
+        raise Refused(404, "model_not_found", given, kind="not_found_error", param="model")
+    return JsonAnswer(_model(router, wanted, known[wanted]))
+
+
+def _names(router: Router) -> Iterable[tuple[str, str]]:
+    """Each name and whose it is: ours first, then the models that can be called with the keys there are."""
+    catalog = router.config.catalog
+    yield AUTO, OURS
+    for task in catalog.tasks:
+        yield f"{TASK}{task}", OURS
+    for provider in catalog.providers:
+        if callable_at(provider, router.config):
+            for deployment in catalog.deployments_at(provider):
+                yield f"{provider}/{deployment.model.name}", provider
+
+
+def _model(router: Router, name: str, owner: str) -> Json:
+    # When a model was made nobody here knows; the field has to be a time.
+    created = dt.datetime.combine(router.config.catalog.checked or dt.date(1970, 1, 1), dt.time(), dt.UTC)
+    return {"id": name, "object": "model", "created": int(created.timestamp()), "owned_by": owner}
+
+
+ENDPOINTS = (
+    Endpoint("/v1/models", ("GET",), "status", models, summary="Every name that `model` may have."),
+    Endpoint("/v1/models/{model:path}", ("GET",), "status", model, summary="One of them."),
+)
