@@ -13,18 +13,20 @@ import pytest
 from hypothesis import given, settings
 
 from clocks import FakeClock
+from histories import Step, play, steps
 from ledgers import DAY, NOW_MS, TODAY, a_database, a_hold, a_record, an_alert, ended, kept_sums, raise_alert
 from orchestra_router.cli import main
 from orchestra_router.simulation import Says
-from orchestra_router.store import audit, cache_feedback, ledger, personal, reports
+from orchestra_router.store import audit, cache_feedback, ledger, personal, reports, views
 from orchestra_router.store.base import AuditEvent, GroupBy, ReportRow
 from orchestra_router.store.cache import note_use
 from orchestra_router.store.cache_records import CacheMatch, WrongPair
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.store.erasure_schema import NOBODY
 from orchestra_router.store.personal_records import Row
+from orchestra_router.store.view_records import Cut
 from orchestra_router.types import Scope
-from test_day_sums import GROUPS, Step, play, steps
+from test_day_sums import GROUPS
 from worlds import World, ask, open_world
 
 ANNA = "anna.walrus"
@@ -79,6 +81,7 @@ async def test_everything_about_a_person_can_be_had(tmp_path: Path) -> None:
         "attempt": 2,
         "spend": 2,
         "day": 1,
+        "cell": 2,
         "alert": 1,
         "cache entry": 1,
         "audit": 5,
@@ -137,6 +140,29 @@ def test_no_sum_changes_when_a_person_is_erased(history: list[Step]) -> None:
     assert kept_sums(db) == {
         (holder.replace("user:ada", f"user:{NOBODY}"), day): sums for (holder, day), sums in budgets.items()
     }
+
+
+@settings(max_examples=20, deadline=None)
+@given(history=steps)
+def test_the_dashboard_shows_nobody_in_place_of_an_erased_person(history: list[Step]) -> None:
+    db = a_database()
+    play(db, history)
+    month = {"first_day": "2026-11-01", "last_day": "2026-11-30"}
+    everyone = Cut(**month)
+    before = (views.figures(db, everyone, by="provider"), views.latencies(db, everyone), views.failures(db, everyone))
+    theirs = [row for row in views.figures(db, Cut(**month, user="ada"), by="provider") if row.attempts or row.calls]
+
+    personal.erase(db, "ada", now_ms=NOW_MS)
+
+    assert (
+        views.figures(db, everyone, by="provider"),
+        views.latencies(db, everyone),
+        views.failures(db, everyone),
+    ) == before
+    assert [
+        row for row in views.figures(db, Cut(**month, user=NOBODY), by="provider") if row.attempts or row.calls
+    ] == theirs
+    assert not views.figures(db, Cut(**month, user="ada"))
 
 
 def _as_nobody(row: ReportRow) -> ReportRow:

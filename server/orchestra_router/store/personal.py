@@ -46,6 +46,8 @@ _EXPORTED = {
     "attempt": "SELECT * FROM attempts WHERE attempt_id IN (SELECT value FROM json_each(:attempts)) ORDER BY created_ms",
     "spend": "SELECT * FROM spend WHERE holder = 'user:' || :user ORDER BY period",
     "day": "SELECT * FROM day_sums WHERE dimension = 'user' AND value = :user ORDER BY day",
+    "cell": "SELECT * FROM day_cells WHERE by_payer = 1 AND user = :user ORDER BY day",
+    "failure": "SELECT * FROM day_failures WHERE user = :user ORDER BY day",
     "alert": "SELECT * FROM alerts WHERE holder = 'user:' || :user ORDER BY at_ms",
     "cache entry": "SELECT * FROM cache WHERE user = :user ORDER BY created_ms",
     "cache match": "SELECT * FROM cache_matches WHERE json_extract(who, '$[1]') = :user ORDER BY number",
@@ -93,6 +95,9 @@ def erase(db: sqlite3.Connection, user: str, *, now_ms: int) -> Erased:
     _move_day_sums(db, user)
     for statement in _ANONYMISED:
         db.execute(statement, found.values)
+    # Behind the records, whose triggers have moved what is theirs already.
+    _move_sums(db, "day_cells", user)
+    _move_sums(db, "day_failures", user)
     audit.erase(db, found.trail, now_ms=now_ms)
     return Erased(
         requests=len(found.requests),
@@ -138,13 +143,24 @@ class _Found:
 
 def _move_day_sums(db: sqlite3.Connection, user: str) -> None:
     """Add what the reports say of `user` to what they say of nobody, column by column."""
-    columns = [row[0] for row in db.execute("SELECT name FROM pragma_table_info('day_sums') WHERE NOT pk")]
+    _add_to_nobody(db, "day_sums", "value", "dimension = 'user' AND value = ?", user)
+
+
+def _move_sums(db: sqlite3.Connection, table: str, user: str) -> None:
+    """The same for what the dashboard shows."""
+    _add_to_nobody(db, table, "user", "user = ?", user)
+    db.execute(f"DELETE FROM {table} WHERE user = ?", (user,))  # noqa: S608 - a name of ours
+
+
+def _add_to_nobody(db: sqlite3.Connection, table: str, holder: str, theirs: str, user: str) -> None:
+    """`holder` is the column of the key that names the user."""
+    found = db.execute("SELECT name, pk FROM pragma_table_info(?)", (table,)).fetchall()
+    key = [row["name"] for row in found if row["pk"]]
+    sums = [row["name"] for row in found if not row["pk"]]
     db.execute(
-        f"INSERT INTO day_sums (dimension, day, access_key, value, {', '.join(columns)})"  # noqa: S608 - names of columns
-        f" SELECT dimension, day, access_key, ?, {', '.join(columns)}"
-        " FROM day_sums WHERE dimension = 'user' AND value = ?"
-        " ON CONFLICT (dimension, day, access_key, value) DO UPDATE SET"
-        f" {', '.join(f'{name} = {name} + excluded.{name}' for name in columns)}",
+        f"INSERT INTO {table} ({', '.join([*key, *sums])})"  # noqa: S608 - names of columns
+        f" SELECT {', '.join('?' if name == holder else name for name in [*key, *sums])} FROM {table} WHERE {theirs}"
+        f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in sums)}",
         (NOBODY, user),
     )
 
