@@ -112,6 +112,20 @@ async def test_every_answer_names_its_trace_and_no_server(tmp_path: Path) -> Non
         assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
+async def test_a_request_belongs_to_the_trace_of_whoever_sent_it(tmp_path: Path) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    async with open_http(tmp_path) as world:
+        traced = await world.client.get("/costs", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+        named = await world.client.get(
+            "/costs", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "x-trace-id": "mine"}
+        )
+        broken = await world.client.get("/costs", headers={"traceparent": "00-nonsense"})
+
+    assert (traced.headers["x-trace-id"], named.headers["x-trace-id"]) == (trace, "mine")
+    assert broken.status_code == 200
+    assert broken.headers["x-trace-id"] != trace
+
+
 async def test_a_body_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     async with open_http(tmp_path, http_body_mb=0.001) as world:
         declared = await world.client.post("/mcp", content=b"x" * 1001)

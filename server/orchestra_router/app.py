@@ -18,7 +18,7 @@ from orchestra_router import stdio
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.errors import ConfigError
 from orchestra_router.observe import configure_logging
-from orchestra_router.policy.redactor import Redactor
+from orchestra_router.policy.redactor import Redactor, redactor
 from orchestra_tools.server import OrchestraServer
 from orchestra_tools.service import Service, serving
 
@@ -87,8 +87,7 @@ def log_to_stderr(config: "Config | ConfigError") -> None:
     if isinstance(config, ConfigError):
         configure_logging("WARNING", Redactor())
         return
-    own = {kind: own.pattern for kind, own in config.settings.guard_patterns.items()}
-    configure_logging(config.settings.log_level, Redactor(config.keys.secrets(), own))
+    configure_logging(config.settings.log_level, redactor(config), style=config.settings.log_format)
 
 
 def serve_simulated() -> None:

@@ -26,7 +26,9 @@ from orchestra_router.errors import (
 )
 from orchestra_router.hedging import race
 from orchestra_router.inventory import Inventory
-from orchestra_router.observe import Observers
+from orchestra_router.observe import Observers, Times
+from orchestra_router.observe.context import Parent, traceparent
+from orchestra_router.observe.records import StageName
 from orchestra_router.policy import affording, rotation, routing
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.cache.stage import Look
@@ -74,6 +76,13 @@ class Call:
     speaker: int | None = None
     """The number of the attempt whose text came first; nothing of another's is shown."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
+    stages: list[tuple[StageName, float]] = field(default_factory=list[tuple[StageName, float]])
+    """Each stage, and when it began."""
+    times: list[Times] = field(default_factory=list[Times])
+    parent: Parent | None = None
+    """The span of whoever asked."""
+    written: Answer | None = None
+    """The answer, redacted."""
     notes: list[str] = field(default_factory=list[str])
     refusal: Refusal | None = None
     """The budget whose refusal ended it."""
@@ -303,6 +312,7 @@ class Attempts:
             stream=call.streams,
         )
         reservation = None
+        asked = self._clock.monotonic()
         call.begun += 1
         number = call.begun
         try:
@@ -332,6 +342,15 @@ class Attempts:
                 call.attempts.append(reservation.attempt)
                 call.purse.pay(reservation.attempt.cost_nusd)
                 self._observers.attempt(reservation.attempt)
+                call.times.append(
+                    Times(
+                        number=number,
+                        asked=asked,
+                        began=reservation.started,
+                        ended=reservation.ended,
+                        settled=self._clock.monotonic(),
+                    )
+                )
         return Answered(candidate, answer, number, _notes_on(wire, answer))
 
     async def _ask(
@@ -353,6 +372,9 @@ class Attempts:
                 candidate.deployment, headers, fingerprint=candidate.fingerprint
             )
 
+        if settings.telemetry_to_providers:
+            told = traceparent(call.request.trace_id, reservation.hold.attempt_id)
+            wire = replace(wire, headers={**wire.headers, "traceparent": told})
         reservation.sending()
         if not call.streams:
             return await self._transport.ask(adapter, wire, timeout_s=timeout_s, on_head=on_head)

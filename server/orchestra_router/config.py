@@ -27,6 +27,7 @@ from orchestra_router.errors import ConfigError
 from orchestra_router.http_settings import HttpSettings
 from orchestra_router.keys import Keys, value_of
 from orchestra_router.routing_rules import Rule
+from orchestra_router.telemetry_settings import TelemetrySettings
 from orchestra_router.toml_file import Problem, TomlFile
 from orchestra_router.types import Strategy
 
@@ -36,6 +37,10 @@ PREFIX = "ORCHESTRA_"
 WEBHOOK = "webhook"
 """The name of the webhook's secret in `Keys`."""
 WEBHOOK_SECRET = f"{PREFIX}WEBHOOK_SECRET"
+TELEMETRY = "telemetry"
+"""The name of the collector's headers in `Keys`."""
+TELEMETRY_HEADERS = f"{PREFIX}TELEMETRY_HEADERS"
+OWN_SECRETS = {WEBHOOK: WEBHOOK_SECRET, TELEMETRY: TELEMETRY_HEADERS}
 PORTKEY = "portkey"
 """The name of Portkey's own key in `Keys`; Portkey is a way to providers, not one of them."""
 PORTKEY_KEY = "PORTKEY_API_KEY"
@@ -66,7 +71,7 @@ class GuardPattern(BaseModel):
         return value
 
 
-class Settings(HttpSettings):
+class Settings(HttpSettings, TelemetrySettings):
     """What a person may set: in `orchestra.toml`, or as `ORCHESTRA_` and the name in capitals."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
@@ -314,6 +319,9 @@ class Settings(HttpSettings):
         return value
 
 
+OF_PARTS = {*HttpSettings.model_fields, *TelemetrySettings.model_fields}
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     settings: Settings
@@ -356,6 +364,8 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     found = _keys(environ, catalog, problems)
     if settings.alert_webhook and WEBHOOK not in found:
         checker.setting("alert_webhook", f"needs a secret to sign with: set `{WEBHOOK_SECRET}`", variable="")
+    if settings.telemetry_endpoint:
+        checker.telemetry(settings, found.get(TELEMETRY), headers_from=TELEMETRY_HEADERS)
     problems += checker.problems
     problems += _unknown_variables(environ, catalog, checker)
     if problems:
@@ -381,7 +391,7 @@ def settings_table() -> str:
     """The settings as a Markdown table, for `docs/reference/settings.md`."""
     lines = ["| setting | default | |", "|---|---|---|"]
     # Those of a part come last.
-    for name, field in sorted(Settings.model_fields.items(), key=lambda item: item[0] in HttpSettings.model_fields):
+    for name, field in sorted(Settings.model_fields.items(), key=lambda item: item[0] in OF_PARTS):
         default = (
             "the platform's data folder"
             if field.is_required()
@@ -524,7 +534,10 @@ def _keys(environ: Mapping[str, str], catalog: Catalog, problems: list[Problem])
     found: dict[str, list[tuple[str, str]]] = {}
     placeholders: dict[str, str] = {}
     providers = [provider for provider in catalog.providers.values() if provider.enabled]
-    wanted = {p.name: p.key_env for p in providers} | {PORTKEY: (PORTKEY_KEY,), WEBHOOK: (WEBHOOK_SECRET,)}
+    wanted = {p.name: p.key_env for p in providers} | {
+        PORTKEY: (PORTKEY_KEY,),
+        **{name: (variable,) for name, variable in OWN_SECRETS.items()},
+    }
     for name, choices in wanted.items():
         for variable in choices:
             pairs: list[tuple[str, str]] = []
@@ -547,7 +560,7 @@ def _keys(environ: Mapping[str, str], catalog: Catalog, problems: list[Problem])
 def _variables(environ: Mapping[str, str], variable: str, catalog: Catalog) -> list[str]:
     """`variable`, and those that hold further keys of the same provider."""
     # Portkey's own key rotates behind Portkey, if at all; and what another row names is that provider's.
-    if variable in {PORTKEY_KEY, WEBHOOK_SECRET}:
+    if variable in {PORTKEY_KEY, *OWN_SECRETS.values()}:
         return [variable]
     named = {name for provider in catalog.providers.values() for name in provider.key_env}
     return [variable, *(name for name in keys.further(environ, variable) if name not in named)]
@@ -556,8 +569,8 @@ def _variables(environ: Mapping[str, str], variable: str, catalog: Catalog) -> l
 def _unknown_variables(environ: Mapping[str, str], catalog: Catalog, checker: Checker) -> list[Problem]:
     known = {
         f"{PREFIX}CONFIG",
-        WEBHOOK_SECRET,
-        f"{WEBHOOK_SECRET}_FILE",
+        *OWN_SECRETS.values(),
+        *(f"{variable}_FILE" for variable in OWN_SECRETS.values()),
         *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields),
     }
     for provider in catalog.providers.values():

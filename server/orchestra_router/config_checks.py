@@ -16,6 +16,7 @@ from orchestra_router.allowances import EACH
 from orchestra_router.catalog import Catalog, OldModel, RouteStep, Task
 from orchestra_router.connections import addresses
 from orchestra_router.deployments import Model, Offer, Price, Provider, Row
+from orchestra_router.telemetry_settings import TelemetrySettings, headers_of, is_installed
 from orchestra_router.toml_file import Problem, TomlFile
 
 R = TypeVar("R", bound=Row)
@@ -103,6 +104,18 @@ class Checker:
                 self.setting("portkey", what, variable=variable)
             else:
                 self.problems.append(self._file.problem(("portkey", name), f"`{dotted(('portkey', shown))}` {what}"))
+
+    def telemetry(self, settings: TelemetrySettings, headers: str, *, headers_from: str) -> None:
+        """Whether anything can be sent where `settings` say, with the `headers` of a variable."""
+        problem = url_problem(settings.telemetry_endpoint, insecure_allowed=self.allows_insecure_http)
+        if not problem and not is_installed():
+            problem = "needs the extra: pip install 'orchestra-router[telemetry]'"
+        if problem:
+            self.setting("telemetry_endpoint", problem, variable="")
+        try:
+            headers_of(headers)
+        except ValueError as error:
+            self.setting("telemetry_endpoint", f"cannot be used: {error}", variable=headers_from)
 
     def tasks_of_budgets(self, named: Collection[str], catalog: Catalog) -> None:
         for task in named:

@@ -1,12 +1,16 @@
 """How a request ends: the answer that its caller gets, and the record of it."""
 
+import json
+from collections.abc import Callable
+
 from orchestra_router.attempts import Call
 from orchestra_router.deployments import Candidate
+from orchestra_router.observe import Content, Finished, Stage
 from orchestra_router.policy import budget
 from orchestra_router.policy.cache.stage import Cached, Hit
 from orchestra_router.policy.guardrails import Guarded
 from orchestra_router.store.base import Period, RequestRecord
-from orchestra_router.types import Answer, Completion
+from orchestra_router.types import Answer, Completion, Message, Part, Text, ToolCall, ToolResult
 
 
 def signed(candidate: Candidate, answer: Answer) -> Cached:
@@ -102,3 +106,61 @@ def record(
         wasted_nusd=call.wasted_nusd,
         refusal=call.refusal,
     )
+
+
+def finished(call: Call, record: RequestRecord, *, ended: float, scrub: Callable[[str], str] | None) -> Finished:
+    """What whoever watches is told. With `scrub`, which takes out what the guard lets pass, texts and all."""
+    request, parent = call.request, call.parent
+    ends = [*(began for _, began in call.stages[1:]), ended]
+    return Finished(
+        request_id=call.request_id,
+        trace_id=request.trace_id,
+        parent_span=parent.span_id if parent else "",
+        sampled=parent.sampled if parent else True,
+        outcome=record.outcome,
+        task=record.task,
+        cache=record.cache,
+        cache_reason=record.cache_reason,
+        provider=record.provider,
+        model=record.model,
+        cost_nusd=record.cost_nusd,
+        saved_nusd=record.saved_nusd,
+        started_ms=call.started_ms,
+        started=call.started,
+        ended=ended,
+        streamed=call.on_progress is not None or call.on_text is not None,
+        max_tokens=request.max_tokens,
+        temperature=request.temperature,
+        metadata=request.metadata,
+        redactions=record.redactions,
+        refusal=call.refusal,
+        attempts=tuple(call.attempts),
+        times=tuple(call.times),
+        stages=tuple(Stage(name, began, end) for (name, began), end in zip(call.stages, ends, strict=True)),
+        # Until the guard has passed it, nothing of it is anybody's business.
+        content=_content(call, scrub) if scrub is not None and len(call.stages) > 1 else None,
+    )
+
+
+def _content(call: Call, scrub: Callable[[str], str]) -> Content:
+    written = call.written
+    answer = () if written is None else (Message("assistant", (Text(written.text), *written.tool_calls)),)
+    return Content(_told(call.request.messages, scrub), _told(answer, scrub) if answer else "")
+
+
+def _told(messages: tuple[Message, ...], scrub: Callable[[str], str]) -> str:
+    """The form of `gen_ai.input.messages`."""
+    told = [{"role": each.role, "parts": [_part(part, scrub) for part in each.parts]} for each in messages]
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _part(part: Part, scrub: Callable[[str], str]) -> dict[str, str]:
+    match part:
+        case Text():
+            return {"type": "text", "content": scrub(part.text)}
+        case ToolCall():
+            return {"type": "tool_call", "id": part.id, "name": part.name, "arguments": scrub(part.arguments)}
+        case ToolResult():
+            return {"type": "tool_call_response", "id": part.call_id, "response": scrub(part.content)}
+        case _:
+            return {"type": "blob", "modality": "image"}  # nobody can redact a picture

@@ -31,7 +31,9 @@ from orchestra_router.endpoint_embedder import EndpointEmbedder
 from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError
 from orchestra_router.inventory import Inventory
 from orchestra_router.keywords import Asked, Asking, request_of, requests_of
-from orchestra_router.observe import Observers, log_attempt
+from orchestra_router.observe import Finished, Observers, log_attempt, log_request
+from orchestra_router.observe import context as trace_context
+from orchestra_router.observe.records import StageName
 from orchestra_router.policy import affording, budget, estimate, names, retention, routing, tasks, user_rules
 from orchestra_router.policy.access import LOCAL, Access
 from orchestra_router.policy.admission import Admission
@@ -47,6 +49,7 @@ from orchestra_router.policy.prefixes import Prefixes, beginnings
 from orchestra_router.policy.progress import OnProgress, OnText
 from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.records import Records
+from orchestra_router.policy.redactor import redactor
 from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.strategies import Turns
@@ -55,9 +58,10 @@ from orchestra_router.policy.views import Views
 from orchestra_router.policy.webhook import Webhook
 from orchestra_router.pricing import Pricing
 from orchestra_router.routing_rules import Rule
-from orchestra_router.store.base import Store
+from orchestra_router.store.base import RequestRecord, Store
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.streams import AnswerStream, hear_out
+from orchestra_router.telemetry import sending
 from orchestra_router.transport import Transport
 from orchestra_router.types import Answer, Completion, CompletionRequest, Probe
 
@@ -75,7 +79,9 @@ class Router:
         self.config = config
         self.store = store
         self.views = Views(store, settings, clock)
-        self.observers = Observers([log_attempt])
+        # Most processes write no line of what went well.
+        self.observers = Observers([log_attempt], [log_request] if settings.log_level in {"DEBUG", "INFO"} else [])
+        self._scrub = redactor(config)
         self._clock = clock
         self._pricing = Pricing.of(settings, checked=config.catalog.checked)
         self._transport = Transport(clock, private_hosts=config.private_hosts)
@@ -185,6 +191,8 @@ class Router:
                 period = budget.period_at(call.started_ms, self.config.settings.timezone)
                 record = ending.record(call, outcome, completion, period=period, latency_ms=self._elapsed_ms(call))
                 await self._records.write(record)
+                if self.observers.requests:
+                    self.observers.request(self._finished(call, record))
 
     async def batch(
         self,
@@ -317,9 +325,12 @@ class Router:
         self, request: CompletionRequest, on_progress: OnProgress | None, on_text: OnText | None, purse: Purse
     ) -> Call:
         request = self._access.admit(request)
+        parent = trace_context.current()
+        trace_id = request.trace_id or (parent.trace_id if parent else secrets.token_hex(16))
         return Call(
             request_id=request.request_id or secrets.token_hex(8),
-            request=replace(request, trace_id=request.trace_id or secrets.token_hex(16)),
+            request=replace(request, trace_id=trace_id),
+            parent=parent if parent and parent.trace_id == trace_id else None,
             started_ms=self._clock.now_ms(),
             started=self._clock.monotonic(),
             deadline=self._clock.monotonic() + self.config.settings.deadline_s,
@@ -330,16 +341,19 @@ class Router:
 
     async def _answer(self, call: Call) -> Completion:
         # Until it is checked nothing of it is recorded, and no task that nobody knows.
+        self._enter(call, "guard")
         whole, call.request = call.request, replace(call.request, task=None, metadata={})
         self._check_size(whole)
         await _check_pattern(whole)
         guarded = await self._guarded(whole)
         call.request, call.found = replace(guarded.request, task=None), dict(guarded.found)
+        self._enter(call, "task")
         routing.check_names(guarded.request, self.config.catalog)
         vector = self._vector(guarded.request)
         call.request, task_reason = await self._with_task(guarded.request, vector)
         call.request, rule = user_rules.with_rule(call.request, self.config, now_ms=self._clock.now_ms())
 
+        self._enter(call, "cache")
         asked = self.cache.question(call.request, vector, streamed=call.on_text is not None)
         if entry_id := call.request.wrong_cache_entry:
             call.note(await self.cache.wrong(entry_id, asked, now_ms=self._clock.now_ms()))
@@ -348,16 +362,19 @@ class Router:
         async with self._flights.turn(flight, seconds=call.deadline - self._clock.monotonic()):
             call.look = await self.cache.look(asked, call.request, now_ms=self._clock.now_ms())
             if call.look.hit is not None:
+                call.written = call.look.hit.cached.answer
                 return ending.cached(call.look.hit, call, guarded, latency_ms=self._elapsed_ms(call))
             if call.request.cache == "only":
                 raise CacheMiss(_not_cached(call.look.short_reason))
 
+            self._enter(call, "plan")
             plan = await self._plan(call.request, task_reason, rule, search_is_implied=not guarded.request.web_search)
             self._turns.take(plan.turn)
             call.note(*plan.notes)
             if plan.without_search:
                 # Good enough for now, and not to be served once somebody can search.
                 call.request, asked = replace(call.request, web_search=False), replace(asked, key=None)
+            self._enter(call, "attempts")
             try:
                 answered = await self._answers.good_enough(plan, call, guarded)
             except BudgetExceeded as error:
@@ -365,7 +382,10 @@ class Router:
                 affording.add_what_fits(error, plan.route, call.request, self._pricing, at_ms=self._clock.now_ms())
                 raise
             # Outside the reservation: an answer we refuse to hand over was still paid for.
+            self._enter(call, "check")
             written = ending.signed(answered.candidate, await self._checked(answered.answer))
+            call.written = written.answer
+            self._enter(call, "keep")
             # What will not do is asked again next time.
             asked = replace(asked, key=None) if call.flaw else asked
             await self.cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
@@ -421,6 +441,13 @@ class Router:
         plan = routing.plan(request, around, task_reason=task_reason, search_is_implied=search_is_implied, rule=rule)
         return await self._ledger.within_budgets(plan, request)
 
+    def _enter(self, call: Call, stage: StageName) -> None:
+        call.stages.append((stage, self._clock.monotonic()))
+
+    def _finished(self, call: Call, record: RequestRecord) -> Finished:
+        scrub = self._scrub if self.config.settings.telemetry_content else None
+        return ending.finished(call, record, ended=self._clock.monotonic(), scrub=scrub)
+
     def _elapsed_ms(self, call: Call) -> int:
         return round((self._clock.monotonic() - call.started) * 1000)
 
@@ -443,6 +470,7 @@ async def open_router(
     clock = clock or SystemClock()
     store = await SqliteStore.open(config.settings.database, clock=clock)
     router = Router(config, store, clock=clock, jitter=jitter)
+    telemetry = sending(config, router.observers) if config.settings.telemetry_endpoint else None
     try:
         await store.reclaim(now_ms=clock.now_ms())
         await store.drop_cached(expired_before_ms=clock.now_ms())
@@ -453,6 +481,8 @@ async def open_router(
     finally:
         with anyio.CancelScope(shield=True):
             await router.aclose()
+            if telemetry is not None:
+                await telemetry.aclose()
 
 
 def _not_cached(reason: str) -> str:

@@ -289,6 +289,10 @@ class Attempt:
     waited_ms: int
     """Slept before it (backoff, Retry-After)."""
     first_token_ms: int | None = None
+    usage: Usage | None = None
+    """None where the provider did not say."""
+    answered_as: str = ""
+    """The model that the provider says it was."""
     rejected: str = ""
     """What was wrong with its answer, so that another was used: "refused", "off_schema", ..."""
 

@@ -23,6 +23,7 @@ from orchestra_router.http.endpoint import Endpoint
 from orchestra_router.http.protection import CLOSE, Doors, Patience
 from orchestra_router.http.refusals import Refused, refusal, refused
 from orchestra_router.http.traffic import Traffic
+from orchestra_router.observe import context as trace_context
 from orchestra_tools.service import Service
 
 logger = logging.getLogger("orchestra.http")
@@ -195,8 +196,12 @@ def _shutting_down() -> Refused:
 
 
 def _name_trace(scope: Scope, headers: Headers) -> None:
+    parent = trace_context.parsed(headers.get("traceparent", ""))
+    trace_context.adopt(parent)
     given = headers.get(TRACE_HEADER)
     if given is None:
+        if parent is not None:
+            scope["state"]["trace_id"] = parent.trace_id
         return
     if not _TRACE_ID.fullmatch(given):
         raise Refused(

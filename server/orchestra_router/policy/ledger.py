@@ -60,6 +60,8 @@ class Reservation:
     answered_as: str = ""
     """The model that the provider says it was."""
     first_token_ms: int | None = None
+    ended: float = 0.0
+    """On the clock's monotonic scale, as is `started`."""
     allowances: tuple[SharedAllowance, ...] = ()
     """What the provider said is nearly used up of its rate limits."""
     attempt: Attempt | None = None
@@ -256,7 +258,8 @@ class Ledger:
     async def _settle(self, reservation: Reservation) -> None:
         hold = reservation.hold
         state, cost = await self._came_to(reservation)
-        latency_ms = round((self._clock.monotonic() - reservation.started) * 1000)
+        reservation.ended = self._clock.monotonic()
+        latency_ms = round((reservation.ended - reservation.started) * 1000)
         settlement = Settlement(
             attempt_id=hold.attempt_id,
             state=state,
@@ -291,6 +294,8 @@ class Ledger:
             latency_ms=latency_ms,
             waited_ms=reservation.waited_ms,
             first_token_ms=reservation.first_token_ms,
+            usage=reservation.usage,
+            answered_as=reservation.answered_as,
         )
         try:
             await self._write(settlement)

@@ -5,9 +5,13 @@ business of a log either, so it looks for everything.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from orchestra_router.errors import GuardrailBlocked
 from orchestra_router.policy.rules.base import Rule, replaced
+
+if TYPE_CHECKING:  # it loads the catalog
+    from orchestra_router.config import Config
 
 REGIONS = ("US", "GB", "DE", "FR")
 
@@ -54,3 +58,9 @@ class Redactor:
         from orchestra_router.policy.rules.custom import CustomRule  # noqa: PLC0415 - few have any
 
         return (CustomRule(kind, pattern, "redact") for kind, pattern in self._patterns.items())
+
+
+def redactor(config: "Config") -> Redactor:
+    """One that knows the keys and the patterns of `config`."""
+    own = {kind: own.pattern for kind, own in config.settings.guard_patterns.items()}
+    return Redactor(config.keys.secrets(), own)

@@ -1,56 +1,76 @@
-"""What is told to whoever watches: one frozen `Attempt` to every hook, and our logging set-up."""
+"""Log lines: one per attempt, one per request, and how all of them are written."""
 
+import datetime as dt
+import json
 import logging
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from orchestra_router.errors import RouterError
+from orchestra_router.observe.records import Finished, logger
 from orchestra_router.types import Attempt
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
-logger = logging.getLogger("orchestra")
-
-
-Hook = Callable[[Attempt], None]
-
-
-@dataclass(slots=True)
-class Observers:
-    """Hooks called after every attempt, in order. A hook that raises is logged and never fails a request."""
-
-    hooks: list[Hook] = field(default_factory=list[Hook])
-
-    def attempt(self, record: Attempt) -> None:
-        for hook in self.hooks:
-            try:
-                hook(record)
-            except Exception:
-                logger.exception("the hook %r failed", hook)
-
 
 def log_attempt(record: Attempt) -> None:
     """One line per attempt; failures louder than successes."""
     level = logging.INFO if record.outcome == "ok" else logging.WARNING
-    logger.log(
+    if not logger.isEnabledFor(level):
+        return
+    _write_event(
         level,
-        "attempt request=%s n=%d deployment=%s outcome=%s status=%s ms=%d waited_ms=%d nusd=%d source=%s",
-        record.request_id,
-        record.number,
-        _one_line(record.deployment),
-        record.outcome,
-        record.status,
-        record.latency_ms,
-        record.waited_ms,
-        record.cost_nusd,
-        record.cost_source,
+        "attempt",
+        {
+            "request": record.request_id,
+            "trace": record.trace_id,
+            "n": record.number,
+            "deployment": record.deployment,
+            "outcome": record.outcome,
+            "status": record.status,
+            "ms": record.latency_ms,
+            "waited_ms": record.waited_ms,
+            "nusd": record.cost_nusd,
+            "source": record.cost_source,
+        },
     )
+
+
+def log_request(record: Finished) -> None:
+    """One line per request, with the labels that came with it."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    _write_event(
+        logging.INFO,
+        "request",
+        {
+            "request": record.request_id,
+            "trace": record.trace_id,
+            "outcome": record.outcome,
+            "task": record.task,
+            "provider": record.provider,
+            "model": record.model,
+            "cache": record.cache,
+            "attempts": len(record.attempts),
+            "ms": record.latency_ms,
+            "nusd": record.cost_nusd,
+            "saved_nusd": record.saved_nusd,
+        },
+        record.metadata,
+    )
+
+
+def _write_event(
+    level: int, event: str, fields: Mapping[str, object], metadata: Mapping[str, str] | None = None
+) -> None:
+    told = {**fields, **{f"metadata.{name}": value for name, value in (metadata or {}).items()}}
+    line = " ".join(f"{_one_line(name)}={_one_line(str(value))}" for name, value in told.items() if value != "")
+    logger.log(level, "%s %s", event, line, extra={EVENT: {"event": event, **fields, "metadata": metadata or {}}})
 
 
 def _one_line(name: str) -> str:
@@ -59,9 +79,12 @@ def _one_line(name: str) -> str:
 
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+EVENT = "orchestra"
+"""The attribute of a log record that holds its fields, where it is one of our events."""
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 Scrub = Callable[[str], str]
 """Takes out of a text what must not be written down."""
+LogFormat = Literal["pretty", "json"]
 
 
 class SafeFormatter(logging.Formatter):
@@ -75,14 +98,44 @@ class SafeFormatter(logging.Formatter):
         # Others may have kept a trace with everything in it.
         record.exc_text = None
         try:
-            return self._scrub(super().format(record))
+            return self._written(record)
         except Exception as error:  # noqa: BLE001 - its arguments do not fit: `logging` would show them
-            return f"{record.levelname} {record.name}: a line that cannot be written ({type(error).__name__})"
+            return self._unwritable(record, f"a line that cannot be written ({type(error).__name__})")
         finally:
             record.exc_text = None
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the name `logging` calls
         return "" if ei[1] is None else trace(ei[1])
+
+    def _written(self, record: logging.LogRecord) -> str:
+        return self._scrub(super().format(record))
+
+    def _unwritable(self, record: logging.LogRecord, why: str) -> str:
+        return f"{record.levelname} {record.name}: {why}"
+
+
+class SafeJsonFormatter(SafeFormatter):
+    """The same, as one JSON object a line. Each text is scrubbed by itself, so that the line stays JSON."""
+
+    def _written(self, record: logging.LogRecord) -> str:
+        fields: Mapping[str, object] = record.__dict__.get(EVENT, {})
+        line = self._head(record) | (dict(fields) if fields else {"message": record.getMessage()})
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = trace(record.exc_info[1])
+        return json.dumps(self._scrubbed(line), ensure_ascii=False)
+
+    def _unwritable(self, record: logging.LogRecord, why: str) -> str:
+        return json.dumps(self._head(record) | {"message": why})
+
+    def _head(self, record: logging.LogRecord) -> dict[str, object]:
+        moment = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
+        return {"time": moment, "level": record.levelname, "logger": record.name}
+
+    def _scrubbed(self, value: object) -> object:
+        if isinstance(value, Mapping):
+            items = cast("Mapping[str, object]", value).items()
+            return {self._scrub(name): self._scrubbed(inner) for name, inner in items}
+        return self._scrub(value) if isinstance(value, str) else value
 
 
 def trace(error: BaseException) -> str:
@@ -107,13 +160,13 @@ def _lines(error: BaseException, seen: set[int]) -> Iterator[str]:
                 yield from _lines(inner, seen)
 
 
-def configure_logging(level: str, scrub: Scrub) -> None:
+def configure_logging(level: str, scrub: Scrub, *, style: LogFormat = "pretty") -> None:
     """All log lines go to stderr (over stdio, stdout is the protocol), and through `scrub`.
 
     HTTP clients stay silent, for they log URLs.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(SafeFormatter(scrub))
+    handler.setFormatter(SafeJsonFormatter(scrub) if style == "json" else SafeFormatter(scrub))
     # Before the SDK sets its own up.
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.WARNING)
