@@ -64,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--simulate", action="store_true", help="with simulated providers: no key, no cost")
     commands.reporting("demo", _demo, "Show everything on this machine: no key, no network, no cost.")
-    commands.reporting("doctor", _doctor, "Say what is configured, what is missing, and what would be called.")
+    doctor = commands.reporting("doctor", _doctor, "Say what is configured, what is missing, and what would be called.")
+    doctor.add_argument("--offline", action="store_true", help="do not ask the providers whether they take their keys")
     beginning.add_to(commands, parser)
     install.add_to(commands)
     money.add_to(commands)
@@ -123,7 +124,7 @@ def _demo(asked: argparse.Namespace) -> int:
 def _doctor(asked: argparse.Namespace) -> int:
     from orchestra_router import doctor
 
-    return doctor.run(os.environ, as_json=asked.json)
+    return doctor.run(os.environ, as_json=asked.json, probe=not asked.offline)
 
 
 def _config_check(_: argparse.Namespace) -> int:

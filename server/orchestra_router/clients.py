@@ -184,6 +184,17 @@ def change(client: Client, file: Path, entry: Entry) -> Change:
     return Change(client, file, before, after, "" if after == before else told)
 
 
+def entry_of(client: Client, file: Path) -> Json | None:
+    """Orchestra's entry in the client's `file`; None where there is none, or none that can be read."""
+    try:
+        text = _read(file)
+        read: object = tomllib.loads(text) if client.form == "toml" else json.loads(text)
+        entry: object = cast("Json", read)[client.table][SERVER]
+    except (ConfigError, ValueError, KeyError, TypeError):
+        return None
+    return cast("Json", entry) if isinstance(entry, dict) else None
+
+
 def snippet(client: Client, entry: Entry) -> str:
     """The entry as a person would add it."""
     if client.form == "toml":

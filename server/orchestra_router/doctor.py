@@ -3,7 +3,7 @@
 import json
 import platform
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -11,6 +11,7 @@ import anyio
 
 from orchestra_router.clock import SystemClock
 from orchestra_router.config import Config, load
+from orchestra_router.doctor_checks import about_clients, about_packages, about_the_data_folder, about_the_network
 from orchestra_router.errors import ConfigError, RouterError, StoreError
 from orchestra_router.policy.health import HealthView
 from orchestra_router.policy.status import ProviderStatus, provider_status
@@ -25,15 +26,16 @@ MOST_SHOWN = 4
 """Deployments of a route that are shown; the rest are counted."""
 
 
-def run(environ: Mapping[str, str], *, as_json: bool) -> int:
-    """Print the findings; 0 if at least one task could be answered, else 1."""
-    findings = anyio.run(examine, environ)
+def run(environ: Mapping[str, str], *, as_json: bool, probe: bool) -> int:
+    """Print the findings; with `probe`, each provider is asked for free whether it takes its key. 0 if at least one task could be answered, else 1."""
+    findings = anyio.run(examine, environ, probe)
     print(json.dumps(findings, indent=2) if as_json else as_text(findings))
     return 0 if findings["ready"] else 1
 
 
-async def examine(environ: Mapping[str, str]) -> Json:
+async def examine(environ: Mapping[str, str], probe: bool) -> Json:
     """What a program would want to know; `ready` says whether any task could be answered."""
+    machine = [*about_packages(), *about_clients(environ), *about_the_network(environ)]
     findings: Json = {
         "ready": False,
         "version": version("orchestra-router"),
@@ -44,7 +46,8 @@ async def examine(environ: Mapping[str, str]) -> Json:
     try:
         config = load(environ)
     except ConfigError as error:
-        return findings | {"problems": [str(error)]}
+        return findings | {"problems": [str(error), *machine]}
+    machine += about_the_data_folder(config, now_ms=now_ms)
     settings = config.settings
     findings |= {
         "data_folder": str(settings.home),
@@ -56,9 +59,9 @@ async def examine(environ: Mapping[str, str]) -> Json:
     }
     try:
         async with open_router(config) as router:
-            return findings | await _examine_router(router)
+            return findings | await _examine_router(router, machine, probe=probe)
     except StoreError as error:
-        return findings | {"providers": _without_database(config, now_ms), "problems": [str(error)]}
+        return findings | {"providers": _without_database(config, now_ms), "problems": [str(error), *machine]}
 
 
 def _without_database(config: Config, now_ms: int) -> list[Json]:
@@ -71,12 +74,12 @@ def _without_database(config: Config, now_ms: int) -> list[Json]:
     ]
 
 
-async def _examine_router(router: Router) -> Json:
+async def _examine_router(router: Router, machine: Sequence[str], *, probe: bool) -> Json:
     config = router.config
-    status = await router.provider_status()
+    status = await router.provider_status(probe=probe)
     tasks = [await _task(router, name) for name in config.catalog.tasks]
     ready = any("asks" in task for task in tasks)
-    problems = list(status.notes)
+    problems = [*status.notes, *machine]
     if not ready:
         problems += dict.fromkeys(task["problem"] for task in tasks)
         problems.append("To look around without any provider: `orchestra demo`.")

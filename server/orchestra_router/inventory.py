@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 
 import anyio
 
@@ -105,10 +106,12 @@ class Inventory:
 
     async def _look(self, provider: Provider, fingerprint: str, *, timeout_s: float) -> Probe:
         started = self._clock.monotonic()
+        models, clock_off_ms = (), 0
         try:
             if provider.probe_path:
-                await self._get(provider, fingerprint, provider.probe_path, timeout_s=timeout_s)
-            models = await self._get(provider, fingerprint, None, timeout_s=timeout_s) if provider.models_path else ()
+                _, clock_off_ms = await self._get(provider, fingerprint, provider.probe_path, timeout_s=timeout_s)
+            if provider.models_path:
+                models, clock_off_ms = await self._get(provider, fingerprint, None, timeout_s=timeout_s)
         except ProviderError as error:
             error.deployment = provider.name
             if len(self._config.keys.of(provider.name)) > 1 and error.cools == "key":
@@ -117,14 +120,15 @@ class Inventory:
         return Probe(
             provider=provider.name,
             latency_ms=round((self._clock.monotonic() - started) * 1000),
+            clock_off_ms=clock_off_ms,
             models=models,
             keys=(fingerprint,),
         )
 
     async def _get(
         self, provider: Provider, fingerprint: str, path: str | None, *, timeout_s: float
-    ) -> tuple[ListedModel, ...]:
-        """The provider's list of models; with a `path`, only whether that answers."""
+    ) -> tuple[tuple[ListedModel, ...], int]:
+        """The provider's list of models, and how far our clock is ahead; with a `path`, only whether that answers."""
         keys = self._config.keys
         adapter = registry.adapter_for(provider, provider.format, portkey_key=keys.get(PORTKEY))
         wire = adapter.build_list_request(provider, api_key=keys.secret(provider.name, fingerprint))
@@ -133,7 +137,15 @@ class Inventory:
         response = await self._transport.send(wire, timeout_s=timeout_s)
         if response.status >= 300:
             raise adapter.parse_error(response, now_ms=self._clock.now_ms())
-        return adapter.parse_list(response.body) if path is None else ()
+        models = adapter.parse_list(response.body) if path is None else ()
+        return models, self._ahead_ms(response.headers.get("date", ""))
+
+    def _ahead_ms(self, date: str) -> int:
+        """By how much our clock is ahead of the `date` that a server says it is; 0 where it says none."""
+        try:
+            return self._clock.now_ms() - round(parsedate_to_datetime(date).timestamp() * 1000)
+        except ValueError:
+            return 0
 
 
 def _together(looks: Sequence[Probe]) -> Probe:

@@ -425,6 +425,8 @@ class Probe:
     status: int | None = None
     """The HTTP status of an error."""
     latency_ms: int = 0
+    clock_off_ms: int = 0
+    """How far this machine's clock is ahead of the provider's, which says whole seconds; behind, where negative."""
     models: tuple[ListedModel, ...] = ()
     """Its own list; () where it keeps none, or when it could not be read."""
     keys: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ RETIRING_DAYS = 60
 """A model that ends within this many days is worth a warning."""
 
 WEEK_MS = 7 * 86_400_000
+WRONG_CLOCK_MS = 120_000
 
 ProviderState = Literal["ready", "no_key", "cooling", "disabled", "unreachable"]
 ModelState = Literal["ok", "unavailable", "cooling", "retired", "retiring"]
@@ -107,7 +108,19 @@ async def status_report(
         for name, provider in config.catalog.providers.items()
         if only in (None, name)
     )
-    return StatusReport(providers, pricing.notes(now_ms=view.now_ms))
+    return StatusReport(providers, (*pricing.notes(now_ms=view.now_ms), *_about_the_clock(probes)))
+
+
+def _about_the_clock(probes: Mapping[str, Probe]) -> Sequence[str]:
+    """A clock that is wrong, as most of those asked see it: one of them may be wrong itself."""
+    off = sorted((probe.clock_off_ms for probe in probes.values() if not probe.error), key=abs)
+    if not off or abs(off[len(off) // 2]) < WRONG_CLOCK_MS:
+        return ()
+    minutes = round(off[len(off) // 2] / 60_000)
+    way = "ahead of" if minutes > 0 else "behind"
+    return (
+        f"This machine's clock is {abs(minutes):,} min {way} the providers': set it, for budgets and retries go by it.",
+    )
 
 
 def provider_status(
