@@ -30,6 +30,7 @@ class Settings:
     keep_attempts_days: int = 399
     keep_requests_days: int = 399
     keep_audit_days: int = 399
+    keep_log_days: int = 399
     budget_day_usd: None = None
     budget_month_usd: None = None
     budgets: Budgets = field(default_factory=Budgets)

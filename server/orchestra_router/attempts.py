@@ -90,6 +90,9 @@ class Call:
     """How an escalation's cheap step fared, once it has answered."""
     flaw: str = ""
     """What is wrong with the answer that is handed over all the same."""
+    sent: CompletionRequest | None = None
+    """The request as a provider may see it, once it was checked; `answer` is the one it got, with nothing put back yet."""
+    answer: Answer | None = None
     escalation_saved_nusd: int = 0
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from orchestra_router.commands import audit, beginning, cache, guard, install, money, person, route, upkeep
+from orchestra_router.commands import audit, beginning, cache, guard, install, money, person, requests, route, upkeep
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.observe import crash_safely
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_to(commands)
     guard.add_to(commands)
     person.add_to(commands)
+    requests.add_to(commands)
     route.add_to(commands)
     upkeep.add_to(commands)
     return parser

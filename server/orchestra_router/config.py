@@ -224,6 +224,15 @@ class Settings(HttpSettings, TelemetrySettings):
         le=36_500,
         description="Days that the audit trail, with the labels of each request, is kept; 0: for ever.",
     )
+    log_requests: bool = Field(
+        default=False,
+        description="Keep the texts of requests, as the provider saw them and with everything the guard knows taken out.",
+    )
+    log_responses: bool = Field(default=False, description="Keep the texts of answers in the same way.")
+    keep_log_days: int = Field(default=30, ge=1, le=36_500, description="Days that those texts are kept.")
+    log_mb: float = Field(
+        default=100, gt=0, le=1_000_000, description="Megabytes they may take in the database; the oldest go first."
+    )
     allow_unpriced: bool = Field(
         default=False, description="Call models without a known price, counted at `unpriced_usd_per_mtok`."
     )

@@ -29,6 +29,7 @@ def completion(written: Cached, call: Call, guarded: Guarded, *, number: int, la
             f"{budget.dollars(unknown)} of the cost is for attempts that failed after they were sent: nobody knows"
             " what they cost, so their worst case counts."
         )
+    call.answer = written.answer
     return Completion(
         request_id=call.request_id,
         trace_id=call.request.trace_id,
@@ -53,6 +54,7 @@ def completion(written: Cached, call: Call, guarded: Guarded, *, number: int, la
 
 def cached(hit: Hit, call: Call, guarded: Guarded, *, latency_ms: int) -> Completion:
     written = hit.cached
+    call.answer = written.answer
     return Completion(
         request_id=call.request_id,
         trace_id=call.request.trace_id,

@@ -41,7 +41,7 @@ from orchestra_router.policy.audit import configured
 from orchestra_router.policy.cache.stage import Cache
 from orchestra_router.policy.costs import CostReport, cost_report
 from orchestra_router.policy.flights import Flights
-from orchestra_router.policy.guardrails import Guarded, Guardrails
+from orchestra_router.policy.guardrails import LARGE_TEXT_BYTES, Guarded, Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.learning import Learned, Learning
 from orchestra_router.policy.ledger import Ledger
@@ -50,6 +50,7 @@ from orchestra_router.policy.progress import OnProgress, OnText
 from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.records import Records
 from orchestra_router.policy.redactor import redactor
+from orchestra_router.policy.request_log import RequestLog
 from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.strategies import Turns
@@ -64,9 +65,6 @@ from orchestra_router.streams import AnswerStream, hear_out
 from orchestra_router.telemetry import sending
 from orchestra_router.transport import Transport
 from orchestra_router.types import Answer, Completion, CompletionRequest, Probe
-
-LARGE_PROMPT_BYTES = 500_000
-"""Scanning this much takes longer than other requests should wait."""
 
 
 class Router:
@@ -101,6 +99,8 @@ class Router:
         self.cache = Cache(store, settings, config.catalog, self.embedder)
         self._webhook = self._delivering() if settings.alert_webhook else None
         self._records = Records(store)
+        own = {kind: own.pattern for kind, own in settings.guard_patterns.items()}
+        self._request_log = RequestLog(settings, config.keys.secrets(), own)
         self._prefixes = Prefixes(clock)
         self._answers = Answers(
             Attempts(
@@ -190,7 +190,8 @@ class Router:
             with anyio.CancelScope(shield=True):
                 period = budget.period_at(call.started_ms, self.config.settings.timezone)
                 record = ending.record(call, outcome, completion, period=period, latency_ms=self._elapsed_ms(call))
-                await self._records.write(record)
+                exchange = await self._request_log.exchange(call.sent, call.answer)
+                await self._records.write(replace(record, exchange=exchange) if exchange else record)
                 if self.observers.requests:
                     self.observers.request(self._finished(call, record))
 
@@ -346,7 +347,8 @@ class Router:
         self._check_size(whole)
         await _check_pattern(whole)
         guarded = await self._guarded(whole)
-        call.request, call.found = replace(guarded.request, task=None), dict(guarded.found)
+        call.sent, call.found = guarded.request, dict(guarded.found)
+        call.request = replace(guarded.request, task=None)
         self._enter(call, "task")
         routing.check_names(guarded.request, self.config.catalog)
         vector = self._vector(guarded.request)
@@ -416,13 +418,13 @@ class Router:
             )
 
     async def _guarded(self, request: CompletionRequest) -> Guarded:
-        if estimate.prompt_bytes(request) < LARGE_PROMPT_BYTES:
+        if estimate.prompt_bytes(request) < LARGE_TEXT_BYTES:
             return self._guardrails.check_prompt(request)
         # Others are served meanwhile.
         return await anyio.to_thread.run_sync(self._guardrails.check_prompt, request)
 
     async def _checked(self, answer: Answer) -> Answer:
-        if len(answer.text) < LARGE_PROMPT_BYTES:
+        if len(answer.text) < LARGE_TEXT_BYTES:
             return self._guardrails.check_answer(answer)
         return await anyio.to_thread.run_sync(self._guardrails.check_answer, answer)
 

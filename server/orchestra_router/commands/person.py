@@ -85,7 +85,7 @@ def _settings_naming(user: str, config: "Config") -> list[str]:
 def _told(erased: "Erased", *, rebuilt: bool, settings: list[str]) -> "list[str]":
     lines = [
         f"Made anonymous: {erased.requests} requests and {erased.attempts} attempts. What they cost still counts, for nobody.",
-        f"Deleted: {erased.cache_entries} cached answers, {erased.cache_pairs} compared prompts, {erased.alerts} alerts.",
+        f"Deleted: {erased.logged} requests' texts, {erased.cache_entries} cached answers, {erased.cache_pairs} compared prompts, {erased.alerts} alerts.",
         f"Erased from the audit trail: {erased.audit_rows} rows, which stay in the chain without what they said.",
     ]
     if rebuilt:

@@ -35,6 +35,8 @@ from orchestra_router.types import (
 )
 
 MAX_ID_CHARS = 200
+LARGE_TEXT_BYTES = 500_000
+"""Scanning this much takes longer than other requests should wait."""
 
 _ID = re.compile(r"[A-Za-z0-9@~][A-Za-z0-9._:/@+~-]*")
 _WORD = re.compile(r"[!-~\u00a1-\u024f]+|\S")

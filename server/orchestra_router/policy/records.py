@@ -5,6 +5,7 @@ written. What the database does not take is kept, and written before the next re
 """
 
 from collections import deque
+from dataclasses import replace
 
 from orchestra_router.errors import StoreError
 from orchestra_router.observe import logger
@@ -25,7 +26,8 @@ class Records:
             await self.catch_up()
             await self._store.record(record)
         except StoreError as error:
-            self._unwritten.append(record)
+            # Without its texts, which are as long as callers make them.
+            self._unwritten.append(replace(record, exchange=None))
             logger.error("request %s could not be recorded yet: %s", record.request_id, error)
 
     async def catch_up(self) -> None:

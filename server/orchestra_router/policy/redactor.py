@@ -35,32 +35,38 @@ class Redactor:
     def _loaded(self) -> tuple[Rule, ...]:
         """Made for the first line that is written; most processes write none."""
         if self._rules is None:
-            from orchestra_router.policy.rules import pii, secrets  # noqa: PLC0415 - see above
-
-            own = secrets.own_keys(self._keys, "redact")
-            self._rules = (
-                *((own,) if own is not None else ()),
-                *secrets.secret("redact"),
-                *pii.given_rules(ssn="redact", credit_card="redact"),
-                pii.spoken_ssn("redact"),
-                pii.iban("redact"),
-                pii.grouped_card("redact"),
-                pii.email("redact"),
-                pii.identity_number("redact"),
-                pii.PhoneRule("redact", REGIONS),
-                *self._own_patterns(),
-            )
+            self._rules = everything(self._keys, self._patterns)
         return self._rules
-
-    def _own_patterns(self) -> Iterable[Rule]:
-        if not self._patterns:
-            return ()
-        from orchestra_router.policy.rules.custom import CustomRule  # noqa: PLC0415 - few have any
-
-        return (CustomRule(kind, pattern, "redact") for kind, pattern in self._patterns.items())
 
 
 def redactor(config: "Config") -> Redactor:
     """One that knows the keys and the patterns of `config`."""
     own = {kind: own.pattern for kind, own in config.settings.guard_patterns.items()}
     return Redactor(config.keys.secrets(), own)
+
+
+def everything(keys: Iterable[str], patterns: Mapping[str, str]) -> tuple[Rule, ...]:
+    """A rule to redact each thing that must not be written down."""
+    from orchestra_router.policy.rules import pii, secrets  # noqa: PLC0415 - most processes write nothing
+
+    own = secrets.own_keys(keys, "redact")
+    return (
+        *((own,) if own is not None else ()),
+        *secrets.secret("redact"),
+        *pii.given_rules(ssn="redact", credit_card="redact"),
+        pii.spoken_ssn("redact"),
+        pii.iban("redact"),
+        pii.grouped_card("redact"),
+        pii.email("redact"),
+        pii.identity_number("redact"),
+        pii.PhoneRule("redact", REGIONS),
+        *_own_patterns(patterns),
+    )
+
+
+def _own_patterns(patterns: Mapping[str, str]) -> Iterable[Rule]:
+    if not patterns:
+        return ()
+    from orchestra_router.policy.rules.custom import CustomRule  # noqa: PLC0415 - few have any
+
+    return (CustomRule(kind, pattern, "redact") for kind, pattern in patterns.items())

@@ -1,4 +1,4 @@
-"""Retention: records of attempts and requests, and the audit trail, are deleted when they are old; the sums stay.
+"""Retention: records of attempts and requests, the request log and the audit trail are deleted when they are old; the sums stay.
 
 Once a day, by one process at a time, in transactions so small that no call waits for one.
 """
@@ -37,6 +37,9 @@ class RetentionSettings(Protocol):
     @property
     def keep_audit_days(self) -> int: ...
 
+    @property
+    def keep_log_days(self) -> int: ...
+
 
 async def keep_at_it(store: Store, settings: RetentionSettings, clock: Clock) -> None:
     """Forget what is due now and every day from now on, until it is cancelled."""
@@ -71,6 +74,10 @@ async def forget_if_due(
         await anyio.sleep(pause_s)
     audit_before_ms = now_ms - settings.keep_audit_days * DAY_MS if settings.keep_audit_days else 0
     while dropped := await store.drop_audit(before_ms=audit_before_ms, now_ms=now_ms, most=batch):
+        total += dropped
+        await anyio.sleep(pause_s)
+    log_before_ms = now_ms - settings.keep_log_days * DAY_MS
+    while dropped := await store.drop_exchanges(before_ms=log_before_ms, most=batch):
         total += dropped
         await anyio.sleep(pause_s)
     await store.postpone_chore(CHORE, due_ms=now_ms + DAY_MS)

@@ -27,6 +27,7 @@ from orchestra_router.store.cache_records import (
     ShelvedVector,
     WrongPair,
 )
+from orchestra_router.store.log_records import Exchange
 from orchestra_router.store.personal_records import Erased, Row
 from orchestra_router.store.view_records import ViewStore
 from orchestra_router.types import Allowance, CacheStatus, CostSource, Refusal, Scope, Usage
@@ -214,7 +215,7 @@ class CheapStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """One request, whatever became of it. Holds no prompt and no answer."""
+    """One request, whatever became of it. Prompt and answer are not in it, but in its `exchange` if anywhere."""
 
     request_id: str
     trace_id: str
@@ -251,6 +252,8 @@ class RequestRecord:
     """The deployments that were asked, in order, each with its outcome."""
     refusal: Refusal | None = None
     """The budget whose refusal ended it."""
+    exchange: Exchange | None = None
+    """Its texts, where they are to be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -703,6 +706,19 @@ class Store(ViewStore, Protocol):
         ...
 
     async def audit_rows(self, *, after: int = 0, limit: int = 1000) -> tuple[AuditRow, ...]: ...
+
+    # the request log
+    async def exchanges(self, request_or_trace_id: str, *, most: int) -> tuple[Mapping[str, object], ...]:
+        """What is kept of the texts of one request, or of those of one trace, oldest first."""
+        ...
+
+    async def newest_requests(self, *, user: str | None = None, most: int) -> tuple[Mapping[str, object], ...]:
+        """As plain columns, newest first, with `logged_bytes`: how much is kept of the texts, None for nothing."""
+        ...
+
+    async def drop_exchanges(self, *, before_ms: int, most: int) -> int:
+        """Drop at most `most` texts that are older; returns how many."""
+        ...
 
     # one person's data
     async def export_user(self, user: str, write: Callable[[str, Row], None]) -> None:

@@ -21,6 +21,7 @@ from orchestra_router.store import (
     opening,
     personal,
     reports,
+    request_log,
     retention,
     traffic,
     trail,
@@ -347,6 +348,17 @@ class SqliteStore:
     async def audit_rows(self, *, after: int = 0, limit: int = 1000) -> tuple[AuditRow, ...]:
         return await self._report(lambda db: audit.rows(db, after=after, limit=limit))
 
+    # --- the request log -------------------------------------------------------------------------------------
+
+    async def exchanges(self, request_or_trace_id: str, *, most: int) -> tuple[Mapping[str, object], ...]:
+        return await self._report(lambda db: request_log.exchanges(db, request_or_trace_id, most=most))
+
+    async def newest_requests(self, *, user: str | None = None, most: int) -> tuple[Mapping[str, object], ...]:
+        return await self._report(lambda db: request_log.newest(db, user=user, most=most))
+
+    async def drop_exchanges(self, *, before_ms: int, most: int) -> int:
+        return await self._write(lambda db: request_log.drop_before(db, before_ms, most=most))
+
     # --- one person's data -----------------------------------------------------------------------------------
 
     async def export_user(self, user: str, write: Callable[[str, Row], None]) -> None:
@@ -400,6 +412,8 @@ def _recorded(db: sqlite3.Connection, record: RequestRecord) -> None:
     reports.record(db, record)
     learned.count_escalation(db, record)
     cache.note_use(db, record)
+    if record.exchange is not None:
+        request_log.keep(db, record.request_id, record.exchange, at_ms=record.created_ms)
     if record.refusal is not None:
         # Not when a hold is denied: it may be tried again, and something cheaper may be asked instead.
         audit.append(db, trail.refused(record, record.refusal))

@@ -9,6 +9,7 @@ from orchestra_router.store.audit_schema import AUDIT
 from orchestra_router.store.cache_schema import SEMANTIC_CACHE
 from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS, ESCALATION_SUMS
 from orchestra_router.store.erasure_schema import ERASURE
+from orchestra_router.store.request_log import REQUEST_LOG
 from orchestra_router.store.retention import CHORES
 from orchestra_router.store.spend_schema import TASKS_AND_HOURS
 from orchestra_router.store.view_schema import VIEWS
@@ -361,6 +362,7 @@ MIGRATIONS: tuple[Step, ...] = (
     ),
     Step("erasure", ERASURE),
     Step("views", VIEWS),
+    Step("request log", REQUEST_LOG),
 )
 
 

@@ -49,6 +49,7 @@ _EXPORTED = {
     "cell": "SELECT * FROM day_cells WHERE by_payer = 1 AND user = :user ORDER BY day",
     "failure": "SELECT * FROM day_failures WHERE user = :user ORDER BY day",
     "alert": "SELECT * FROM alerts WHERE holder = 'user:' || :user ORDER BY at_ms",
+    "request log": "SELECT * FROM request_log WHERE request_id IN (SELECT value FROM json_each(:requests)) ORDER BY at_ms",
     "cache entry": "SELECT * FROM cache WHERE user = :user ORDER BY created_ms",
     "cache match": "SELECT * FROM cache_matches WHERE json_extract(who, '$[1]') = :user ORDER BY number",
     "cache feedback": "SELECT * FROM cache_wrong WHERE json_extract(who, '$[1]') = :user ORDER BY at_ms",
@@ -72,6 +73,7 @@ _ANONYMISED = (
     ON CONFLICT (holder, period) DO UPDATE SET
         spent_nusd = spent_nusd + excluded.spent_nusd, held_nusd = held_nusd + excluded.held_nusd
     """,
+    "DELETE FROM request_log WHERE request_id IN (SELECT value FROM json_each(:requests))",
     "DELETE FROM spend WHERE holder = 'user:' || :user",
     "DELETE FROM day_sums WHERE dimension = 'user' AND value = :user",
     "DELETE FROM alerts WHERE holder = 'user:' || :user",
@@ -91,6 +93,9 @@ def erase(db: sqlite3.Connection, user: str, *, now_ms: int) -> Erased:
     """Leave nothing that names `user` or was said by or to them; no total of money changes."""
     found = _Found(db, user)
     ((alerts,),) = db.execute("SELECT count(*) FROM alerts WHERE holder = 'user:' || ?", (user,))
+    ((logged,),) = db.execute(
+        "SELECT count(*) FROM request_log WHERE request_id IN (SELECT value FROM json_each(:requests))", found.values
+    )
     entries, pairs = _erase_cached(db, user, found.requests)
     _move_day_sums(db, user)
     for statement in _ANONYMISED:
@@ -105,6 +110,7 @@ def erase(db: sqlite3.Connection, user: str, *, now_ms: int) -> Erased:
         cache_entries=entries,
         cache_pairs=pairs,
         alerts=alerts,
+        logged=logged,
         audit_rows=len(found.trail),
         running=sum(row["state"] == "held" for row in found.attempts),
     )

@@ -17,5 +17,7 @@ class Erased:
     cache_pairs: int
     """Prompts that were compared with others, in `cache_matches` and `cache_wrong`."""
     alerts: int
+    logged: int
+    """Requests whose texts were kept."""
     audit_rows: int
     running: int
