@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from orchestra_router.errors import GuardrailBlocked
 from orchestra_router.policy.guardrails import Guardrails
 from orchestra_router.policy.rules.all_rules import rules_for
-from orchestra_router.policy.rules.base import Action
+from orchestra_router.policy.rules.base import Action, replaced
+from orchestra_router.policy.rules.phone import PhoneRule, _Plans  # pyright: ignore[reportPrivateUsage]
+from orchestra_router.policy.rules.secrets import PrivateKeyRule
 from orchestra_router.types import Answer, CompletionRequest, Message, Text
 
 
@@ -157,12 +160,23 @@ HOSTILE = [
         "fu",
         "4111 ",
     ),
-    *("-----BEGIN PRIVATE KEY-----", "social ", "call 1", "\u200b", "ß"),
+    *("-----BEGIN PRIVATE KEY-----", "social ", "call 1", "\u200b", "ß", "0 123 456 ", "(1 ", "DE89 ", "415-555-2671 "),
+    *(
+        "DE89AAAAAAAAAAAAAAAAAAAAAAAA ",
+        "护照",
+        "4539 1488 0343 6467 ",
+        "password: ",
+        "ssn ",
+        "token is ",
+        "\uff15\uff13",
+    ),
 ]
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_time_that_grows_with_its_length_alone(piece: str) -> None:
+    """In processor time, for others use the machine too. What grows with the square takes 16 times as long, not 4."""
+
     def seconds(size: int) -> float:
         text = piece * (size // len(piece))
         began = time.process_time()
@@ -171,7 +185,50 @@ def test_hostile_text_takes_time_that_grows_with_its_length_alone(piece: str) ->
                 pass
         return time.process_time() - began
 
-    assert seconds(200_000) < 5  # the slowest takes 1 s; quadratic ones would take minutes
+    assert seconds(200_000) < 8 * seconds(50_000) + 0.5
+
+
+EXAMPLES = [
+    (region, phonenumbers.format_number(number, style))
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS)
+    for kind in (phonenumbers.PhoneNumberType.FIXED_LINE, phonenumbers.PhoneNumberType.MOBILE)
+    if (number := phonenumbers.example_number_for_type(region, kind)) is not None
+    for style in (phonenumbers.PhoneNumberFormat.NATIONAL, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+]
+
+
+def test_what_is_looked_at_first_misses_no_number_of_any_country() -> None:
+    def found(region: str, number: str) -> bool:
+        return any(True for _ in PhoneRule("redact", [region]).spans(f"phone {number}"))
+
+    missed = [number for region, number in EXAMPLES if number.startswith("+") and not found(region, number)]
+    assert missed == []
+    plans = [number for region, number in EXAMPLES if not _Plans.may_know(number, "" if number[0] == "+" else region)]
+    assert plans == []
+
+
+def test_a_list_of_very_many_numbers_is_hidden_to_its_end() -> None:
+    numbers = [f"+1 415-555-{number:04}" for number in range(1_000, 2_500)]
+
+    assert len(list(PhoneRule("redact", ["US"]).spans("\n".join(numbers)))) == len(numbers)
+
+
+KEY = "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"a {KEY} b {KEY} c", "a  b  c"),
+        (f"a {KEY[:-5]}", "a "),
+        (f"-----END KEY----- a {KEY}", "-----END KEY----- a "),
+        (f"{KEY[:40]} {KEY} b", " b"),
+        (f"{KEY[:31]}{'x' * 30_000} b", f"{KEY[:31]}{'x' * 30_000} b"),
+        (f"a {KEY.replace(' RSA', '').replace('KEY', 'KEY BLOCK')}", "a "),
+    ],
+)
+def test_private_keys_are_found_from_their_beginning_to_their_end(text: str, left: str) -> None:
+    assert replaced(text, tuple(PrivateKeyRule("redact").spans(text)), lambda _: "") == left
 
 
 PIECES = [

@@ -47,7 +47,7 @@ def redactor(config: "Config") -> Redactor:
 
 def everything(keys: Iterable[str], patterns: Mapping[str, str]) -> tuple[Rule, ...]:
     """A rule to redact each thing that must not be written down."""
-    from orchestra_router.policy.rules import pii, secrets  # noqa: PLC0415 - most processes write nothing
+    from orchestra_router.policy.rules import phone, pii, secrets  # noqa: PLC0415 - most processes write nothing
 
     own = secrets.own_keys(keys, "redact")
     return (
@@ -59,7 +59,7 @@ def everything(keys: Iterable[str], patterns: Mapping[str, str]) -> tuple[Rule, 
         pii.grouped_card("redact"),
         pii.email("redact"),
         pii.identity_number("redact"),
-        pii.PhoneRule("redact", REGIONS),
+        phone.PhoneRule("redact", REGIONS),
         *_own_patterns(patterns),
     )
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from orchestra_router.policy.rules import pii, secrets
 from orchestra_router.policy.rules.base import Action, Rule
+from orchestra_router.policy.rules.phone import PhoneRule
 
 
 class OwnPattern(Protocol):
@@ -64,7 +65,7 @@ def _every(settings: GuardSettings, keys: Iterable[str]) -> Iterator[Rule]:
     yield pii.grouped_card(settings.guard_credit_card)
     yield pii.email(settings.guard_email)
     yield pii.identity_number(settings.guard_identity_number)
-    yield pii.PhoneRule(settings.guard_phone, settings.guard_phone_regions)
+    yield PhoneRule(settings.guard_phone, settings.guard_phone_regions)
     yield from pii.ip_address(settings.guard_ip)
     yield from _own_patterns(settings.guard_patterns)
     if settings.guard_name != "off":

@@ -77,6 +77,10 @@ class PatternRule:
                 place = max(start + found[1], match.start() + 1)
 
 
+def looks_like_a_date(found: str) -> bool:
+    return re.fullmatch(r"\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}(?:[ ]\d{1,2})?", found) is not None
+
+
 def replaced(text: str, spans: Sequence[Span], instead: Callable[[str], str]) -> str:
     """`text` with `instead(found)` in place of each of `spans`."""
     pieces: list[str] = []

@@ -5,10 +5,10 @@ Numbers that mean nothing by themselves (an identity card's) count only beside a
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 
-from orchestra_router.policy.rules.base import BEGIN, DIGITS, END, LETTER, Action, PatternRule, Span
+from orchestra_router.policy.rules.base import BEGIN, DIGITS, END, LETTER, Action, PatternRule, Span, looks_like_a_date
 
 SSN = rf"{BEGIN}\d{{3}}-\d{{2}}-\d{{4}}{END}"
 CREDIT_CARD = rf"{BEGIN}\d{{16}}{END}"
@@ -23,7 +23,6 @@ EMAIL = (
     rf"{BEGIN}(?<![.%+/-]){LETTER}(?:{LETTER}|[.%+'-]){{0,63}}@"
     rf"(?:(?:{LETTER}|-){{1,63}}\.){{1,8}}(?:(?![\d_]){LETTER}){{2,24}}{END}(?!-)"
 )
-PHONE = rf"(?:{BEGIN}(?<![.+/:=-])|(?<=[:=]))(?:\+|00)?\(?\d(?:[ ()./-]{{0,3}}\d){{6,14}}{END}(?![/:-]|\.\d)"
 IPV4 = rf"{BEGIN}(?<![.-])(?:\d{{1,3}}\.){{3}}\d{{1,3}}{END}(?!-|\.\d)"
 NAMED_IPV4 = (
     r"(?i:\b(?:ip|ipv4|dns|(?:name)?server|host|ping|resolver|proxy|peer|address|adresse|direcci[oó]n|gateway)\b[^\d\n]{0,24}?)"
@@ -62,13 +61,6 @@ RESERVED_DOMAINS = ("example", "test", "invalid", "localhost")
 FILE_ENDINGS = frozenset({"png", "jpg", "jpeg", "gif", "svg", "webp", "avif", "ico", "pdf", "css", "js", "json"})
 """What stands behind an @ and a dot in the name of a file, as in "icon@2x.png"; no country or registry has these."""
 NOBODYS_MAILBOXES = frozenset({"git", "noreply", "no-reply", "donotreply", "postmaster", "mailer-daemon"})
-
-_PHONE_WORDS = re.compile(
-    r"(?i)(?:(?:phone|fax|whatsapp|\bmobile?|\btel[eé]fono?|\btéléphone|\bhandy|\bm[oó]vil|\bportable|\bcelular|\bnumer)\w*"
-    r"|\b(?:call|text|cell|tel|dial|ring|sms|callback)\b)[^\n]{0,24}\Z"
-)
-_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)")
-_ABROAD = re.compile(r"\+|00(?=[1-9])")
 
 
 def given_rules(*, ssn: Action, credit_card: Action) -> tuple[PatternRule, ...]:
@@ -114,74 +106,6 @@ def identity_number(action: Action) -> PatternRule:
     )
 
 
-class PhoneRule:
-    """Numbers that a numbering plan knows: international ones anywhere, national ones where they look like one."""
-
-    kind = "phone"
-    setting = "guard_phone"
-
-    def __init__(self, action: Action, regions: Sequence[str]) -> None:
-        """`regions` are the countries (ISO 3166 codes such as "US") whose national numbers are looked for."""
-        self.action: Action = action
-        self._regions = tuple(regions)
-        self._candidates = re.compile(PHONE)
-
-    def spans(self, text: str) -> Iterator[Span]:
-        if not any(map(text.__contains__, DIGITS)):
-            return
-        for match in self._candidates.finditer(text):
-            start, end = _closed(match[0])
-            place = match.start() + start
-            if self._is_number(match[0][start:end], text[max(0, place - 40) : place]):
-                yield place, match.start() + end
-
-    def _is_number(self, candidate: str, before: str) -> bool:
-        if abroad := _ABROAD.match(candidate):
-            return _valid_phone("+" + candidate[abroad.end() :], None)
-        if _ADDRESS.match(candidate):
-            return False
-        named = _PHONE_WORDS.search(before) is not None
-        # A row of figures is a date, an order or a sum more often than somebody's number.
-        if not named and (before.endswith((":", "=")) or _looks_like_a_date(candidate)):
-            return False
-        return any(
-            _valid_phone(candidate, region) and (named or _as_written_in(region, candidate)) for region in self._regions
-        )
-
-
-def _closed(candidate: str) -> Span:
-    """Where in `candidate` the number stands: a bracket that stays open is not part of it."""
-    opened = candidate.rfind("(")
-    if opened < 0 or ")" in candidate[opened:]:
-        return 0, len(candidate)
-    return (1, len(candidate)) if opened == 0 else (0, len(candidate[:opened].rstrip(" ./-")))
-
-
-def _as_written_in(region: str, candidate: str) -> bool:
-    """Whether people there would write their national numbers like `candidate`: in groups, with what one dials first."""
-    import phonenumbers  # noqa: PLC0415 - see `_valid_phone`
-
-    groups = re.findall(r"\d+", candidate)
-    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
-    first = (metadata and metadata.national_prefix) or ""
-    if first == "1":  # North America, where it may be left out
-        return [len(group) for group in (groups[1:] if groups[0] == "1" else groups)] == [3, 3, 4]
-    return len(groups) >= (2 if first else 3) and groups[0].startswith(first)
-
-
-def _looks_like_a_date(candidate: str) -> bool:
-    return re.fullmatch(r"\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}(?:[ ]\d{1,2})?", candidate) is not None
-
-
-def _valid_phone(number: str, region: str | None) -> bool:
-    import phonenumbers  # noqa: PLC0415 - its tables take a while to load, and few prompts hold a candidate
-
-    try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(number, region))
-    except phonenumbers.NumberParseException:
-        return False
-
-
 def _whole(check: Callable[[str], bool], found: str) -> Span | None:
     return (0, len(found)) if check(found) else None
 
@@ -204,10 +128,23 @@ def _iban(found: str) -> Span | None:
     """Where the account number in `found` ends: words in capitals may follow it."""
     from stdnum import iban as account  # noqa: PLC0415 - few prompts hold a candidate
 
-    for end in range(len(found), 14, -1):
-        if found[end - 1].isalnum() and account.is_valid(found[:end], check_country=False):
+    for end in reversed(_ends_with_right_check_digits(found)):
+        if account.is_valid(found[:end], check_country=False):
             return 0, end
     return None
+
+
+def _ends_with_right_check_digits(found: str) -> list[int]:
+    """Where an account number that begins as `found` does may end, by its check digits (ISO 7064), in one pass."""
+    first = "".join(str(int(c, 36)) for c in found[:4])
+    rest, ends = 0, list[int]()
+    for place, character in enumerate(found[4:], start=5):
+        if character.isalnum():
+            value = int(character, 36)
+            rest = (rest * (10 if value < 10 else 100) + value) % 97
+            if (rest * 10 ** len(first) + int(first)) % 97 == 1:
+                ends.append(place)
+    return ends
 
 
 def _mailbox(found: str) -> Span | None:
@@ -221,7 +158,7 @@ def _mailbox(found: str) -> Span | None:
 
 def _is_an_id(found: str) -> bool:
     figures = sum(character.isdigit() for character in found)
-    return figures >= 3 and sum(map(str.isalnum, found)) >= 6 and not _looks_like_a_date(found)
+    return figures >= 3 and sum(map(str.isalnum, found)) >= 6 and not looks_like_a_date(found)
 
 
 def _is_public(found: str) -> bool:

@@ -3,9 +3,10 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from orchestra_router.policy.rules.base import Action, PatternRule, Span
+from orchestra_router.policy.rules.base import Action, PatternRule, Rule, Span
 
 VENDOR_KEYS = (
     r"sk-(?:ant|or|proj|svcacct|admin|lf|None)-[\w-]{16,400}",  # Anthropic, OpenRouter, OpenAI, Langfuse
@@ -88,9 +89,10 @@ NAMES = (
     *("pass", "pw", "secret", "key", "token", "bearer", "kennwort", "mot de passe", "contraseñ", "senha"),
     *("hasło", "wachtwoord", "парол", "şifre", "密码", "密碼", "パスワード", "비밀번호"),
 )
-PRIVATE_KEY = (
-    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,20000}?(?:-----END [A-Z ]{0,30}KEY(?: BLOCK)?-----|\Z)"
-)
+BEGIN_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
+END_KEY = re.compile(r"-----END [A-Z ]{0,30}KEY(?: BLOCK)?-----")
+LONGEST_KEY = 20_000
+"""Characters between the two."""
 IN_ADDRESS = r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,64}:(?P<value>[^\s/@]{3,128})@"
 WORDS = (
     r"password|passwd|\bpass|\bpwd?|_pwd?|passphrase|passwort|kennwort|mot de passe|contraseña|senha|hasło|wachtwoord"
@@ -113,11 +115,42 @@ LEAST_ENTROPY_BITS = 2.8
 _PLACEHOLDER = re.compile(r"(?i)(?:your|my|xxx|example|changeme|placeholder|dummy|test|todo|insert|\*{3}|\.{3}|\$)")
 
 
-def secret(action: Action) -> tuple[PatternRule, ...]:
+@dataclass(frozen=True, slots=True)
+class PrivateKeyRule:
+    """A private key in its armour; one whose end is missing goes to the end of the text.
+
+    One pattern for all of it would look for the end anew from each beginning.
+    """
+
+    action: Action
+    kind: str = "secret"
+    setting: str = "guard_secret"
+
+    def spans(self, text: str) -> Iterator[Span]:
+        if "PRIVATE KEY" not in text:
+            return
+        ends = END_KEY.finditer(text)
+        end = next(ends, None)
+        place = 0
+        for begin in BEGIN_KEY.finditer(text):
+            if begin.start() < place:
+                continue
+            while end is not None and end.start() < begin.end():
+                end = next(ends, None)
+            if end is not None and end.start() - begin.end() <= LONGEST_KEY:
+                place = end.end()
+            elif len(text) - begin.end() <= LONGEST_KEY:
+                place = len(text)
+            else:
+                continue
+            yield begin.start(), place
+
+
+def secret(action: Action) -> tuple[Rule, ...]:
     """Keys of known vendors, private keys, passwords in addresses, and values that are named a secret."""
     anywhere = re.compile(rf"(?<![\w-])(?:{'|'.join(VENDOR_KEYS)})(?![\w-])")
     return (
-        PatternRule("secret", re.compile(PRIVATE_KEY), action, hints=("private key",)),
+        PrivateKeyRule(action),
         PatternRule("secret", anywhere, action, hints=VENDOR_MARKS),
         PatternRule("secret", re.compile(IN_ADDRESS), action, _password, hints=("://",)),
         PatternRule("secret", re.compile(AUTHORIZATION), action, _random, hints=("authorization",)),
