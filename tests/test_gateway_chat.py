@@ -11,6 +11,7 @@ import pytest
 
 from http_worlds import HttpWorld, code_of, open_http
 from orchestra_router.http.gateway import chat
+from orchestra_router.http.gateway.chat_request import ChatRequest
 from orchestra_router.simulation import Endless, Hang, Reply, Says, ServerError, Step
 
 CHAT = "/v1/chat/completions"
@@ -116,6 +117,13 @@ async def test_what_the_caller_sets_reaches_the_provider(world: HttpWorld) -> No
     assert (sent["max_tokens"], sent["temperature"], sent["top_p"], sent["seed"]) == (77, 0.5, 0.9, 7)
     assert sent["stop"] == ["END"]
     assert "unheard_of" not in sent
+
+
+async def test_whatever_is_null_is_left_out(world: HttpWorld) -> None:
+    nothing = dict.fromkeys(set(ChatRequest.model_fields) - {"model", "messages"})
+    response = await post(world, **nothing)
+
+    assert response.status_code == 200, response.text
 
 
 async def test_tool_calls_come_back_and_their_results_go_out(world: HttpWorld) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import anyio
 import httpx
@@ -206,7 +207,7 @@ async def test_a_server_that_is_told_to_end_says_so_and_begins_nothing(tmp_path:
         live = await world.client.get("/health/live")
 
     assert before.json()["status"] == "ready"
-    assert (ready.status_code, ready.json()["code"]) == (503, "shutting_down")
+    assert (ready.status_code, code_of(ready)) == (503, "shutting_down")
     assert (costs.status_code, code_of(costs)) == (503, "shutting_down")
     assert live.status_code == 200
 
@@ -275,3 +276,25 @@ async def _send_for_ever(stream: ByteSendStream, data: bytes) -> None:
 async def _pieces(piece: bytes, times: int):  # noqa: ANN202 - what httpx takes
     for _ in range(times):
         yield piece
+
+
+async def test_the_description_names_what_there_is_and_what_it_takes(tmp_path: Path) -> None:
+    async with open_http(tmp_path) as world:
+        document = (await world.client.get("/openapi.json")).json()
+        paths = {endpoint.path for endpoint in world.server.app.endpoints if endpoint.summary}
+
+    def referred(node: object) -> set[str]:
+        if isinstance(node, dict):
+            held = cast("dict[str, object]", node)
+            return {str(held.get("$ref", ""))} | {ref for inner in held.values() for ref in referred(inner)}
+        return (
+            {ref for inner in cast("list[object]", node) for ref in referred(inner)}
+            if isinstance(node, list)
+            else set()
+        )
+
+    assert {path.replace(":path}", "}") for path in paths} == set(document["paths"])
+    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert referred(document) - {""} <= known
+    assert document["paths"]["/health/live"]["get"]["security"] == []
+    assert "temperature" in document["components"]["schemas"]["ChatRequest"]["properties"]

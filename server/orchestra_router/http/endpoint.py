@@ -28,8 +28,13 @@ class Endpoint:
     handler: Handler
     summary: str = ""
     """For the OpenAPI description; a row without one is not described."""
+    query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
+    uses: tuple[type[BaseModel], ...] = ()
+    """Further models that the body's schema refers to."""
     answer: type[BaseModel] | None = None
+    streams: bool = False
+    """It may answer with events."""
     begins_work: bool = True
     """Not answered any more by a server that is told to end."""
     listens: bool = False

@@ -1,20 +1,30 @@
 """What a load balancer, a script or a person at a terminal asks: is it alive, can it answer, what does it cost."""
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from orchestra_router.asking import parsed
 from orchestra_router.errors import RouterError
 from orchestra_router.http.endpoint import Endpoint, router_of, service_of
-from orchestra_router.http.refusals import JsonAnswer
+from orchestra_router.http.refusals import JsonAnswer, Refused
 from orchestra_router.http.traffic import Traffic
 from orchestra_tools.arguments import CostReportArguments, ProviderStatusArguments
 from orchestra_tools.costs import costs
 from orchestra_tools.results import status, without_blanks
 
 A = TypeVar("A", ProviderStatusArguments, CostReportArguments)
+
+
+class Liveness(BaseModel):
+    status: Literal["live"]
+
+
+class Readiness(BaseModel):
+    status: Literal["ready"]
+    providers: list[str]
 
 
 class Health:
@@ -30,6 +40,7 @@ class Health:
                 None,
                 self.live,
                 summary="Whether the process answers at all.",
+                answer=Liveness,
                 begins_work=False,
             ),
             Endpoint(
@@ -38,6 +49,7 @@ class Health:
                 "status",
                 self.ready,
                 summary="Whether it can answer requests now.",
+                answer=Readiness,
                 begins_work=False,
             ),
         )
@@ -48,14 +60,14 @@ class Health:
 
     async def ready(self, request: Request) -> ASGIApp:
         if self._traffic.draining:
-            return _not_ready("shutting_down", "The server is shutting down.")
+            raise _not_ready("shutting_down", "The server is shutting down.")
         try:
             report = await (await router_of(request)).provider_status()
         except RouterError as error:
-            return _not_ready(error.code, str(error))
+            raise _not_ready(error.code, str(error)) from None
         names = [provider.name for provider in report.providers if provider.state == "ready"]
         if not names:
-            return _not_ready("no_provider", "No provider can be used. `orchestra doctor` says why.")
+            raise _not_ready("no_provider", "No provider can be used. `orchestra doctor` says why.")
         return JsonAnswer({"status": "ready", "providers": names})
 
 
@@ -81,13 +93,28 @@ async def spent(request: Request) -> ASGIApp:
 
 
 ENDPOINTS = (
-    Endpoint("/providers", ("GET",), "status", providers, summary="Which providers can be used, and why not."),
-    Endpoint("/costs", ("GET",), "costs_own", spent, summary="What was spent in a period, and what budgets allow."),
+    Endpoint(
+        "/providers",
+        ("GET",),
+        "status",
+        providers,
+        summary="Which providers can be used, and why not.",
+        query=ProviderStatusArguments,
+    ),
+    Endpoint(
+        "/costs",
+        ("GET",),
+        "costs_own",
+        spent,
+        summary="What was spent in a period, and what budgets allow.",
+        query=CostReportArguments,
+    ),
 )
 
 
-def _not_ready(code: str, reason: str) -> JsonAnswer:
-    return JsonAnswer({"status": "not_ready", "code": code, "reason": reason}, status=503, headers={"retry-after": "5"})
+def _not_ready(code: str, reason: str) -> Refused:
+    again = {"retry-after": "5", "x-should-retry": "true"}
+    return Refused(503, code, reason, kind="api_error", headers=again)
 
 
 def _arguments(kind: type[A], request: Request) -> A:

@@ -40,7 +40,7 @@ class McpEndpoint:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         return (
-            Endpoint(PATH, ("POST", "DELETE"), "status", self.handle, summary="MCP over Streamable HTTP."),
+            Endpoint(PATH, ("POST", "DELETE"), "status", self.handle),
             Endpoint(PATH, ("GET",), "status", self.handle, listens=True),
         )
 

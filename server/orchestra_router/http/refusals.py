@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -46,6 +47,19 @@ _BY_FAILURE: Mapping[str, tuple[int, Kind, str]] = {
     errors.RateLimited.code: (429, "rate_limit_error", "rate_limit_exceeded"),
 }
 """What the last provider said, where the caller can do something about it."""
+
+
+class ProblemBody(BaseModel):
+    message: str
+    type: Kind
+    param: str | None
+    code: str
+
+
+class Problem(BaseModel):
+    """The shape of every error."""
+
+    error: ProblemBody
 
 
 class Refused(Exception):

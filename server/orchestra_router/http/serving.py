@@ -22,6 +22,7 @@ from orchestra_router.errors import ConfigError
 from orchestra_router.http import health
 from orchestra_router.http.app import HttpApp
 from orchestra_router.http.callers import Authenticate, owner_only
+from orchestra_router.http.description import Description
 from orchestra_router.http.endpoint import Endpoint
 from orchestra_router.http.gateway import models
 from orchestra_router.http.gateway.chat import Chat
@@ -125,8 +126,9 @@ async def listening(
     """Serve at `listener` inside. On leaving, what is still being answered is cut short and settled."""
     traffic = Traffic()
     mcp = McpEndpoint(service, simulated=simulated, body_bytes=round(settings.http_body_mb * 1_000_000))
+    described = Description((*Health(traffic).endpoints, *Chat().endpoints, *ENDPOINTS))
     app = HttpApp(
-        (*Health(traffic).endpoints, *mcp.endpoints, *Chat().endpoints, *ENDPOINTS),
+        (*described.endpoints, *mcp.endpoints),
         authenticate,
         service,
         settings,

@@ -14,7 +14,8 @@ from orchestra_router.errors import RouterError
 from orchestra_router.http.endpoint import Endpoint, caller_of, router_of, service_of, trace_of
 from orchestra_router.http.gateway import answer, asked
 from orchestra_router.http.gateway.answer import Chunks
-from orchestra_router.http.gateway.chat_request import ChatRequest
+from orchestra_router.http.gateway.chat_request import ChatRequest, Part
+from orchestra_router.http.gateway.shapes import ChatAnswer
 from orchestra_router.http.gateway.states import States
 from orchestra_router.http.refusals import JsonAnswer, refused
 from orchestra_router.policy.progress import OnText
@@ -50,6 +51,9 @@ class Chat:
                 self.complete,
                 summary="An answer in OpenAI's shape, whole or streamed.",
                 body=ChatRequest,
+                uses=(Part,),
+                answer=ChatAnswer,
+                streams=True,
             ),
         )
 

@@ -192,7 +192,7 @@ class Routing(BaseModel):
 
     model_config = STRICT
 
-    fallback_providers: Annotated[list[str] | None, Field(max_length=20)] = None
+    fallback_providers: Annotated[list[str], Field(max_length=20)] | None = None
     strategy: Strategy | None = None
     cache: CacheMode = "use"
     cache_ttl_s: Annotated[float | None, Field(ge=1, le=31_536_000)] = None
@@ -218,9 +218,8 @@ class ChatRequest(BaseModel):
     top_p: Annotated[float | None, Field(ge=0, le=1)] = None
     seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
     stop: Annotated[
-        list[str] | None,
+        Annotated[list[str], Field(max_length=16)] | None,
         BeforeValidator(_as_list),
-        Field(max_length=16),
         WithJsonSchema(
             {
                 "anyOf": [
@@ -232,7 +231,7 @@ class ChatRequest(BaseModel):
         ),
     ] = None
     reasoning_effort: Effort | None = None
-    tools: Annotated[list[OfferedTool] | None, Field(max_length=128)] = None
+    tools: Annotated[list[OfferedTool], Field(max_length=128)] | None = None
     tool_choice: Annotated[
         str | None,
         BeforeValidator(_as_choice),
@@ -261,7 +260,7 @@ class ChatRequest(BaseModel):
     response_format: ResponseFormat | None = None
     web_search_options: Json | None = None
     user: Annotated[str | None, Field(max_length=512)] = None
-    metadata: Annotated[Labels | None, Field(max_length=16)] = None
+    metadata: Annotated[Labels, Field(max_length=16)] | None = None
     orchestra: Routing | None = None
 
     n: Annotated[int | None, _nothing_of("must be 1: ask several times for several answers", 1)] = None

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from orchestra_router.http.endpoint import Endpoint, router_of
 from orchestra_router.http.gateway.answer import Json
 from orchestra_router.http.gateway.asked import AUTO, TASK, callable_at
+from orchestra_router.http.gateway.shapes import ListedModel, ModelList
 from orchestra_router.http.refusals import JsonAnswer, Refused
 from orchestra_router.policy import names
 from orchestra_router.policy.guardrails import is_id
@@ -51,6 +52,6 @@ def _model(router: Router, name: str, owner: str) -> Json:
 
 
 ENDPOINTS = (
-    Endpoint("/v1/models", ("GET",), "status", models, summary="Every name that `model` may have."),
-    Endpoint("/v1/models/{model:path}", ("GET",), "status", model, summary="One of them."),
+    Endpoint("/v1/models", ("GET",), "status", models, summary="Every name that `model` may have.", answer=ModelList),
+    Endpoint("/v1/models/{model:path}", ("GET",), "status", model, summary="One of them.", answer=ListedModel),
 )
