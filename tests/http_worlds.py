@@ -14,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from clocks import FakeClock
 from orchestra_router.clock import Clock
-from orchestra_router.http.callers import owner_only
+from orchestra_router.http.callers import authenticating
 from orchestra_router.http.serving import Address, Listening, bound, listening
 from orchestra_router.router import Router
 from orchestra_router.simulation import SimulatedWorld, simulated_world
@@ -65,7 +65,7 @@ async def open_http(
         config = config_for(providers, home, toml=toml, **settings)
         async with serving(config, clock) as service:
             router = await service.router()
-            key, authenticate = owner_only()
+            key, authenticate = authenticating(service)
             async with (
                 listening(service, authenticate, config.settings, bound(Address("127.0.0.1", 0))) as server,
                 httpx.AsyncClient(base_url=server.url, headers=bearer(key), timeout=PATIENCE_S) as client,

@@ -5,11 +5,14 @@ import sqlite3
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from orchestra_router.store import trail
 from orchestra_router.store.base import (
     Alert,
     AttemptState,
@@ -22,6 +25,7 @@ from orchestra_router.store.base import (
     Settlement,
     Store,
 )
+from orchestra_router.store.key_records import AccessKey
 from orchestra_router.store.migrations import migrate
 from orchestra_router.types import CacheStatus, CostSource, Scope, Usage
 
@@ -123,6 +127,12 @@ def a_record(
         escalation_saved_nusd=escalation_saved_nusd,
         wasted_nusd=wasted_nusd,
     )
+
+
+async def add_key(store: Store, key_id: str, **changes: Any) -> None:
+    """An access key that nobody has the secret of."""
+    key = replace(AccessKey(key_id=key_id, name=key_id, role="caller", created_ms=NOW_MS), **changes)
+    await store.add_access_key(key, trail.key_event(key_id, "created", at_ms=NOW_MS))
 
 
 def an_alert(*, period: str = TODAY.day, threshold_nusd: int = 100, at_ms: int = NOW_MS) -> Alert:

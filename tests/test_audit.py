@@ -16,7 +16,7 @@ import pytest
 from clocks import FakeClock
 from orchestra_router.errors import BudgetExceeded
 from orchestra_router.store import audit
-from orchestra_router.store.base import AuditEvent, AuditRow
+from orchestra_router.store.audit_records import AuditEvent, AuditRow
 from orchestra_router.store.db import SqliteStore
 from worlds import World, ask, open_world
 
@@ -151,7 +151,7 @@ import anyio, sys
 from pathlib import Path
 from typing import Any
 from orchestra_router.clock import SystemClock
-from orchestra_router.store.base import AuditEvent, AuditRow
+from orchestra_router.store.audit_records import AuditEvent, AuditRow
 from orchestra_router.store.db import SqliteStore
 
 async def main():

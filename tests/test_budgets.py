@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from orchestra_router.config import load
 from orchestra_router.deployments import Candidate
 from orchestra_router.errors import AllAttemptsFailed, BudgetExceeded, ConfigError
-from orchestra_router.policy.access import Access
+from orchestra_router.policy.access import Caller
 from orchestra_router.policy.ledger import Reservation
 from orchestra_router.simulation import Reply, Says, ServerError
 from orchestra_router.types import Scope
 from worlds import World, ask, open_world
 
 
-def as_user(world: World, user: str) -> None:
-    world.router._access = Access(Scope(user=user))  # pyright: ignore[reportPrivateUsage]
+def user(name: str) -> Caller:
+    return Caller(Scope(user=name), "admin")
 
 
 async def spend(world: World, amount_nusd: int, *, task: str = "coding") -> None:
@@ -56,11 +56,9 @@ async def test_a_task_has_a_budget_of_its_own_and_other_tasks_go_on(tmp_path: Pa
 async def test_each_user_has_the_budget_of_each_and_one_may_have_another(tmp_path: Path) -> None:
     toml = '\n[budgets.user."*"]\nday_usd = 0\n[budgets.user.ada]\nday_usd = 1\n'
     async with open_world(tmp_path, toml=toml) as world:
-        as_user(world, "bob")
         with pytest.raises(BudgetExceeded, match="daily budget of user bob"):
-            await world.router.complete(ask(provider="deepseek"))
-        as_user(world, "ada")
-        completion = await world.router.complete(ask())
+            await world.router.complete(ask(provider="deepseek"), caller=user("bob"))
+        completion = await world.router.complete(ask(), caller=user("ada"))
 
     assert completion.answer.text
 

@@ -9,9 +9,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from ledgers import add_key
 from orchestra_router.batches import complete_all
 from orchestra_router.errors import AllAttemptsFailed, BudgetExceeded, DeadlineExceeded
-from orchestra_router.policy.access import LOCAL, Access
+from orchestra_router.policy.access import LOCAL, Caller
 from orchestra_router.policy.flights import Flights
 from orchestra_router.simulation import Hang, Reply
 from orchestra_router.types import Completion, CompletionRequest, Scope
@@ -178,15 +179,16 @@ async def two_at_once(
     hang = Hang()
     world.providers["deepseek"].script(hang)
     answers: list[Completion] = []
+    if scope is not None and scope.access_key != LOCAL.access_key:
+        await add_key(world.router.store, scope.access_key)
 
-    async def answer(request: CompletionRequest) -> None:
-        answers.append(await world.router.complete(request))
+    async def answer(request: CompletionRequest, caller: Caller | None = None) -> None:
+        answers.append(await world.router.complete(request, caller=caller))
 
     async with anyio.create_task_group() as group:
         group.start_soon(answer, first)
         await hang.reached.wait()
-        world.router._access = Access(scope or LOCAL)  # pyright: ignore[reportPrivateUsage]
-        group.start_soon(answer, second)
+        group.start_soon(answer, second, Caller(scope or LOCAL, "admin"))
         await anyio.wait_all_tasks_blocked()
         hang.release()
     return answers

@@ -198,7 +198,7 @@ async def test_when_every_deployment_fails_each_is_named_with_its_cause(
 async def test_an_unexpected_exception_is_logged_and_its_words_stay_here(
     config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def crash(_self: Router, _request: CompletionRequest) -> Plan:
+    async def crash(_self: Router, _request: CompletionRequest, **_: object) -> Plan:
         raise ZeroDivisionError("inner words")
 
     monkeypatch.setattr(Router, "plan", crash)

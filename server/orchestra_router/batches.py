@@ -9,6 +9,7 @@ import anyio
 from orchestra_router.config import Config
 from orchestra_router.errors import RouterError
 from orchestra_router.observe import logger
+from orchestra_router.policy.access import Caller
 from orchestra_router.policy.purse import Purse
 from orchestra_router.types import Completion, CompletionRequest, usd
 
@@ -56,11 +57,16 @@ class Asks(Protocol):
     @property
     def config(self) -> Config: ...
 
-    async def complete(self, asked: CompletionRequest, /, *, purse: Purse) -> Completion: ...
+    async def complete(self, asked: CompletionRequest, /, *, purse: Purse, caller: Caller | None) -> Completion: ...
 
 
 async def complete_all(
-    router: Asks, requests: Sequence[CompletionRequest], *, request_id: str, on_progress: OnProgress | None = None
+    router: Asks,
+    requests: Sequence[CompletionRequest],
+    *,
+    request_id: str,
+    caller: Caller | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Batch:
     """Answer all of `requests`, which differ in nothing but their messages, at most `batch_concurrency` at a time.
 
@@ -76,7 +82,7 @@ async def complete_all(
         nonlocal done
         for place in places:
             request = replace(requests[place], request_id=f"{request_id}-{place}")
-            outcomes[place] = await _outcome(router, request, purse)
+            outcomes[place] = await _outcome(router, request, purse, caller)
             done += 1
             if on_progress is not None:
                 await on_progress(f"{done} of {len(first)} done")
@@ -87,9 +93,11 @@ async def complete_all(
     return Batch(request_id=request_id, outcomes=tuple(outcomes))
 
 
-async def _outcome(router: Asks, request: CompletionRequest, purse: Purse) -> Completion | RouterError:
+async def _outcome(
+    router: Asks, request: CompletionRequest, purse: Purse, caller: Caller | None
+) -> Completion | RouterError:
     try:
-        return await router.complete(request, purse=purse)
+        return await router.complete(request, purse=purse, caller=caller)
     except RouterError as error:
         return error
     except Exception:  # noqa: BLE001 - one prompt's defect must not take the others' answers away

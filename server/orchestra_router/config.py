@@ -6,6 +6,7 @@ A row of the file is merged over the built-in row of the same name, field by fie
 at once, with its line and its fix, and never with its value: a mistyped line may hold a key.
 """
 
+import dataclasses
 import json
 import os
 import tomllib
@@ -41,6 +42,8 @@ TELEMETRY = "telemetry"
 """The name of the collector's headers in `Keys`."""
 TELEMETRY_HEADERS = f"{PREFIX}TELEMETRY_HEADERS"
 OWN_SECRETS = {WEBHOOK: WEBHOOK_SECRET, TELEMETRY: TELEMETRY_HEADERS}
+ACCESS_KEY = f"{PREFIX}KEY"
+"""Whose access key this process asks with; without it, whoever started it is the admin."""
 PORTKEY = "portkey"
 """The name of Portkey's own key in `Keys`; Portkey is a way to providers, not one of them."""
 PORTKEY_KEY = "PORTKEY_API_KEY"
@@ -340,6 +343,12 @@ class Config:
     """The `orchestra.toml` that was read, if there was one."""
     rules: tuple[Rule, ...] = ()
     """The user's own, in the order in which they are tried."""
+    access_key: str = dataclasses.field(default="", repr=False)
+    """What `ORCHESTRA_KEY` holds."""
+
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that must not be written down anywhere."""
+        return (*self.keys.secrets(), *((self.access_key,) if self.access_key else ()))
 
     @property
     def private_hosts(self) -> frozenset[str]:
@@ -371,6 +380,7 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     checker.tasks_of_budgets(settings.budgets.task, catalog)
     catalog = _through_portkey(catalog, settings)
     found = _keys(environ, catalog, problems)
+    access_key = _access_key(environ, problems)
     if settings.alert_webhook and WEBHOOK not in found:
         checker.setting("alert_webhook", f"needs a secret to sign with: set `{WEBHOOK_SECRET}`", variable="")
     if settings.telemetry_endpoint:
@@ -379,7 +389,7 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     problems += _unknown_variables(environ, catalog, checker)
     if problems:
         raise ConfigError(_explained(problems))
-    return Config(settings, catalog, found, file.path if file.path.exists() else None, rules)
+    return Config(settings, catalog, found, file.path if file.path.exists() else None, rules, access_key)
 
 
 def environ_of(settings: Mapping[str, object], environ: Mapping[str, str] | None) -> dict[str, str]:
@@ -566,6 +576,24 @@ def _keys(environ: Mapping[str, str], catalog: Catalog, problems: list[Problem])
     return Keys(found, placeholders=placeholders)
 
 
+def _access_key(environ: Mapping[str, str], problems: list[Problem]) -> str:
+    """What is set, whatever it is: one that is blank or not filled in makes nobody an admin."""
+    sources = (ACCESS_KEY, f"{ACCESS_KEY}_FILE")
+    if not any(source in environ for source in sources):
+        return ""
+    try:
+        _, secret = keys.key_from(environ, ACCESS_KEY)
+    except ValueError as error:
+        problems.append(Problem(ENVIRONMENT, 0, str(error)))
+        return ""
+    if secret in {"", keys.PLACEHOLDER}:
+        named = next(source for source in sources if source in environ)
+        problems.append(
+            Problem(ENVIRONMENT, 0, f"`{named}` holds no access key; put it there, or leave the variable out")
+        )
+    return secret
+
+
 def _variables(environ: Mapping[str, str], variable: str, catalog: Catalog) -> list[str]:
     """`variable`, and those that hold further keys of the same provider."""
     # Portkey's own key rotates behind Portkey, if at all; and what another row names is that provider's.
@@ -580,6 +608,7 @@ def _unknown_variables(environ: Mapping[str, str], catalog: Catalog, checker: Ch
         f"{PREFIX}CONFIG",
         *OWN_SECRETS.values(),
         *(f"{variable}_FILE" for variable in OWN_SECRETS.values()),
+        *(ACCESS_KEY, f"{ACCESS_KEY}_FILE"),
         *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields),
     }
     for provider in catalog.providers.values():

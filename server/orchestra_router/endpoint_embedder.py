@@ -15,7 +15,15 @@ from orchestra_router.clock import Clock
 from orchestra_router.config import Config
 from orchestra_router.deployments import Candidate
 from orchestra_router.embedding.base import Embedder, EmbedderState
-from orchestra_router.errors import BudgetExceeded, EmbedderUnavailable, InvalidAnswer, ProviderError, StoreError
+from orchestra_router.errors import (
+    AccessDenied,
+    BudgetExceeded,
+    EmbedderUnavailable,
+    InvalidAnswer,
+    KeyLimitReached,
+    ProviderError,
+    StoreError,
+)
 from orchestra_router.policy.ledger import Ledger
 from orchestra_router.pricing import Pricing
 from orchestra_router.providers import embeddings, openai_common
@@ -94,7 +102,7 @@ class EndpointEmbedder:
             raise EmbedderUnavailable(self._problem)
         try:
             embedded = await self._paid(texts, payer)
-        except BudgetExceeded as error:
+        except (BudgetExceeded, KeyLimitReached, AccessDenied) as error:
             raise EmbedderUnavailable(f"{self._deployment.key} was not asked to embed: {error}") from None
         except StoreError as error:
             raise EmbedderUnavailable(f"{self._deployment.key} was not asked to embed. {error}") from None

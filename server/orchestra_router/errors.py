@@ -4,6 +4,8 @@
     ├── InvalidRequest            the caller's arguments cannot be served as they are
     │   └── UnknownModel          nobody here knows the model that is named
     ├── ConfigError               orchestra.toml or the environment cannot be used
+    ├── AccessDenied              whoever asks is not known, or may not do this
+    ├── KeyLimitReached           the access key has asked as much as it may, for now
     ├── GuardrailBlocked          the prompt or the answer was refused
     ├── BudgetExceeded            a budget, or the request's own cost cap, cannot pay for the worst case
     ├── NoRoute                   nothing that is configured can serve the request
@@ -70,6 +72,18 @@ class UnknownModel(InvalidRequest):
 
 class ConfigError(RouterError):
     code = "config"
+
+
+class AccessDenied(RouterError):
+    code = "access_denied"
+
+
+class KeyLimitReached(RouterError):
+    """Our own limit, so no other provider is asked instead."""
+
+    code = "rate_limited"
+    in_flight: bool = False
+    """Only requests that are under way are in the way."""
 
 
 class GuardrailBlocked(RouterError):

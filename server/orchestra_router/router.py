@@ -35,7 +35,7 @@ from orchestra_router.observe import Finished, Observers, log_attempt, log_reque
 from orchestra_router.observe import context as trace_context
 from orchestra_router.observe.records import StageName
 from orchestra_router.policy import affording, budget, estimate, names, retention, routing, tasks, user_rules
-from orchestra_router.policy.access import LOCAL, Access
+from orchestra_router.policy.access import Access, Caller, Verb, admitted
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.audit import configured
 from orchestra_router.policy.cache.stage import Cache
@@ -43,6 +43,7 @@ from orchestra_router.policy.costs import CostReport, cost_report
 from orchestra_router.policy.flights import Flights
 from orchestra_router.policy.guardrails import LARGE_TEXT_BYTES, Guarded, Guardrails
 from orchestra_router.policy.health import Health
+from orchestra_router.policy.keyring import Keyring
 from orchestra_router.policy.learning import Learned, Learning
 from orchestra_router.policy.ledger import Ledger
 from orchestra_router.policy.prefixes import Prefixes, beginnings
@@ -84,8 +85,9 @@ class Router:
         self._pricing = Pricing.of(settings, checked=config.catalog.checked)
         self._transport = Transport(clock, private_hosts=config.private_hosts)
         self._inventory = Inventory(config, self._transport, clock)
-        self._access = Access(replace(LOCAL, user=settings.user, session=settings.session))
-        self._guardrails = Guardrails(rules_for(settings, keys=config.keys.secrets()), clock=clock)
+        self._access = Access(store, clock, user=settings.user, session=settings.session, own_secret=config.access_key)
+        self.keyring = Keyring(store, self._access, clock)
+        self._guardrails = Guardrails(rules_for(settings, keys=config.secrets()), clock=clock)
         self._flights = Flights()
         self._health = Health(store, config, clock)
         self._learning = Learning(store, settings, clock)
@@ -145,11 +147,28 @@ class Router:
         async with open_router(config) as router:
             yield router
 
+    async def authenticate(self, secret: str) -> Caller:
+        """Whose access key `secret` is. Raises: AccessDenied, alike for unknown, expired and revoked ones."""
+        return await self._access.authenticate(secret)
+
+    async def own_caller(self) -> Caller:
+        """Whoever started this process: the admin, or whom `ORCHESTRA_KEY` names. Raises: AccessDenied: it names nobody."""
+        return await self._access.own()
+
+    async def allowed(self, verb: Verb, *, caller: Caller | None = None) -> Caller:
+        """The caller, who may do `verb`. None is whoever started this process, here as everywhere below.
+
+        Raises:
+            AccessDenied: he may not.
+        """
+        return await self._access.allowed(caller, verb)
+
     async def complete(
         self,
         asked: Asked = None,
         /,
         *,
+        caller: Caller | None = None,
         on_progress: OnProgress | None = None,
         on_text: OnText | None = None,
         purse: Purse | None = None,
@@ -162,6 +181,8 @@ class Router:
         returns; such an answer is not cached. `purse` pays for several requests together.
 
         Raises:
+            AccessDenied: the caller may not ask, or not this.
+            KeyLimitReached: his access key has asked as much as it may, for now.
             InvalidRequest: it cannot be served as it is.
             GuardrailBlocked: the prompt or the answer was refused.
             CacheMiss: only a cached answer was wanted, and there is none.
@@ -171,8 +192,9 @@ class Router:
             DeadlineExceeded: its time ran out first.
             StoreError: the ledger cannot be written, so nothing may be spent.
         """
+        caller = await self._access.allowed(caller, "complete")
         request = request_of("complete", asked, asking, max_tokens=self.config.settings.max_tokens)
-        call = self._begin(request, on_progress, on_text, purse or Purse(request.max_cost_nusd))
+        call = self._begin(admitted(request, caller), on_progress, on_text, purse or Purse(request.max_cost_nusd))
         outcome = "cancelled"
         completion: Completion | None = None
         try:
@@ -201,6 +223,7 @@ class Router:
         /,
         *,
         request_id: str = "",
+        caller: Caller | None = None,
         on_progress: OnProgress | None = None,
         **asking: Unpack[Asking],
     ) -> Batch:
@@ -214,51 +237,57 @@ class Router:
         """
         requests = requests_of("batch", asked, asking, max_tokens=self.config.settings.max_tokens)
         return await complete_all(
-            self, requests, request_id=request_id or secrets.token_hex(8), on_progress=on_progress
+            self, requests, request_id=request_id or secrets.token_hex(8), caller=caller, on_progress=on_progress
         )
 
-    def stream(self, asked: Asked = None, /, **asking: Unpack[Asking]) -> AnswerStream:
+    def stream(self, asked: Asked = None, /, *, caller: Caller | None = None, **asking: Unpack[Asking]) -> AnswerStream:
         """The same answer as it grows: `Delta` after `Delta`, then the `Completion`. Raises as `complete` does.
 
         async with router.stream("Why is the sky blue?") as pieces:
             async for piece in pieces: ...
         """
         request = request_of("stream", asked, asking, max_tokens=self.config.settings.max_tokens)
-        return AnswerStream(lambda on_text: self.complete(request, on_text=on_text))
+        return AnswerStream(lambda on_text: self.complete(request, caller=caller, on_text=on_text))
 
-    async def plan(self, asked: Asked = None, /, **asking: Unpack[Asking]) -> Plan:
+    async def plan(self, asked: Asked = None, /, *, caller: Caller | None = None, **asking: Unpack[Asking]) -> Plan:
         """The route a request would take, without spending anything. Raises as `complete` does before a call."""
+        caller = await self._access.allowed(caller, "plan")
         request = request_of("plan", asked, asking, max_tokens=self.config.settings.max_tokens)
         self._check_size(request)
-        guarded = await self._guarded(self._access.admit(request))
+        guarded = await self._guarded(admitted(request, caller))
         routing.check_names(guarded.request, self.config.catalog)
         request, task_reason = await self._with_task(guarded.request, self._vector(guarded.request))
         request, rule = user_rules.with_rule(request, self.config, now_ms=self._clock.now_ms())
         return await self._plan(request, task_reason, rule, search_is_implied=not guarded.request.web_search)
 
-    async def learned(self) -> Learned:
+    async def learned(self, *, caller: Caller | None = None) -> Learned:
         """What this installation has seen of its models, which decides between equals."""
+        await self._access.allowed(caller, "learned")
         return await self._learning.view()
 
-    async def forget_learned(self, task: str | None = None) -> int:
+    async def forget_learned(self, task: str | None = None, *, caller: Caller | None = None) -> int:
         """Forget that, for one task or for all. Returns how many attempts were behind it.
 
         Raises:
             InvalidRequest: nobody knows `task`.
             GuardrailBlocked: it is no name at all.
         """
+        await self._access.allowed(caller, "forget_learned")
         if task is not None and task not in self.config.catalog.tasks:
             self._guardrails.check_name(task)
             raise InvalidRequest(names.unknown("task", task, self.config.catalog.tasks))
         return await self._learning.forget(task)
 
-    async def provider_status(self, provider: str | None = None, *, probe: bool = False) -> StatusReport:
+    async def provider_status(
+        self, provider: str | None = None, *, probe: bool = False, caller: Caller | None = None
+    ) -> StatusReport:
         """What can be called now. `probe` asks each configured provider's free list first.
 
         Raises:
             InvalidRequest: nobody knows `provider`.
             GuardrailBlocked: it is no name at all.
         """
+        await self._access.allowed(caller, "probe" if probe else "status")
         if provider is not None and provider not in self.config.catalog.providers:
             self._guardrails.check_name(provider)
             raise InvalidRequest(names.unknown("provider", provider, self.config.catalog.providers))
@@ -283,11 +312,13 @@ class Router:
         first_day: str | None = None,
         last_day: str | None = None,
         group_by: str | None = None,
+        caller: Caller | None = None,
     ) -> CostReport:
         """What was spent in a calendar period, or from `first_day` to `last_day` (`policy.costs` says which there are).
 
-        Money that a process which died had set aside is taken for spent first.
+        Whoever may not see everybody's sees his own key's. Money that a process which died had set aside is taken for spent first.
         """
+        caller = await self._access.allowed(caller, "costs_own")
         await self._ledger.reclaim()
         await self._records.catch_up()
         return await cost_report(
@@ -297,14 +328,16 @@ class Router:
             first_day=first_day,
             last_day=last_day,
             group_by=group_by,
-            scope=self._access.scope,
+            scope=caller.scope,
+            only=caller.only("costs_all"),
             now_ms=self._clock.now_ms(),
         )
 
-    async def trails(self, request_or_trace_id: str) -> tuple[Trail, ...]:
+    async def trails(self, request_or_trace_id: str, *, caller: Caller | None = None) -> tuple[Trail, ...]:
         """What became of a request, or of all of one trace, as far as it is on record; none where nobody knows it."""
+        caller = await self._access.allowed(caller, "requests_own")
         await self._records.catch_up()
-        return await trails(self.store, request_or_trace_id, self._access.scope)
+        return await trails(self.store, request_or_trace_id, None if caller.may("requests_all") else caller.scope)
 
     async def aclose(self) -> None:
         if self._webhook is not None:
@@ -325,7 +358,6 @@ class Router:
     def _begin(
         self, request: CompletionRequest, on_progress: OnProgress | None, on_text: OnText | None, purse: Purse
     ) -> Call:
-        request = self._access.admit(request)
         parent = trace_context.current()
         trace_id = request.trace_id or (parent.trace_id if parent else secrets.token_hex(16))
         return Call(

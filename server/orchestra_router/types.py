@@ -103,13 +103,39 @@ class Tool:
     parameters: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one access key is held to. Nothing said: it is not limited in that."""
+
+    providers: tuple[str, ...] = ()
+    """Names, or patterns of names ("open*"), as are the models and tasks."""
+    models: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    day_nusd: int | None = None
+    month_nusd: int | None = None
+    requests_per_minute: int | None = None
+    """Of those that ask a provider. The minute is the last one, whenever it is looked at."""
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+    """Requests that may be asking a provider at the same moment."""
+    guard: tuple[tuple[str, str], ...] = ()
+    """Kind of what the guard finds -> action. Only where that is stricter than what the settings say."""
+
+
+UNLIMITED = Limits()
+LOCAL_KEY = "local"
+"""What stands in place of an access key for the person at this machine, who needs none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Who asks, and so whose budget and whose cache. Comes from access control, never from a request's text."""
 
-    access_key: str = "local"
+    access_key: str = LOCAL_KEY
     user: str = ""
     session: str = ""
+    limits: Limits = field(default=UNLIMITED, compare=False)
+    """Of the access key, as they were when it was looked at; who has them is the same person under others."""
 
 
 NOBODY = Scope()

@@ -17,10 +17,9 @@ from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from pydantic import BaseModel, Field
 
 from orchestra_router.errors import BudgetExceeded, RouterError
-from orchestra_router.policy.access import LOCAL
 from orchestra_router.policy.budget import dollars
 from orchestra_router.policy.guardrails import is_id
-from orchestra_router.types import Approval
+from orchestra_router.types import LOCAL_KEY, Approval
 
 QUESTION = "over_budget"
 ASKS_BY_RESULT = "2026-07-28"
@@ -111,4 +110,4 @@ class Approvals:
 def _approval(context: Context[Any, Any], over_nusd: int) -> Approval:
     client = context.session.client_params
     name = client.client_info.name if client is not None else ""
-    return Approval(over_nusd, f"{LOCAL.access_key} at {name}" if is_id(name) else LOCAL.access_key)
+    return Approval(over_nusd, f"{LOCAL_KEY} at {name}" if is_id(name) else LOCAL_KEY)

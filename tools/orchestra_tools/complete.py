@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from mcp.types import ToolAnnotations
 
 from orchestra_router.errors import InvalidRequest
-from orchestra_router.policy.access import LOCAL
+from orchestra_router.policy.access import Caller
 from orchestra_router.types import Completion, CompletionRequest
 from orchestra_tools import approval
 from orchestra_tools.arguments import CompleteArguments
@@ -22,42 +22,42 @@ if TYPE_CHECKING:  # it loads the router
     from orchestra_router.batches import Batch
 
 
-async def complete(arguments: CompleteArguments, service: Service, tell: Tell | None) -> Json:
+async def complete(arguments: CompleteArguments, service: Service, caller: Caller, tell: Tell | None) -> Json:
     place = None
     if arguments.request_id is None:
         max_tokens = service.config.settings.max_tokens
         if arguments.prompts:
-            call = await start_batch(arguments.requests(max_tokens=max_tokens), service)
+            call = await start_batch(arguments.requests(max_tokens=max_tokens), service, caller)
         else:
-            call = await start(arguments.request(max_tokens=max_tokens), service, tell)
+            call = await start(arguments.request(max_tokens=max_tokens), service, caller, tell)
     elif arguments.model_fields_set == {"request_id"}:
         place = Place.of(arguments.request_id)
-        call = service.running.find(place.request_id, LOCAL)
+        call = service.running.find(place.request_id, caller.scope)
     else:
         raise InvalidRequest("`request_id` collects the answer of an earlier call: give it alone, or leave it out.")
     return await outcome(call, service, tell, place)
 
 
-async def start(request: CompletionRequest, service: Service, tell: Tell | None) -> Call:
+async def start(request: CompletionRequest, service: Service, caller: Caller, tell: Tell | None) -> Call:
     router = await service.router()
-    request = replace(request, request_id=secrets.token_hex(8), scope=LOCAL, approval=approval.given())
+    request = replace(request, request_id=secrets.token_hex(8), approval=approval.given())
 
     async def work(tell_waiting: Tell) -> Completion:
         # Without a listener there is no progress to make, and the answer need not be streamed.
-        return await router.complete(request, on_progress=tell_waiting if tell else None)
+        return await router.complete(request, caller=caller, on_progress=tell_waiting if tell else None)
 
-    return service.running.start(request.request_id, request.scope, work)
+    return service.running.start(request.request_id, caller.scope, work)
 
 
-async def start_batch(requests: Sequence[CompletionRequest], service: Service) -> Call:
+async def start_batch(requests: Sequence[CompletionRequest], service: Service, caller: Caller) -> Call:
     router = await service.router()
     request_id, trace_id = secrets.token_hex(8), secrets.token_hex(16)
-    requests = [replace(request, trace_id=trace_id, scope=LOCAL) for request in requests]
+    requests = [replace(request, trace_id=trace_id) for request in requests]
 
     async def work(tell_waiting: Tell) -> "Batch":
-        return await router.batch(requests, request_id=request_id, on_progress=tell_waiting)
+        return await router.batch(requests, request_id=request_id, caller=caller, on_progress=tell_waiting)
 
-    return service.running.start(request_id, LOCAL, work)
+    return service.running.start(request_id, caller.scope, work)
 
 
 async def outcome(call: Call, service: Service, tell: Tell | None, place: Place | None = None) -> Json:

@@ -1,5 +1,6 @@
 from mcp.types import ToolAnnotations
 
+from orchestra_router.policy.access import Caller
 from orchestra_tools.arguments import CostReportArguments
 from orchestra_tools.costs import costs
 from orchestra_tools.results import Json
@@ -9,13 +10,14 @@ from orchestra_tools.service import Service
 from orchestra_tools.tool import strict_tool
 
 
-async def cost_report(arguments: CostReportArguments, service: Service, _tell: Tell | None) -> Json:
+async def cost_report(arguments: CostReportArguments, service: Service, caller: Caller, _tell: Tell | None) -> Json:
     router = await service.router()
     report = await router.cost_report(
         period=arguments.period,
         first_day=arguments.first_day,
         last_day=arguments.last_day,
         group_by=arguments.group_by,
+        caller=caller,
     )
     return costs(report, notice=service.notice)
 

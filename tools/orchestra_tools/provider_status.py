@@ -1,5 +1,6 @@
 from mcp.types import ToolAnnotations
 
+from orchestra_router.policy.access import Caller
 from orchestra_tools.arguments import ProviderStatusArguments
 from orchestra_tools.results import Json, status
 from orchestra_tools.running import Tell
@@ -8,9 +9,12 @@ from orchestra_tools.service import Service
 from orchestra_tools.tool import strict_tool
 
 
-async def provider_status(arguments: ProviderStatusArguments, service: Service, _tell: Tell | None) -> Json:
+async def provider_status(
+    arguments: ProviderStatusArguments, service: Service, caller: Caller, _tell: Tell | None
+) -> Json:
     router = await service.router()
-    return status(await router.provider_status(arguments.provider, probe=arguments.probe), notice=service.notice)
+    report = await router.provider_status(arguments.provider, probe=arguments.probe, caller=caller)
+    return status(report, notice=service.notice)
 
 
 TOOL = strict_tool(

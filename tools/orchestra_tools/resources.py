@@ -7,12 +7,14 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.types import Annotations, Resource, ResourceTemplate
 
 from orchestra_router.errors import InvalidRequest, RouterError
+from orchestra_router.policy.access import Caller
 from orchestra_tools.costs import costs
 from orchestra_tools.models import every_model
 from orchestra_tools.results import Json, noted, status, without_blanks
@@ -40,7 +42,7 @@ class Readable:
     description: str
     priority: float
     """How much a client needs it: 0 (not at all) to 1."""
-    read: Callable[[Service, str], Awaitable[Json]]
+    read: Callable[[Service, Caller, str], Awaitable[Json]]
     """Given the value of the part; "" where there is none."""
 
     @property
@@ -56,29 +58,29 @@ class Readable:
         return found[1] if found else None
 
 
-async def _providers(service: Service, _: str) -> Json:
-    report = status(await (await service.router()).provider_status(), notice=service.notice)
+async def _providers(service: Service, caller: Caller, _: str) -> Json:
+    report = status(await (await service.router()).provider_status(caller=caller), notice=service.notice)
     for provider in report["providers"]:
         provider["models"] = len(provider["models"])
     return report
 
 
-async def _models(service: Service, _: str) -> Json:
+async def _models(service: Service, caller: Caller, _: str) -> Json:
     router = await service.router()
-    models, prices = await every_model(router, service.clock, await router.provider_status())
+    models, prices = await every_model(router, service.clock, await router.provider_status(caller=caller))
     names = {"input": "input_usd_per_mtok", "output": "output_usd_per_mtok", "context": "context_tokens"}
     rows = [{names.get(name, name): value for name, value in model.items()} for model in models]
     return {"models": rows, "prices": prices, "notes": noted(service.notice, ())}
 
 
-async def _spend(service: Service, day: str) -> Json:
+async def _spend(service: Service, caller: Caller, day: str) -> Json:
     if day not in NAMED_DAYS and not _is_day(day):
         raise ResourceNotFoundError(f"A day is written as 2026-11-23, or is {' or '.join(NAMED_DAYS)}.")
 
     async def grouped(group_by: str) -> "CostReport":
         if day in NAMED_DAYS:
-            return await router.cost_report(period=day, group_by=group_by)
-        return await router.cost_report(first_day=day, last_day=day, group_by=group_by)
+            return await router.cost_report(period=day, group_by=group_by, caller=caller)
+        return await router.cost_report(first_day=day, last_day=day, group_by=group_by, caller=caller)
 
     router = await service.router()
     models = costs(await grouped("model"), notice="", most_rows=MOST_MODELS)["rows"]
@@ -93,8 +95,8 @@ def _is_day(text: str) -> bool:
     return True
 
 
-async def _request(service: Service, request_or_trace_id: str) -> Json:
-    found = await (await service.router()).trails(request_or_trace_id)
+async def _request(service: Service, caller: Caller, request_or_trace_id: str) -> Json:
+    found = await (await service.router()).trails(request_or_trace_id, caller=caller)
     if not found:
         raise ResourceNotFoundError(
             "No request of yours with this trace_id or request_id is on record. Both stand in the result of `complete`."
@@ -168,7 +170,7 @@ def templates() -> list[ResourceTemplate]:
     ]
 
 
-async def read(uri: str, service: Service) -> str:
+async def read(uri: str, service: Service, context: Context[Any, Any]) -> str:
     """The data at `uri` as JSON.
 
     Raises:
@@ -178,7 +180,7 @@ async def read(uri: str, service: Service) -> str:
     try:
         for one in READABLE:
             if (part := one.matched(uri)) is not None:
-                data = without_blanks(await one.read(service, part))
+                data = without_blanks(await one.read(service, await service.caller(context), part))
                 return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     except ResourceError:
         raise

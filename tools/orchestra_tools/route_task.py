@@ -1,5 +1,6 @@
 from mcp.types import ToolAnnotations
 
+from orchestra_router.policy.access import Caller
 from orchestra_tools.arguments import CompleteArguments, RouteTaskArguments
 from orchestra_tools.complete import outcome, start
 from orchestra_tools.results import Json, planned
@@ -9,12 +10,12 @@ from orchestra_tools.service import Service
 from orchestra_tools.tool import strict_tool
 
 
-async def route_task(arguments: RouteTaskArguments, service: Service, tell: Tell | None) -> Json:
+async def route_task(arguments: RouteTaskArguments, service: Service, caller: Caller, tell: Tell | None) -> Json:
     request = arguments.request(max_tokens=service.config.settings.max_tokens)
-    plan = planned(await (await service.router()).plan(request), notice=service.notice)
+    plan = planned(await (await service.router()).plan(request, caller=caller), notice=service.notice)
     if not arguments.execute:
         return plan
-    return await outcome(await start(request, service, tell), service, tell) | {"plan": plan}
+    return await outcome(await start(request, service, caller, tell), service, tell) | {"plan": plan}
 
 
 def _schema() -> Schema:

@@ -79,7 +79,7 @@ class OrchestraServer(MCPServer[Service]):
         if context is None or not address.startswith(resources.SCHEME):
             found = await super().read_resource(uri, context)
             return found if isinstance(found, InputRequiredResult) else list(found)
-        text = await resources.read(address, context.request_context.lifespan_context)
+        text = await resources.read(address, context.request_context.lifespan_context, context)
         return [ReadResourceContents(content=text, mime_type=resources.MIME_TYPE)]
 
     async def list_prompts(self) -> list[Prompt]:

@@ -5,13 +5,16 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
+from mcp.server.context import ServerRequestContext
+from mcp.server.mcpserver import Context
 
 from orchestra_router.clock import Clock
-from orchestra_router.errors import ConfigError, RouterError
+from orchestra_router.errors import AccessDenied, ConfigError, RouterError
+from orchestra_router.policy.access import Caller
 from orchestra_tools.approval import Approvals
 from orchestra_tools.running import RunningCalls
 
@@ -59,6 +62,21 @@ class Service:
         if opening.router is None:
             raise opening.error or RouterError("The server is closing.")
         return opening.router
+
+    async def caller(self, context: "Context[Any, Any] | ServerRequestContext[Any, Any]") -> Caller:
+        """Who asks: over HTTP whoever was let in there, else whoever started this process.
+
+        Raises:
+            AccessDenied: nobody was, or `ORCHESTRA_KEY` holds no key that is valid.
+            RouterError: as `router`.
+        """
+        request = (context.request_context if isinstance(context, Context) else context).request
+        if request is None:
+            return await (await self.router()).own_caller()
+        caller = getattr(request.state, "caller", None)
+        if not isinstance(caller, Caller):
+            raise AccessDenied("This request came without an access key.")
+        return caller
 
     def open_soon(self) -> None:
         """Start to open the router in the background, so that the first call need not wait for it."""

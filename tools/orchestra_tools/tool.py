@@ -21,6 +21,7 @@ from orchestra_router.errors import (
     ProviderError,
     RouterError,
 )
+from orchestra_router.policy.access import Caller
 from orchestra_router.policy.budget import dollars
 from orchestra_router.types import usd
 from orchestra_tools.approval import granted
@@ -52,13 +53,14 @@ class StrictTool(Tool):
         started = service.clock.monotonic()
         try:
             given = parsed(self.name, self.fn_metadata.arg_model, arguments)
+            caller = await service.caller(context)
             approval = service.approvals.answered(context, arguments)
             try:
                 with granted(approval):
-                    return success(await self.fn(given, service, _teller(context)))
+                    return success(await self.fn(given, service, caller, _teller(context)))
             except BudgetExceeded as error:
-                if context.input_responses is not None or arguments.get("request_id"):
-                    raise  # a person is asked once, and while the call is still there to be made
+                if context.input_responses is not None or arguments.get("request_id") or not caller.may("approve"):
+                    raise  # a person is asked once, while the call is still there to be made, and not about his own key
                 # The client's patience is for all of the call, the person's time included.
                 within_s = service.config.settings.answer_within_s - (service.clock.monotonic() - started)
                 answer = await service.approvals.ask(context, error, arguments, within_s=within_s)
@@ -67,7 +69,7 @@ class StrictTool(Tool):
                 if isinstance(answer, InputRequiredResult):
                     return answer
                 with granted(answer, after_s=service.clock.monotonic() - started):
-                    return success(await self.fn(given, service, _teller(context)))
+                    return success(await self.fn(given, service, caller, _teller(context)))
         except RouterError as error:
             return failure(error)
         except MCPError:
@@ -81,7 +83,7 @@ class StrictTool(Tool):
 
 
 def strict_tool(
-    handler: Callable[[A, Service, Tell | None], Awaitable[Json]],
+    handler: Callable[[A, Service, Caller, Tell | None], Awaitable[Json]],
     arguments: type[A],
     *,
     name: str,

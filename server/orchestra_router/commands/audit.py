@@ -12,7 +12,7 @@ from orchestra_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from orchestra_router.router import Router
-    from orchestra_router.store.base import AuditCheck
+    from orchestra_router.store.audit_records import AuditCheck
 
 ROWS_AT_ONCE = 1_000
 

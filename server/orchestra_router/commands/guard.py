@@ -57,7 +57,7 @@ def _test(asked: argparse.Namespace) -> int:
     from orchestra_router.policy.rules.all_rules import rules_for  # noqa: PLC0415 - as above
 
     config = load_config()
-    rules = rules_for(config.settings, keys=config.keys.secrets())
+    rules = rules_for(config.settings, keys=config.secrets())
     lines = list(_lines(asked.file, rules))
     actions: dict[str, str] = {rule.kind: rule.action for rule in reversed(rules)}
     labelled = scores((line.values, line.there) for line in lines if line.there is not None)

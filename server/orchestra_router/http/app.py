@@ -17,13 +17,14 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestra_router.config import Settings
-from orchestra_router.errors import RouterError
-from orchestra_router.http.callers import Authenticate, may
+from orchestra_router.errors import AccessDenied, RouterError
+from orchestra_router.http.callers import Authenticate
 from orchestra_router.http.endpoint import Endpoint
 from orchestra_router.http.protection import CLOSE, Doors, Patience
 from orchestra_router.http.refusals import Refused, refusal, refused
 from orchestra_router.http.traffic import Traffic
 from orchestra_router.observe import context as trace_context
+from orchestra_router.policy.access import Verb
 from orchestra_tools.service import Service
 
 logger = logging.getLogger("orchestra.http")
@@ -111,7 +112,7 @@ class HttpApp:
                 return preflight
             endpoint = self._endpoint(scope)
             if endpoint.verb is not None:
-                await self._admit(scope, headers, endpoint)
+                await self._admit(scope, headers, endpoint.verb)
             if self._traffic.draining and endpoint.begins_work:
                 return refusal(_shutting_down())
             patient = Patience(receive, headers, self._settings)
@@ -145,7 +146,7 @@ class HttpApp:
             kind="not_found_error",
         )
 
-    async def _admit(self, scope: Scope, headers: Headers, endpoint: Endpoint) -> None:
+    async def _admit(self, scope: Scope, headers: Headers, verb: Verb) -> None:
         kind, _, secret = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
             raise Refused(
@@ -155,14 +156,16 @@ class HttpApp:
                 kind="authentication_error",
                 headers={"www-authenticate": "Bearer"},
             )
-        caller = scope["state"]["caller"] = await self._authenticate(secret.strip())
-        if endpoint.verb is None or not may(caller.role, endpoint.verb):
-            raise Refused(
-                403,
-                "role_forbids",
-                f"The role {caller.role} of this access key does not allow `{endpoint.verb}`. Use a key whose role does.",
-                kind="permission_error",
-            )
+        try:
+            caller = scope["state"]["caller"] = await self._authenticate(secret.strip())
+        except AccessDenied as error:
+            raise Refused(401, error.code, str(error), kind="authentication_error") from None
+        if caller.may(verb):  # whether or not the router can be opened
+            return
+        try:
+            await (await self._service.router()).allowed(verb, caller=caller)
+        except AccessDenied as error:
+            raise Refused(403, "role_forbids", str(error), kind="permission_error") from None
 
     def _preflight(self, scope: Scope, headers: Headers) -> Response | None:
         """What a browser asks before a page of another origin may call."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from orchestra_router.http.callers import Caller, Verb
+from orchestra_router.policy.access import Caller, Verb
 from orchestra_router.router import Router
 from orchestra_tools.service import Service
 

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from orchestra_router.asking import parsed
 from orchestra_router.errors import RouterError
-from orchestra_router.http.endpoint import Endpoint, router_of, service_of
+from orchestra_router.http.endpoint import Endpoint, caller_of, router_of, service_of
 from orchestra_router.http.refusals import JsonAnswer, Refused
 from orchestra_router.http.traffic import Traffic
 from orchestra_tools.arguments import CostReportArguments, ProviderStatusArguments
@@ -62,7 +62,7 @@ class Health:
         if self._traffic.draining:
             raise _not_ready("shutting_down", "The server is shutting down.")
         try:
-            report = await (await router_of(request)).provider_status()
+            report = await (await router_of(request)).provider_status(caller=caller_of(request))
         except RouterError as error:
             raise _not_ready(error.code, str(error)) from None
         names = [provider.name for provider in report.providers if provider.state == "ready"]
@@ -75,7 +75,7 @@ async def providers(request: Request) -> ASGIApp:
     """What the tool `provider_status` answers."""
     asked = _arguments(ProviderStatusArguments, request)
     router = await router_of(request)
-    report = await router.provider_status(asked.provider, probe=asked.probe)
+    report = await router.provider_status(asked.provider, probe=asked.probe, caller=caller_of(request))
     return JsonAnswer(without_blanks(status(report, notice=service_of(request).notice)))
 
 
@@ -88,6 +88,7 @@ async def spent(request: Request) -> ASGIApp:
         first_day=asked.first_day,
         last_day=asked.last_day,
         group_by=asked.group_by,
+        caller=caller_of(request),
     )
     return JsonAnswer(without_blanks(costs(report, notice=service_of(request).notice)))
 

@@ -40,8 +40,8 @@ class McpEndpoint:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         return (
-            Endpoint(PATH, ("POST", "DELETE"), "status", self.handle),
-            Endpoint(PATH, ("GET",), "status", self.handle, listens=True),
+            Endpoint(PATH, ("POST", "DELETE"), "connect", self.handle),
+            Endpoint(PATH, ("GET",), "connect", self.handle, listens=True),
         )
 
     async def handle(self, request: Request) -> ASGIApp:

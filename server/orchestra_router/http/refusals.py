@@ -30,6 +30,8 @@ Kind = Literal[
 _BY_CODE: Mapping[str, tuple[int, Kind]] = {
     errors.InvalidRequest.code: (400, "invalid_request_error"),
     errors.UnknownModel.code: (404, "not_found_error"),
+    errors.AccessDenied.code: (403, "permission_error"),
+    errors.KeyLimitReached.code: (429, "rate_limit_error"),
     errors.GuardrailBlocked.code: (400, "invalid_request_error"),
     errors.NoRoute.code: (400, "invalid_request_error"),
     errors.CacheMiss.code: (404, "not_found_error"),

@@ -21,7 +21,7 @@ from orchestra_router.config import Config, Settings
 from orchestra_router.errors import ConfigError
 from orchestra_router.http import health
 from orchestra_router.http.app import HttpApp
-from orchestra_router.http.callers import Authenticate, owner_only
+from orchestra_router.http.callers import Authenticate, authenticating
 from orchestra_router.http.description import Description
 from orchestra_router.http.endpoint import Endpoint
 from orchestra_router.http.gateway import models
@@ -192,7 +192,7 @@ async def _serve(config: Config, to: Address, notice: str) -> None:
         await service.router()
         check_bind(to, config.settings)
         listener = bound(to)
-        key, authenticate = owner_only()
+        key, authenticate = authenticating(service)
         with signals.caught():
             async with listening(service, authenticate, config.settings, listener, simulated=bool(notice)) as server:
                 _say(server, key, notice)

@@ -14,7 +14,7 @@ from orchestra_router.policy.budget import BudgetSettings, Dollars, dollars
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.pricing import Pricing
 from orchestra_router.store.base import Alert, AlertKind, Hold, Period, Seen, Watch
-from orchestra_router.types import nusd
+from orchestra_router.types import Limits, nusd
 
 RATE_FLOOR_NUSD = 1_000_000_000
 """An hour below a dollar is not worth an alert, however quiet the others were."""
@@ -50,13 +50,14 @@ class Watching:
         self._settings = settings
         self._pricing = pricing
         self._told: set[tuple[AlertKind, str, str, int]] = set()
-        self._found: dict[tuple[str, str, str, Period, int], tuple[Watch, ...]] = {}
+        self._found: dict[tuple[str, str, Limits, str, Period, int], tuple[Watch, ...]] = {}
         """By payers, task, period and hour: the same for call after call, until something is told."""
         self._seen: dict[str, tuple[str, str]] = {}
         """By subject: the value, and the day on which it was looked at."""
 
     def watches(self, hold: Hold) -> tuple[Watch, ...]:
-        key = (hold.scope.access_key, hold.scope.user, hold.task, hold.period, hold.created_ms // HOUR_MS)
+        scope = hold.scope
+        key = (scope.access_key, scope.user, scope.limits, hold.task, hold.period, hold.created_ms // HOUR_MS)
         known = self._found.get(key)
         if known is None:
             found = [*self._day(hold), *self._budgets(hold), *self._hour(hold)]

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from orchestra_router.config import Config
-from orchestra_router.store.base import AuditEvent
+from orchestra_router.store.audit_records import AuditEvent
 
 CONFIGURATION = "configuration"
 NOT_SHOWN = frozenset({"portkey", "alert_webhook", "guard_patterns"})

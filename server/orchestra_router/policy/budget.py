@@ -99,7 +99,8 @@ def resets_at(period: str, timezone: str) -> dt.datetime:
 def applying(scope: Scope, task: str, period: Period, settings: BudgetSettings) -> tuple[Budget, ...]:
     """Every budget that has to pay for what `scope` asks about `task` in `period`."""
     payers: list[tuple[Payer, str]] = [("key", scope.access_key), ("user", scope.user), ("task", task)]
-    return (*_everyones(period, settings), *_of((payer for payer in payers if payer[1]), period, settings))
+    named = _of((payer for payer in payers if payer[1]), period, settings)
+    return (*_everyones(period, settings), *named, *_keys_own(scope, period, settings))
 
 
 def configured(period: Period, settings: BudgetSettings) -> tuple[Budget, ...]:
@@ -117,6 +118,14 @@ def limits(scope: Scope, task: str, period: Period, settings: BudgetSettings) ->
     """Where the budgets that apply refuse."""
     found = [budget.limit for budget in applying(scope, task, period, settings)]
     return tuple(limit for limit in found if limit is not None)
+
+
+def _keys_own(scope: Scope, period: Period, settings: BudgetSettings) -> Iterator[Budget]:
+    """What its access key was given when it was made."""
+    limits = scope.limits
+    for when, amount_nusd in ((period.day, limits.day_nusd), (period.month, limits.month_nusd)):
+        if amount_nusd is not None:
+            yield Budget(f"key:{scope.access_key}", when, amount_nusd, settings.budgets.at)
 
 
 def _everyones(period: Period, settings: BudgetSettings) -> Iterator[Budget]:

@@ -94,11 +94,12 @@ async def cost_report(
     last_day: str | None = None,
     group_by: str | None = None,
     scope: Scope | None = None,
+    only: str | None = None,
 ) -> CostReport:
     """Spend of the calendar `period` that `now_ms` lies in, today if left out; or from `first_day` to `last_day`.
 
     `group_by` is a `GroupBy`, with the field's name after "metadata:". `scope` is whose budgets are shown beside
-    everyone's.
+    everyone's. With `only`, all of it is of what was asked with that access key, and no other's budgets are shown.
 
     Raises:
         InvalidRequest: there is no such period or group, or a day is not written as 2026-11-23, or they are reversed,
@@ -115,8 +116,12 @@ async def cost_report(
         period = period or "today"
         first, last = calendar(period, dt.date.fromisoformat(now.day))
     grouping, field = _grouping(group_by)
-    (total,) = await store.report(first_day=first, last_day=last)
-    rows = await store.report(first_day=first, last_day=last, group_by=grouping, field=field) if grouping else ()
+    (total,) = await store.report(first_day=first, last_day=last, access_key=only)
+    rows = (
+        await store.report(first_day=first, last_day=last, group_by=grouping, field=field, access_key=only)
+        if grouping
+        else ()
+    )
     if grouping == "hour":
         rows = _by_hour(rows, settings.timezone)
     if grouping in ("hour", "session", "metadata"):
@@ -137,10 +142,10 @@ async def cost_report(
         group_by=group_by,
         total=total,
         rows=tuple(sorted(rows, key=lambda row: row.group)) if grouping == "day" else rows,
-        budgets=tuple([await _state(store, budget) for budget in _shown(scope, now, settings)]),
-        cache=_looked_up(await store.cache_report(first_day=first, last_day=last)),
-        projection=await _projection(store, settings.timezone, now_ms=now_ms),
-        alerts=await store.alerts(first_day=first, last_day=last),
+        budgets=tuple([await _state(store, budget) for budget in _shown(scope, now, settings, only)]),
+        cache=_looked_up(await store.cache_report(first_day=first, last_day=last, access_key=only)),
+        projection=await _projection(store, settings.timezone, only, now_ms=now_ms),
+        alerts=await store.alerts(first_day=first, last_day=last, access_key=only),
         notes=tuple(notes),
     )
 
@@ -198,7 +203,7 @@ def _sum(one: ReportRow, other: ReportRow, *, group: str, sign: int = 1) -> Repo
 # --- what will come ------------------------------------------------------------------------------------------
 
 
-async def _projection(store: Store, timezone: str, *, now_ms: int) -> Projection | None:
+async def _projection(store: Store, timezone: str, only: str | None, *, now_ms: int) -> Projection | None:
     """From whole days only, so that the first days of a month are judged by the end of the one before."""
     now = period_at(now_ms, timezone)
     today = dt.date.fromisoformat(now.day)
@@ -206,7 +211,10 @@ async def _projection(store: Store, timezone: str, *, now_ms: int) -> Projection
     spent = {
         row.group: row.spent_nusd
         for row in await store.report(
-            first_day=min(first, today.replace(day=1)).isoformat(), last_day=now.day, group_by="day"
+            first_day=min(first, today.replace(day=1)).isoformat(),
+            last_day=now.day,
+            group_by="day",
+            access_key=only,
         )
     }
     days = (today - max(first, dt.date.fromisoformat(min(spent, default=now.day)))).days
@@ -232,9 +240,11 @@ def _looked_up(cache: CacheReport) -> CacheReport:
     return replace(cache, requests=cache.hits + cache.misses)
 
 
-def _shown(scope: Scope | None, now: Period, settings: BudgetSettings) -> Iterable[Budget]:
-    named = configured(now, settings)
+def _shown(scope: Scope | None, now: Period, settings: BudgetSettings, only: str | None) -> Iterable[Budget]:
     mine = applying(scope or Scope(), "", now, settings)
+    if only is not None:
+        return [budget for budget in mine if budget.holder == f"key:{only}"]
+    named = configured(now, settings)
     return {(budget.holder, budget.period): budget for budget in (*named, *mine)}.values()
 
 

@@ -20,13 +20,14 @@ import anyio.to_thread
 from orchestra_router.clock import Clock
 from orchestra_router.config import Settings
 from orchestra_router.deployments import Candidate, Plan
-from orchestra_router.errors import BudgetExceeded, ProviderError, RouterError, StoreError
+from orchestra_router.errors import BudgetExceeded, KeyLimitReached, ProviderError, RouterError, StoreError
 from orchestra_router.observe import logger
-from orchestra_router.policy import affording, budget
+from orchestra_router.policy import affording, budget, key_limits
 from orchestra_router.policy.alerts import Watching
 from orchestra_router.pricing import Cost, Pricing
 from orchestra_router.store.base import Alert, AttemptState, Hold, Limit, Period, Settlement, SharedAllowance, Store
-from orchestra_router.types import Answer, Attempt, CompletionRequest, CostSource, Scope, Usage
+from orchestra_router.store.key_records import Throttled
+from orchestra_router.types import Answer, Attempt, CompletionRequest, CostSource, Limits, Scope, Usage
 
 T = TypeVar("T")
 
@@ -153,6 +154,8 @@ class Ledger:
 
         Raises:
             BudgetExceeded: a budget cannot pay for it, or the request's own cap cannot.
+            KeyLimitReached: its access key has asked as much as it may, for now.
+            AccessDenied: its access key has been revoked meanwhile.
             StoreError: the ledger cannot be written, so nothing is sent.
         """
         beside_nusd = self._beside.get(request_id, 0)
@@ -211,6 +214,7 @@ class Ledger:
             amount_nusd=candidate.worst_nusd,
             created_ms=now_ms,
             expires_ms=now_ms + round(seconds_left * 1000) + HOLD_GRACE_MS,
+            likely_tokens=candidate.likely_input + candidate.likely_output,
             approved_nusd=request.approval.nusd if request.approval else 0,
             approved_by=request.approval.by if request.approval else "",
         )
@@ -225,7 +229,7 @@ class Ledger:
                 # A caller who leaves at this very moment must not leave a hold behind that nobody ends.
                 await _uncut(self._settle(reservation))
                 raise
-            except BudgetExceeded as error:
+            except (BudgetExceeded, KeyLimitReached) as error:
                 pause = next(pauses, None) if error.in_flight else None
                 if pause is None:
                     raise
@@ -246,14 +250,18 @@ class Ledger:
     async def _write_hold(self, hold: Hold) -> None:
         # Nothing more is spent while it cannot be written down.
         await self._catch_up()
-        limits = self._limits(hold.scope.access_key, hold.scope.user, hold.task, hold.period)
-        if (denied := await self._store.hold(hold, limits)) is not None:
+        scope = hold.scope
+        limits = self._limits(scope.access_key, scope.user, scope.limits, hold.task, hold.period)
+        denied = await self._store.hold(hold, limits)
+        if isinstance(denied, Throttled):
+            raise key_limits.reached(denied, hold)
+        if denied is not None:
             raise budget.exceeded(
                 denied, needed_nusd=hold.amount_nusd, now_ms=hold.created_ms, timezone=self._settings.timezone
             )
 
-    def _limits_of(self, access_key: str, user: str, task: str, period: Period) -> tuple[Limit, ...]:
-        return budget.limits(Scope(access_key, user), task, period, self._settings)
+    def _limits_of(self, access_key: str, user: str, own: Limits, task: str, period: Period) -> tuple[Limit, ...]:
+        return budget.limits(Scope(access_key, user, limits=own), task, period, self._settings)
 
     async def _settle(self, reservation: Reservation) -> None:
         hold = reservation.hold

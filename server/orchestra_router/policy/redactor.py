@@ -42,7 +42,7 @@ class Redactor:
 def redactor(config: "Config") -> Redactor:
     """One that knows the keys and the patterns of `config`."""
     own = {kind: own.pattern for kind, own in config.settings.guard_patterns.items()}
-    return Redactor(config.keys.secrets(), own)
+    return Redactor(config.secrets(), own)
 
 
 def everything(keys: Iterable[str], patterns: Mapping[str, str]) -> tuple[Rule, ...]:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import Any
 
-from orchestra_router.store.base import AuditCheck, AuditEvent, AuditRow
+from orchestra_router.store.audit_records import AuditCheck, AuditEvent, AuditRow
 
 MOST_PROBLEMS = 100
 RETENTION = "retention"

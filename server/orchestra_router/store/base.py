@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from orchestra_router.store.audit_records import AuditCheck, AuditEvent, AuditRow
 from orchestra_router.store.cache_records import (
     CacheContents,
     CacheEntry,
@@ -27,6 +28,7 @@ from orchestra_router.store.cache_records import (
     ShelvedVector,
     WrongPair,
 )
+from orchestra_router.store.key_records import KeyStore, Throttled
 from orchestra_router.store.log_records import Exchange
 from orchestra_router.store.personal_records import Erased, Row
 from orchestra_router.store.view_records import ViewStore
@@ -77,6 +79,8 @@ class Hold:
     created_ms: int
     expires_ms: int
     """When nobody has settled it by then, nobody will."""
+    likely_tokens: int = 0
+    """What it will probably take, prompt and answer together."""
     approved_nusd: int = 0
     """What a person lets this request go over its budgets, all its attempts together."""
     approved_by: str = ""
@@ -481,50 +485,18 @@ class CacheReport:
     saved_nusd: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEvent:
-    """Something that happened, for the audit trail. `body` is JSON; it holds no prompt, no answer and no key."""
-
-    at_ms: int
-    kind: str
-    """"request", "budget", "key", "configuration", ..."""
-    subject: str
-    """The id of the request, the key or whatever else it is about."""
-    body: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRow:
-    number: int
-    at_ms: int
-    kind: str
-    subject: str
-    body: Mapping[str, object] | None
-    """None: somebody has taken it away."""
-    hash: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditCheck:
-    """What reading the whole trail found; nothing is wrong when there are no `problems`."""
-
-    rows: int
-    erased: int
-    """Of those, whose body was erased with a person's data, which another row says."""
-    last_number: int
-    last_hash: str
-    problems: tuple[str, ...]
-
-
-class Store(ViewStore, Protocol):
+class Store(KeyStore, ViewStore, Protocol):
     """Every method is one transaction, safe for several tasks and several processes on one file.
 
     Raises everywhere: `StoreError` when the database cannot be used.
     """
 
     # ledger
-    async def hold(self, hold: Hold, limits: Sequence[Limit]) -> Denied | None:
-        """Set `hold` aside if every limit can pay for it, else say which cannot. Check and write are atomic."""
+    async def hold(self, hold: Hold, limits: Sequence[Limit]) -> Denied | Throttled | None:
+        """Set `hold` aside if every limit can pay for it and its access key may, else say what is in the way.
+
+        Check and write are atomic.
+        """
         ...
 
     async def settle(self, settlement: Settlement) -> Settled:
@@ -655,17 +627,27 @@ class Store(ViewStore, Protocol):
         ...
 
     async def report(
-        self, *, first_day: str, last_day: str, group_by: GroupBy | None = None, field: str = ""
+        self,
+        *,
+        first_day: str,
+        last_day: str,
+        group_by: GroupBy | None = None,
+        field: str = "",
+        access_key: str | None = None,
     ) -> tuple[ReportRow, ...]:
         """Totals over calendar days, both included; one row per group, dearest first. `field` is the metadata's.
+
+        With `access_key`, of what was asked with that one only, here as in the next two.
 
         A group of `hour` is the number of a quarter of an hour since 1970: all zones' hours are made of those.
         """
         ...
 
-    async def cache_report(self, *, first_day: str, last_day: str) -> CacheReport: ...
+    async def cache_report(self, *, first_day: str, last_day: str, access_key: str | None = None) -> CacheReport: ...
 
-    async def alerts(self, *, first_day: str, last_day: str) -> tuple[Mapping[str, object], ...]: ...
+    async def alerts(
+        self, *, first_day: str, last_day: str, access_key: str | None = None
+    ) -> tuple[Mapping[str, object], ...]: ...
 
     # price fixes and retention
     async def used(self, provider: str, *, first_day: str, last_day: str) -> tuple[UsedRow, ...]:

@@ -10,6 +10,7 @@ import anyio
 from orchestra_router.clock import Clock
 from orchestra_router.errors import StoreError
 from orchestra_router.store import (
+    access_keys,
     adjustments,
     alerts,
     audit,
@@ -27,12 +28,10 @@ from orchestra_router.store import (
     trail,
     views,
 )
+from orchestra_router.store.audit_records import AuditCheck, AuditEvent, AuditRow
 from orchestra_router.store.base import (
     Adjustment,
     Alert,
-    AuditCheck,
-    AuditEvent,
-    AuditRow,
     CacheReport,
     Delivery,
     Denied,
@@ -67,6 +66,7 @@ from orchestra_router.store.cache_records import (
     WrongPair,
 )
 from orchestra_router.store.connection import Connection, Reports
+from orchestra_router.store.key_records import AccessKey, KeyChange, Throttled
 from orchestra_router.store.owner import this_process
 from orchestra_router.store.personal_records import Erased, Row
 from orchestra_router.store.view_records import (
@@ -78,6 +78,7 @@ from orchestra_router.store.view_records import (
     Latencies,
     RecentRequest,
 )
+from orchestra_router.types import LOCAL_KEY
 
 T = TypeVar("T")
 
@@ -136,7 +137,7 @@ class SqliteStore:
 
     # --- ledger ----------------------------------------------------------------------------------------------
 
-    async def hold(self, hold: Hold, limits: Sequence[Limit]) -> Denied | None:
+    async def hold(self, hold: Hold, limits: Sequence[Limit]) -> Denied | Throttled | None:
         if opening.identity(self._path) != self._file:
             # Other processes would count in another file, and each would have the whole budget.
             raise opening.removed(self._path)
@@ -262,17 +263,31 @@ class SqliteStore:
         return await self._read(lambda db: reports.requests_of(db, request_or_trace_id, most=most))
 
     async def report(
-        self, *, first_day: str, last_day: str, group_by: GroupBy | None = None, field: str = ""
+        self,
+        *,
+        first_day: str,
+        last_day: str,
+        group_by: GroupBy | None = None,
+        field: str = "",
+        access_key: str | None = None,
     ) -> tuple[ReportRow, ...]:
         return await self._report(
-            lambda db: reports.report(db, first_day=first_day, last_day=last_day, group_by=group_by, field=field)
+            lambda db: reports.report(
+                db, first_day=first_day, last_day=last_day, group_by=group_by, field=field, access_key=access_key
+            )
         )
 
-    async def cache_report(self, *, first_day: str, last_day: str) -> CacheReport:
-        return await self._report(lambda db: reports.cache_report(db, first_day=first_day, last_day=last_day))
+    async def cache_report(self, *, first_day: str, last_day: str, access_key: str | None = None) -> CacheReport:
+        return await self._report(
+            lambda db: reports.cache_report(db, first_day=first_day, last_day=last_day, access_key=access_key)
+        )
 
-    async def alerts(self, *, first_day: str, last_day: str) -> tuple[Mapping[str, object], ...]:
-        return await self._report(lambda db: reports.alerts(db, first_day=first_day, last_day=last_day))
+    async def alerts(
+        self, *, first_day: str, last_day: str, access_key: str | None = None
+    ) -> tuple[Mapping[str, object], ...]:
+        return await self._report(
+            lambda db: reports.alerts(db, first_day=first_day, last_day=last_day, access_key=access_key)
+        )
 
     # --- the dashboard ---------------------------------------------------------------------------------------
 
@@ -371,6 +386,25 @@ class SqliteStore:
         # As a read: it begins no transaction, and SQLite rebuilds a database outside of any.
         return await self._read(lambda db: personal.rebuild(db, self._path))
 
+    # --- access keys -----------------------------------------------------------------------------------------
+
+    async def access_key(self, key_id: str) -> AccessKey | None:
+        return await self._read(lambda db: access_keys.get(db, key_id))
+
+    async def access_keys(self) -> tuple[AccessKey, ...]:
+        return await self._report(access_keys.every)
+
+    async def add_access_key(self, key: AccessKey, event: AuditEvent) -> None:
+        await self._write(lambda db: access_keys.add(db, key, event))
+
+    async def change_access_key(
+        self, key_id: str, change: KeyChange, event: Callable[[AccessKey, AccessKey], AuditEvent]
+    ) -> tuple[AccessKey, AccessKey] | None:
+        return await self._write(lambda db: access_keys.change(db, key_id, change, event))
+
+    async def key_used(self, key_id: str, *, at_ms: int) -> None:
+        await self._write(lambda db: access_keys.used(db, key_id, at_ms=at_ms))
+
     # --- the hop ---------------------------------------------------------------------------------------------
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -401,7 +435,9 @@ class SqliteStore:
 # --- what leaves a trace: in one transaction with the trail, so that there is never one without the other ------------
 
 
-def _held(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit]) -> Denied | None:
+def _held(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit]) -> Denied | Throttled | None:
+    if hold.scope.access_key != LOCAL_KEY and (throttled := access_keys.throttled(db, hold)) is not None:
+        return throttled
     denied = ledger.hold(db, hold, limits, owner=this_process())
     if denied is None and hold.approved_nusd:
         audit.append(db, trail.approved(hold))

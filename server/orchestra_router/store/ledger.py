@@ -14,11 +14,11 @@ from orchestra_router.store.owner import has_died
 _HOLD = """
     INSERT INTO attempts (
         attempt_id, request_id, trace_id, number, access_key, user, session, day, month, task, provider, model,
-        offer_id, amount_nusd, created_ms, expires_ms, owner, approved_nusd, approved_by
+        offer_id, amount_nusd, created_ms, expires_ms, owner, likely_tokens, approved_nusd, approved_by
     )
     SELECT
         :attempt_id, :request_id, :trace_id, :number, :access_key, :user, :session, :day, :month, :task, :provider,
-        :model, :offer_id, :amount_nusd, :created_ms, :expires_ms, :owner, :approved_nusd,
+        :model, :offer_id, :amount_nusd, :created_ms, :expires_ms, :owner, :likely_tokens, :approved_nusd,
         :approved_by
     WHERE NOT EXISTS (
         SELECT 1
@@ -101,6 +101,7 @@ def hold(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit], *, owner: 
         "created_ms": hold.created_ms,
         "expires_ms": hold.expires_ms,
         "owner": owner,
+        "likely_tokens": hold.likely_tokens,
         "approved_nusd": hold.approved_nusd,
         "approved_by": hold.approved_by,
         "limits": json.dumps([(limit.holder, limit.period, limit.limit_nusd) for limit in limits]),

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestra_router.store.access_keys import ACCESS_KEYS
 from orchestra_router.store.alerts_schema import ALERTS, KIND_IN_THE_KEY
 from orchestra_router.store.audit_schema import AUDIT
 from orchestra_router.store.cache_schema import SEMANTIC_CACHE
@@ -363,6 +364,7 @@ MIGRATIONS: tuple[Step, ...] = (
     Step("erasure", ERASURE),
     Step("views", VIEWS),
     Step("request log", REQUEST_LOG),
+    Step("access keys", ACCESS_KEYS),
 )
 
 

@@ -55,6 +55,7 @@ _SUMS = """
     FROM day_sums
     WHERE dimension = iif(:group_by IN ('provider', 'model', 'task', 'user'), :group_by, '')
         AND day BETWEEN :first_day AND :last_day
+        AND (:access_key IS NULL OR access_key = :access_key)
     GROUP BY 1
 """
 
@@ -87,6 +88,7 @@ _HELD = """
         sum(amount_nusd) AS held_nusd
     FROM attempts INDEXED BY attempts_held
     WHERE state = 'held' AND day BETWEEN :first_day AND :last_day
+        AND (:access_key IS NULL OR access_key = :access_key)
     GROUP BY 1
 """
 
@@ -126,6 +128,7 @@ _RECORDS_OF_ATTEMPTS = """
     ) AS adjusted ON adjusted.attempt_id = attempts.attempt_id
     WHERE attempts.day BETWEEN :first_day AND :last_day
         AND (:group_by <> 'metadata' OR requests.request_id IS NOT NULL)
+        AND (:access_key IS NULL OR attempts.access_key = :access_key)
     GROUP BY 1
 """
 
@@ -145,7 +148,7 @@ _RECORDS_OF_REQUESTS = """
         sum(escalation_saved_nusd) AS escalation_saved_nusd,
         sum(wasted_nusd) AS wasted_nusd
     FROM requests
-    WHERE day BETWEEN :first_day AND :last_day
+    WHERE day BETWEEN :first_day AND :last_day AND (:access_key IS NULL OR access_key = :access_key)
     GROUP BY 1
 """
 
@@ -156,14 +159,18 @@ _CACHE_REPORT = """
         coalesce(sum(misses), 0) AS misses,
         coalesce(sum(saved_nusd), 0) AS saved_nusd
     FROM day_sums
-    WHERE dimension = '' AND day BETWEEN ? AND ?
+    WHERE dimension = '' AND day BETWEEN :first_day AND :last_day
+        AND (:access_key IS NULL OR access_key = :access_key)
 """
 
 _ALERTS = """
     SELECT kind, holder, period, threshold_nusd, text, at_ms
     FROM alerts
-    WHERE substr(period, 1, 10) BETWEEN :first_day AND :last_day
-        OR length(period) = 7 AND period BETWEEN substr(:first_day, 1, 7) AND substr(:last_day, 1, 7)
+    WHERE (
+            substr(period, 1, 10) BETWEEN :first_day AND :last_day
+            OR length(period) = 7 AND period BETWEEN substr(:first_day, 1, 7) AND substr(:last_day, 1, 7)
+        )
+        AND (:access_key IS NULL OR holder = 'key:' || :access_key)
     ORDER BY at_ms, holder, threshold_nusd
 """
 
@@ -210,11 +217,23 @@ def requests_of(db: sqlite3.Connection, request_or_trace_id: str, *, most: int) 
 
 
 def report(
-    db: sqlite3.Connection, *, first_day: str, last_day: str, group_by: GroupBy | None, field: str = ""
+    db: sqlite3.Connection,
+    *,
+    first_day: str,
+    last_day: str,
+    group_by: GroupBy | None,
+    field: str = "",
+    access_key: str | None = None,
 ) -> tuple[ReportRow, ...]:
     """One row per group that has something; without a group always one row, of zeros if need be."""
     by_records = group_by in ("hour", "session", "metadata")
-    values = {"group_by": group_by or "", "field": field, "first_day": first_day, "last_day": last_day}
+    values = {
+        "group_by": group_by or "",
+        "field": field,
+        "first_day": first_day,
+        "last_day": last_day,
+        "access_key": access_key,
+    }
     found: dict[str, dict[str, int]] = {} if group_by else {"": {}}
     for query in (_RECORDS_OF_ATTEMPTS, _RECORDS_OF_REQUESTS) if by_records else (_SUMS, _HELD):
         for row in db.execute(query, values):
@@ -226,11 +245,16 @@ def report(
     return tuple(sorted(rows, key=lambda row: (-row.spent_nusd, row.group)))
 
 
-def cache_report(db: sqlite3.Connection, *, first_day: str, last_day: str) -> CacheReport:
+def cache_report(
+    db: sqlite3.Connection, *, first_day: str, last_day: str, access_key: str | None = None
+) -> CacheReport:
     """Hits and misses are the requests that looked in the cache; `requests` are all."""
-    return CacheReport(**db.execute(_CACHE_REPORT, (first_day, last_day)).fetchone())
+    values = {"first_day": first_day, "last_day": last_day, "access_key": access_key}
+    return CacheReport(**db.execute(_CACHE_REPORT, values).fetchone())
 
 
-def alerts(db: sqlite3.Connection, *, first_day: str, last_day: str) -> tuple[Mapping[str, object], ...]:
-    rows = db.execute(_ALERTS, {"first_day": first_day, "last_day": last_day})
+def alerts(
+    db: sqlite3.Connection, *, first_day: str, last_day: str, access_key: str | None = None
+) -> tuple[Mapping[str, object], ...]:
+    rows = db.execute(_ALERTS, {"first_day": first_day, "last_day": last_day, "access_key": access_key})
     return tuple(dict(row) for row in rows)

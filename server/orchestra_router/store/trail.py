@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from orchestra_router.store.base import Adjustment, Alert, AuditEvent, Hold, RequestRecord
+from orchestra_router.store.audit_records import AuditEvent
+from orchestra_router.store.base import Adjustment, Alert, Hold, RequestRecord
 from orchestra_router.types import Refusal, Scope
 
 
@@ -67,6 +68,12 @@ def adjusted(adjustments: Sequence[Adjustment]) -> AuditEvent:
         "delta_nusd": sum(adjustment.cost_nusd - adjustment.counted_nusd for adjustment in adjustments),
     }
     return AuditEvent(at_ms=adjustments[0].at_ms, kind="price fix", subject="adjustments", body=body)
+
+
+def key_event(key_id: str, event: str, *, at_ms: int, by: str = "", **details: object) -> AuditEvent:
+    """What became of an access key, or of somebody who came with one. `by` is who did it, where somebody did."""
+    body = {"event": event, **({"by": by} if by else {}), **details}
+    return AuditEvent(at_ms=at_ms, kind="key", subject=key_id, body=body)
 
 
 def _who(scope: Scope) -> dict[str, str]:

@@ -18,6 +18,7 @@ from orchestra_router.http.gateway.chat_request import ChatRequest, Part
 from orchestra_router.http.gateway.shapes import ChatAnswer
 from orchestra_router.http.gateway.states import States
 from orchestra_router.http.refusals import JsonAnswer, refused
+from orchestra_router.policy.access import Caller
 from orchestra_router.policy.progress import OnText
 from orchestra_router.router import Router
 from orchestra_router.types import Completion, CompletionRequest
@@ -65,13 +66,12 @@ class Chat:
             asked.asked(chat, router.config, self._states, caller.scope),
             request_id=secrets.token_hex(8),
             trace_id=trace_of(request),
-            scope=caller.scope,
         )
         created_s = service.clock.now_ms() // 1000
         telling = _Telling(chat, wanted, created_s, service.notice, self._states, caller.scope)
         if chat.stream:
-            return _Streamed(telling, lambda on_text: router.complete(wanted, on_text=on_text))
-        return await _whole(telling, router, request.receive)
+            return _Streamed(telling, lambda on_text: router.complete(wanted, caller=caller, on_text=on_text))
+        return await _whole(telling, router, caller, request.receive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class _Telling:
         return self.chat.parallel_tool_calls is False
 
 
-async def _whole(telling: _Telling, router: Router, receive: Receive) -> ASGIApp:
-    completion = await _unless_gone(receive, lambda: router.complete(telling.request))
+async def _whole(telling: _Telling, router: Router, caller: Caller, receive: Receive) -> ASGIApp:
+    completion = await _unless_gone(receive, lambda: router.complete(telling.request, caller=caller))
     if completion is None:
         raise ClientDisconnect
     telling.states.keep(telling.who, completion.answer)
