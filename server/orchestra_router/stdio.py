@@ -6,7 +6,6 @@ request asks what the server speaks, the SDK refuses the handshake that some cli
 
 import io
 import logging
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
@@ -16,20 +15,9 @@ from mcp.server.lowlevel import Server
 from mcp.server.runner import serve_dual_era_loop
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
-from mcp.types import (
-    INVALID_REQUEST,
-    PARSE_ERROR,
-    PROTOCOL_VERSION_META_KEY,
-    ErrorData,
-    JSONRPCError,
-    JSONRPCMessage,
-    JSONRPCNotification,
-    JSONRPCRequest,
-    jsonrpc_message_adapter,
-)
-from pydantic import ValidationError
-from pydantic_core import from_json
+from mcp.types import PROTOCOL_VERSION_META_KEY, ErrorData, JSONRPCMessage, JSONRPCRequest
 
+from orchestra_router import jsonrpc
 from orchestra_router.stdin import claimed_stdin
 
 logger = logging.getLogger("orchestra")
@@ -70,20 +58,16 @@ class _Reader:
                 async for line in anyio.wrap_file(stdin):
                     if not line.strip():
                         continue
-                    message = parsed(line)
+                    message = jsonrpc.parsed(line)
                     if isinstance(message, ErrorData):
                         # Its text may hold anything, so it is not shown.
                         logger.warning("a line of %d characters from the client is no message", len(line.rstrip("\n")))
-                        await self._refuse(message, line)
+                        await self._outgoing.send(SessionMessage(jsonrpc.refusal(message, line)))
                     elif self._opened or not _is_probe(message):
                         self._opened = self._opened or isinstance(message, JSONRPCRequest)
                         await incoming.send(SessionMessage(message))
                     else:
                         await self._answer_probe(message)
-
-    async def _refuse(self, error: ErrorData, line: str) -> None:
-        message = JSONRPCError(jsonrpc="2.0", id=_id_of(line), error=error)
-        await self._outgoing.send(SessionMessage(message))
 
     async def _answer_probe(self, message: JSONRPCMessage) -> None:
         """Answer as a connection of its own does, so that the one with the client is still to be opened."""
@@ -99,40 +83,6 @@ class _Reader:
 
 async def _serve_once(server: Server[Any], state: object, incoming: Any, outgoing: Any) -> None:
     await serve_dual_era_loop(server, incoming, outgoing, lifespan_state=state)
-
-
-def parsed(line: str) -> JSONRPCMessage | ErrorData:
-    """The message in `line`, or what is wrong with it, without its words."""
-    try:
-        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-    except ValidationError:
-        return _wrong(line)
-    if isinstance(message, JSONRPCNotification) and '"id"' in line and "id" in from_json(line):
-        return ErrorData(code=INVALID_REQUEST, message="`id` must be a string or a whole number.")
-    return message
-
-
-def _wrong(line: str) -> ErrorData:
-    try:
-        value = from_json(line)
-    except ValueError:
-        return ErrorData(code=PARSE_ERROR, message="This is not JSON. A line holds one JSON-RPC 2.0 message.")
-    if isinstance(value, list):
-        return ErrorData(code=INVALID_REQUEST, message="Batches are not accepted: send one message a line.")
-    return ErrorData(
-        code=INVALID_REQUEST,
-        message='This is no JSON-RPC 2.0 message: `"jsonrpc":"2.0"`, a `method`, and `params` that are an object.',
-    )
-
-
-def _id_of(line: str) -> str | int | None:
-    """The id of a broken request, if it has one that can be answered."""
-    try:
-        value = from_json(line)
-    except ValueError:
-        return None
-    given = cast("Mapping[str, object]", value).get("id") if isinstance(value, dict) else None
-    return given if isinstance(given, str | int) and not isinstance(given, bool) else None
 
 
 def _is_probe(message: JSONRPCMessage) -> bool:

@@ -7,11 +7,15 @@ from mcp.server import MCPServer
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.types import ErrorData
 from starlette.requests import Request
-from starlette.types import ASGIApp
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestra_router import jsonrpc
 from orchestra_router.app import instructions
 from orchestra_router.http.endpoint import Endpoint, caller_of
+from orchestra_router.stdin import mended
 from orchestra_tools.server import OrchestraServer
 from orchestra_tools.service import Service
 
@@ -29,7 +33,7 @@ class McpEndpoint:
 
         server = OrchestraServer(instructions=instructions(simulated=simulated), lifespan=opened)
         self._sessions = StreamableHTTPSessionManager(
-            server._lowlevel_server,  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            server.lowlevel,
             max_request_body_size=body_bytes,
             session_idle_timeout=SESSION_IDLE_S,
             max_sessions=MAX_SESSIONS,
@@ -48,4 +52,28 @@ class McpEndpoint:
         # A session belongs to the key that opened it: the SDK compares who asks.
         token = AccessToken(token="", client_id=caller_of(request).key_id, scopes=[])
         request.scope["user"] = AuthenticatedUser(token)
-        return self._sessions.handle_request
+        if request.method != "POST":
+            return self._sessions.handle_request
+        text = mended((await request.body()).decode("utf-8", "replace"))
+        message = jsonrpc.parsed(text)
+        if isinstance(message, ErrorData):
+            refusal = jsonrpc.refusal(message, text).model_dump(mode="json", exclude_unset=True)
+            return JSONResponse(refusal, status_code=400)
+        return _Sent(text.encode(), self._sessions.handle_request)
+
+
+class _Sent:
+    """`app`, for which a body is there that has been read before."""
+
+    def __init__(self, body: bytes, app: ASGIApp) -> None:
+        self._body: bytes | None = body
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def again() -> Message:
+            if self._body is None:
+                return await receive()
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._app(scope, again, send)

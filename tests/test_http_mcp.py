@@ -1,0 +1,213 @@
+"""MCP over HTTP, in both eras of the protocol: what goes on while a call runs, and whatever is no proper request."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import httpx
+import pytest
+from mcp import Client
+from mcp.types import ElicitResult
+
+from http_worlds import HttpWorld, mcp_client, open_http
+from mcp_wire import LEGACY, MODERN, PATIENCE_S, Json, modern
+from orchestra_router.clock import SystemClock
+from orchestra_router.simulation import Hang
+from surface import fail, succeed
+
+QUESTION = "What is the capital of France?"
+MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
+
+
+@MODES
+async def test_progress_is_heard_while_the_answer_grows(tmp_path: Path, mode: str) -> None:
+    heard: list[tuple[float, str]] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, f"{message} {total}"))
+
+    async with open_http(tmp_path, clock=SystemClock()) as world, mcp_client(world, mode) as client:
+        arguments = {"prompt": QUESTION, "provider": "deepseek"}
+        await client.call_tool("complete", arguments, progress_callback=on_progress)
+
+    assert [step for step, _ in heard] == list(range(1, len(heard) + 1))
+    assert heard[0][1].startswith("asking deepseek/")
+    assert any(" characters: " in message for _, message in heard)
+
+
+@MODES
+async def test_a_cancelled_call_leaves_the_provider_and_settles_its_money(tmp_path: Path, mode: str) -> None:
+    hang = Hang()
+    with anyio.fail_after(PATIENCE_S):
+        async with open_http(tmp_path, clock=SystemClock()) as world, mcp_client(world, mode) as client:
+            world.providers["deepseek"].script(hang)
+            async with anyio.create_task_group() as group:
+                arguments = {"prompt": QUESTION, "provider": "deepseek"}
+                group.start_soon(client.call_tool, "complete", arguments)
+                await hang.reached.wait()
+                group.cancel_scope.cancel()
+            (request,) = (one for one in world.providers["deepseek"].received if one.method == "POST")
+            await request.done.wait()
+            total: Json = {}
+            while not total.get("uncertain"):
+                total = (await succeed(client, "cost_report"))["total"]
+
+    assert request.client_left
+    assert total["uncertain_nusd"] > 0
+    assert "held_nusd" not in total
+
+
+@MODES
+@pytest.mark.parametrize("can_ask", [True, False])
+async def test_who_can_ask_a_person_does_and_who_cannot_gets_the_plain_refusal(
+    tmp_path: Path, mode: str, can_ask: bool
+) -> None:
+    asked: list[str] = []
+
+    async def person(_: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"approve": True})
+
+    callback = {"elicitation_callback": person} if can_ask else {}
+    async with (
+        open_http(tmp_path, clock=SystemClock(), budget_day_usd="0.0001") as world,
+        mcp_client(world, mode, **callback) as client,
+    ):
+        if can_ask:
+            assert (await succeed(client, "complete", prompt=QUESTION, provider="deepseek"))["text"]
+        else:
+            _, error = await fail(client, "complete", prompt=QUESTION, provider="deepseek")
+            assert error["code"] == "budget_exceeded"
+
+    assert len(asked) == can_ask
+
+
+@MODES
+async def test_what_is_read_and_completed_over_stdio_is_so_over_http(tmp_path: Path, mode: str) -> None:
+    async with open_http(tmp_path, clock=SystemClock()) as world, mcp_client(world, mode) as client:
+        answer = await succeed(client, "complete", prompt=QUESTION)
+        trail = await read(client, f"orchestra://requests/{answer['trace_id']}")
+        models = await read(client, "orchestra://models")
+        prompts = await client.list_prompts()
+
+    assert trail["requests"][0]["cost_usd"] == answer["cost_usd"]
+    assert models["models"]
+    assert len(prompts.prompts) == 4
+
+
+async def read(client: Client, uri: str) -> Json:
+    (content,) = (await client.read_resource(uri)).contents
+    data: Json = json.loads(content.text)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+    return data
+
+
+# --- what is no proper request -----------------------------------------------------------------------------------
+
+
+def call(**changes: Any) -> Json:
+    return {"jsonrpc": "2.0", "id": 5, "method": "tools/list"} | changes
+
+
+BODIES: list[bytes | object] = [
+    b"",
+    b"hunter2 is not JSON",
+    b"\xff\xfe",
+    b'{"jsonrpc":"2.0","id":5,"method":"tools/list"',
+    b"{" * 10_000,
+    b"[" * 10_000 + b"]" * 10_000,
+    [],
+    [call()],
+    7,
+    None,
+    "hunter2",
+    {},
+    {"id": 5, "method": "tools/list"},
+    call(jsonrpc="1.0"),
+    call(method=None),
+    call(method=7),
+    call(method="hunter2"),
+    call(id=None),
+    call(id=True),
+    call(id=1.5),
+    call(id={"hunter2": 1}),
+    call(params="hunter2"),
+    call(params=[1]),
+    call(params={"_meta": "hunter2"}),
+    call(params={"cursor": {"hunter2": 1}}),
+    call(params={"cursor": "hunter2"}),
+    call(method="tools/call"),
+    call(method="tools/call", params={"name": {"hunter2": 1}}),
+    call(method="tools/call", params={"name": "hunter2 is my password"}),
+    call(method="tools/call", params={"name": "complete", "arguments": "hunter2"}),
+    call(method="resources/read", params={"uri": ["hunter2"]}),
+    call(method="prompts/get", params={"name": "hunter2"}),
+    call(method="prompts/get", params={"name": "compare_models", "arguments": {"question": 7}}),
+    call(method="completion/complete", params={"ref": {"type": "hunter2"}}),
+    call(method="initialize", params={"protocolVersion": ["hunter2"]}),
+]
+
+
+def body_of(value: object) -> bytes:
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+async def post(world: HttpWorld, body: bytes, headers: dict[str, str]) -> httpx.Response:
+    accept = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    return await world.client.post("/mcp", content=body, headers=accept | headers)
+
+
+def refused(response: httpx.Response) -> Json:
+    """The JSON-RPC error of an answer, be it one body or the only event of a stream."""
+    text = response.text
+    if response.headers["content-type"].startswith("text/event-stream"):
+        (text,) = (line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: {"))
+    answer: Json = json.loads(text)
+    return answer["error"]
+
+
+async def test_whatever_is_no_proper_request_of_the_newer_protocol_is_refused_without_its_words(
+    tmp_path: Path,
+) -> None:
+    async with open_http(tmp_path, clock=SystemClock()) as world:
+        for body, method in map(enveloped, BODIES):
+            answer = await post(world, body, {"mcp-protocol-version": MODERN, "mcp-method": method})
+            assert 400 <= answer.status_code < 500, (body[:200], answer.text)
+            error = refused(answer)
+            assert error["code"] in {-32700, -32600, -32601, -32602, -32020, -32022}, (body[:200], error)
+            assert "hunter2" not in error["message"], body[:200]
+        body, method = enveloped(call())
+        listed = await post(world, body, {"mcp-protocol-version": MODERN, "mcp-method": method})
+
+    assert len(listed.json()["result"]["tools"]) == 4
+
+
+def enveloped(value: Any) -> tuple[bytes, str]:
+    """A body as the newer protocol sends it, as far as it can be, and the method to name in its header."""
+    if not isinstance(value, dict):
+        return body_of(value), "tools/list"
+    request = cast("Json", value)
+    params = cast("Json", request.get("params", {})) if isinstance(request.get("params", {}), dict) else None
+    if params is not None and params.get("_meta") != "hunter2":
+        request = request | {"params": modern(params)}
+    return body_of(request), str(request.get("method"))
+
+
+async def test_whatever_is_no_proper_request_of_the_older_protocol_is_refused_without_its_words(
+    tmp_path: Path,
+) -> None:
+    hello = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+    async with open_http(tmp_path, clock=SystemClock()) as world:
+        opened = await post(world, body_of(call(method="initialize", params=hello)), {})
+        session = {"mcp-session-id": opened.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
+        for value in BODIES:
+            answer = await post(world, body_of(value), session)
+            assert answer.status_code < 500, (value, answer.text)
+            error = refused(answer)
+            assert error["code"] in {-32700, -32600, -32601, -32602}, (value, error)
+            assert "hunter2" not in error["message"], value
+        unknown = await post(world, body_of(call()), session | {"mcp-session-id": "0" * 32})
+        listed = await post(world, body_of(call()), session)
+
+    assert unknown.status_code == 404
+    assert "tools" in listed.text
