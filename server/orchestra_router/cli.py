@@ -8,7 +8,19 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from orchestra_router.commands import audit, beginning, cache, guard, install, money, person, requests, route, upkeep
+from orchestra_router.commands import (
+    audit,
+    beginning,
+    cache,
+    chaos,
+    guard,
+    install,
+    money,
+    person,
+    requests,
+    route,
+    upkeep,
+)
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.observe import crash_safely
@@ -76,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("check", nargs="?", choices=("check",), help="the same")
     audit.add_to(commands)
     cache.add_to(commands)
+    chaos.add_to(commands)
     guard.add_to(commands)
     person.add_to(commands)
     requests.add_to(commands)
