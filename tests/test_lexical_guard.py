@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from orchestra_router.policy.lexical_guard import difference, parse
 
@@ -30,6 +32,27 @@ SERVED = [
     ("What is 10% of 50?", "What is ten percent of fifty?"),
     ("Explain photosynthesis", "Could you please describe how photosynthesis works?"),
     ("How do I turn off notifications on Android?", "how can I disable notifications on android"),
+]
+
+MARKS_AND_WORDS = [
+    *"?!.,:;'\"`()[]{}=<>&|~/\\-+*#$%°½²I1",
+    *("n't", "'s", "``", "C#", "--soft", "a.b", "f(x)", "x_y", "a@b.co", "20", "1,000", "3/4", "12:30", "2020-01-02"),
+    *("km", "May", "second", "dozen", "how", "who", "was", "by", "get", "off", "of", "not", "is", "it", "safe", "to"),
+    *(
+        "free",
+        "sugar-free",
+        "stop",
+        "from",
+        "doing",
+        "the",
+        "year",
+        "1989",
+        "please",
+        "thanks",
+        "Paris",
+        "字",
+        "\ud800",
+    ),
 ]
 
 
@@ -73,11 +96,25 @@ def test_a_higher_level_serves_nothing_that_a_lower_one_stops(pair: dict[str, st
         ("What is 2¹⁰?", "What is 210?"),
         ("What is 5½?", "What is 51/2?"),
         ("Say \U000e0041hello", "Say hello"),  # an invisible tag character, which a model reads
+        ("...", "?!"),
     ],
 )
 def test_what_the_rules_do_not_cover_passes_only_when_equal(a: str, b: str) -> None:
     assert difference(parse(a), parse(b), level=1)
     assert difference(parse(a), parse(a), level=4) is None
+
+
+@given(st.lists(st.sampled_from(MARKS_AND_WORDS), max_size=8), st.sampled_from(["", " "]))
+@example(["n't"], "")
+@example(["30 ", "``"], "")
+@example(["?"], "")
+def test_no_text_is_too_odd_to_be_compared(pieces: list[str], between: str) -> None:
+    text = between.join(pieces)
+
+    assert difference(parse(text), parse(text), level=4) is None
+    for level in (1, 2, 3, 4):
+        difference(parse(text), parse(f"{text} tea"), level=level)
+        difference(parse(f"tea {text}"), parse(text), level=level)
 
 
 @pytest.mark.parametrize(

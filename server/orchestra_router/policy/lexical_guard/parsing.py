@@ -129,9 +129,10 @@ def parse(text: str) -> Parsed:
     known = tables()
     tokens = tokenize(plain(text))
     words = worded(tokens, known)
-    if not _is_english(words, known):
+    asked = without_polite_words(words, known) if _is_english(words, known) else []
+    if not asked:
         return Parsed(text=same, covered=False, question=Question())
-    words = rewritten(with_place_last(without_polite_words(words, known), known), known)
+    words = rewritten(with_place_last(asked, known), known)
     question, rest = question_of(words, known)
     return _parsed(same, tokens, words, question, rest, known)
 

@@ -23,6 +23,7 @@ Pattern = tuple[str, ...]
 
 
 def rewritten(words: Sequence[Word], known: Tables) -> list[Word]:
+    """`words` are never none."""
     words = _left_out(_stopping(_without_becoming(_years(words), known)))
     if len(words) > 2 and words[-1].text == "fast":
         words = [*words[:-1], replace(words[-1], text="quickly")]

@@ -42,7 +42,7 @@ def difference(a: Parsed, b: Parsed, *, level: int) -> str | None:
 
 def _bare(text: str) -> str:
     """Case stays: in many languages it tells words apart."""
-    return text.rstrip(" ?!.。\uff1f\uff01")
+    return text.rstrip(" ?!.。\uff1f\uff01") or text
 
 
 def _literals(a: Parsed, b: Parsed) -> str | None:

@@ -79,10 +79,11 @@ def _kind(name: str, said: str, *, is_code: bool) -> tuple[Kind | None, str]:
             return ("literal" if is_code else None), said
         case "word" | "number" | "stop" as kind:
             return kind, said
+        case _ if name == "operator":
+            return "literal", "".join(said.split())
         case _:
-            return "literal", "".join(said.split()) if name == "operator" else said.strip(
-                "`\"' " if name in _FENCED else ""
-            )
+            # What is quoted may be nothing, which is something to ask about, too.
+            return "literal", said.strip("`\"' " if name in _FENCED else "") or said
 
 
 _FENCED = ("quoted", "code")

@@ -36,7 +36,8 @@ def _opened(tokens: Sequence[Token]) -> list[Token]:
         match token.kind:
             case "word":
                 opened.extend(
-                    Token("word", text, token.opens and not number) for number, text in enumerate(_parts(token.text))
+                    Token("word", text, token.opens and not number)
+                    for number, text in enumerate(filter(None, _parts(token.text)))
                 )
             case "literal" if after and token.text[0].isalpha():
                 opened.append(Token("word", token.text))
