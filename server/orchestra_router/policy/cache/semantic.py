@@ -5,11 +5,12 @@ pre-filter -> embed -> nearest of the shelf -> what the database still has of th
 Where nothing on the shelf can match, nothing is embedded. Without an embedder only the very same words match.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+import anyio.lowlevel
 import anyio.to_thread
 
 from orchestra_router.embedding.base import Embedder, EmbedderSource
@@ -24,6 +25,7 @@ from orchestra_router.store.cache_records import (
     MOST_VECTORS,
     CacheEntry,
     CacheFindings,
+    CacheLimits,
     CacheQuestion,
     CacheVector,
     ShelvedVector,
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+T = TypeVar("T")
+
+FEW = 16
+"""Vectors that are added faster than a thread is asked to."""
 MOST_CANDIDATES = 5
 MOST_GHOSTS = 4
 """Times that candidates are looked for again because all were deleted by others."""
@@ -55,12 +61,14 @@ class Found:
 
 
 class Semantics:
-    def __init__(self, store: Store, source: EmbedderSource, *, threshold: float, level: int) -> None:
+    def __init__(
+        self, store: Store, source: EmbedderSource, *, threshold: float, level: int, limits: CacheLimits
+    ) -> None:
         self._store = store
         self._source = source
         self._threshold = threshold
         self._level = level
-        self._shelves = Shelves()
+        self._shelves = Shelves(most_rows=limits.entries, most_ghosts=2 * limits.entries_per_scope)
         self._embedder: Embedder | None = None
         """Once it was needed here."""
         self.chores = Chores(store, source)
@@ -127,17 +135,32 @@ class Semantics:
         if shelf is None and question.seen:  # it was let go of meanwhile
             rows = await self._store.vectors(question.shelf, question.embedder, after=0)
         shelf = shelf or self._shelves.add(_name(question.shelf, question.embedder), embedder.dimensions)
+        if rows:
+            async with shelf.growing:  # who comes while others read waits for what they read
+                await self._read(shelf, question, rows, embedder, now_ms=now_ms)
+        shelf.when_read = len(shelf.view) if shelf.when_read is None else shelf.when_read
+        self._shelves.make_room()
+        return shelf
+
+    async def _read(
+        self,
+        shelf: Shelf,
+        question: CacheQuestion,
+        rows: Sequence[ShelvedVector],
+        embedder: Embedder,
+        *,
+        now_ms: int,
+    ) -> None:
+        """Add `rows`, and what comes after them, a part at a time, so that others' questions come in between."""
         while rows:
-            grow = partial(_grow, shelf, rows, embedder.dimensions, now_ms=now_ms)
-            async with shelf.growing:
-                spoilt = await anyio.to_thread.run_sync(grow)
+            spoilt = await _off_the_loop(
+                partial(_grow, shelf, rows, embedder.dimensions, now_ms=now_ms), worth_it=len(rows) > FEW
+            )
             if spoilt:
                 logger.warning("%d vectors of kept answers are damaged and are made anew", len(spoilt))
                 await self._store.drop_vectors(spoilt)
             more = len(rows) == MOST_VECTORS
-            rows = await self._store.vectors(question.shelf, question.embedder, after=rows[-1].number) if more else ()
-        self._shelves.make_room()
-        return shelf
+            rows = await self._store.vectors(question.shelf, question.embedder, after=shelf.newest) if more else ()
 
     async def _best(
         self,
@@ -151,26 +174,33 @@ class Semantics:
     ) -> Found:
         """What may be served, nearest first; else the nearest that may not, and why."""
         for _ in range(MOST_GHOSTS):
-            search = partial(shelf.view.nearest, query, threshold=self._threshold, most=MOST_CANDIDATES, now_ms=now_ms)
-            near, highest = await anyio.to_thread.run_sync(search)
-            highest = max([highest, *(candidate.similarity for candidate in beside)])
+            view = shelf.view
+            search = partial(view.nearest, query, threshold=self._threshold, most=MOST_CANDIDATES, now_ms=now_ms)
+            near, highest = await _off_the_loop(search, worth_it=not view.is_small)
             candidates = sorted([*near, *beside], key=lambda candidate: -candidate.similarity)[:MOST_CANDIDATES]
             candidates = [each for each in candidates if each.similarity >= self._threshold]
             if not candidates:
-                return Found(compared=True, reason=f"none is alike enough: {highest:.2f}")
+                known = [each.similarity for each in beside]
+                said = f"below {self._threshold:.2f}" if highest is None else f"{max([highest, *known]):.2f}"
+                return Found(compared=True, reason=f"none is alike enough: {said}")
             entries = await self._store.entries([each.entry_id for each in candidates], now_ms=now_ms)
             if entries:
-                return self._decided(asked, entries, {each.entry_id: each.similarity for each in candidates}, wrong)
+                return await self._decided(
+                    asked, entries, {each.entry_id: each.similarity for each in candidates}, wrong
+                )
             # All of them were deleted, by another process or to make room.
-            shelf.forget({each.entry_id for each in candidates})
+            gone = {each.entry_id for each in candidates}
+            await _off_the_loop(partial(view.forget, gone), worth_it=not view.is_small)
             beside = ()
         return Found(compared=True, reason=NOTHING)
 
-    def _decided(
+    async def _decided(
         self, asked: Comparable, entries: Sequence[CacheEntry], similarity: Mapping[str, float], wrong: Collection[str]
     ) -> Found:
         refused: Found | None = None
         for entry in sorted(entries, key=lambda entry: -similarity[entry.entry_id]):
+            if refused is not None:
+                await anyio.lowlevel.checkpoint()  # a long prompt takes a few milliseconds to read
             alike = similarity[entry.entry_id]
             reason = MARKED_WRONG if prompt_hash(entry.prompt) in wrong else None
             reason = reason or refusal(
@@ -189,8 +219,13 @@ def vector_of(entry: CacheEntry, asked: Comparable) -> CacheVector | None:
     return None if row is None else CacheVector(entry.entry_id, asked.vector.made_by, encode(row))
 
 
+async def _off_the_loop(work: Callable[[], T], *, worth_it: bool) -> T:
+    """What `work` returns; a hop to a thread takes longer than some work does."""
+    return await anyio.to_thread.run_sync(work) if worth_it else work()
+
+
 def _grow(shelf: Shelf, rows: Sequence[ShelvedVector], dimensions: int, *, now_ms: int) -> Sequence[int]:
-    """Add `rows`; a large shelf is copied when it is full. Returns the numbers of those that cannot be used."""
+    """Add `rows`. Returns the numbers of those that cannot be used."""
     decoded = decode(rows, dimensions)
     shelf.add(decoded, newest=rows[-1].number, now_ms=now_ms)
     return decoded.spoilt

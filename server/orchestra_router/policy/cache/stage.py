@@ -69,15 +69,19 @@ class Cache:
     def __init__(self, store: Store, settings: Settings, catalog: Catalog, embedder: EmbedderSource) -> None:
         self._store = store
         self._embedder = embedder
-        self.semantics = Semantics(
-            store, embedder, threshold=settings.cache_threshold, level=settings.cache_guard_level
-        )
         self._settings = settings
         self._catalog = catalog
         self._limits = CacheLimits(
             entries=settings.cache_entries,
             entries_per_scope=settings.cache_entries_per_scope,
             bytes=round(settings.cache_mb * 1_000_000),
+        )
+        self.semantics = Semantics(
+            store,
+            embedder,
+            threshold=settings.cache_threshold,
+            level=settings.cache_guard_level,
+            limits=self._limits,
         )
 
     def question(

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-MOST_ROWS = 100_000
-"""In memory, over all shelves: 154 MB at 384 dimensions. One shelf may be larger than that."""
-SMALLEST_MATRIX = 64
+SMALLEST_BLOCK = 64
+BLOCK_ROWS = 4_096
+"""So many rows of 384 dimensions are 6 MB, and are searched in less than a millisecond."""
+HEAD_SHARE = 4
+"""A quarter of the dimensions is compared first. It rules out almost every row that is not alike, and exactly so: what
+the others can add to the product is the product of their lengths at most."""
 UNIT_LENGTH = 0.01
 """A vector whose length differs by more from 1 is damaged."""
 ROUNDING = 1e-5
@@ -63,93 +66,171 @@ def encode(vector: "Floats") -> bytes:
     return vector.astype("<f4").tobytes()
 
 
+class Block:
+    """Rows side by side, only ever appended to. A row whose answer is gone expires at 0."""
+
+    __slots__ = ("expires", "head", "ids", "tail", "tail_length")
+
+    def __init__(self, dimensions: int, capacity: int) -> None:
+        import numpy as np  # noqa: PLC0415 - loaded long ago
+
+        width = max(1, dimensions // HEAD_SHARE)
+        self.ids: list[str] = []
+        self.head: Floats = np.empty((capacity, width), np.float32)
+        self.tail: Floats = np.empty((capacity, dimensions - width), np.float32)
+        self.tail_length: Floats = np.empty(capacity, np.float32)
+        self.expires: NDArray[np.int64] = np.empty(capacity, np.int64)
+
+    @property
+    def room(self) -> int:
+        return len(self.expires) - len(self.ids)
+
+    def append(self, rows: Sequence[ShelvedVector], matrix: "Floats") -> None:
+        import numpy as np  # noqa: PLC0415 - loaded long ago
+
+        start, end = len(self.ids), len(self.ids) + len(rows)
+        width = self.head.shape[1]
+        tail = self.tail[start:end]
+        self.head[start:end], tail[:] = matrix[:, :width], matrix[:, width:]
+        self.tail_length[start:end] = np.sqrt(np.einsum("ij,ij->i", tail, tail))
+        self.expires[start:end] = [row.expires_ms for row in rows]
+        self.ids += [row.entry_id for row in rows]
+
+    def grown(self, capacity: int, now_ms: int) -> "Block":
+        """Another with the rows that are live."""
+        import numpy as np  # noqa: PLC0415 - loaded long ago
+
+        live = np.flatnonzero(self.expires[: len(self.ids)] > now_ms)
+        width, rest, size = self.head.shape[1], self.tail.shape[1], len(live)
+        grown = Block(width + rest, capacity)
+        grown.head[:size], grown.tail[:size] = self.head[live], self.tail[live]
+        grown.tail_length[:size], grown.expires[:size] = self.tail_length[live], self.expires[live]
+        grown.ids = [self.ids[place] for place in live.tolist()]
+        return grown
+
+    def alike(
+        self, query: "Floats", rows: int, *, least: float | None, now_ms: int
+    ) -> "tuple[NDArray[np.intp], Floats]":
+        """Places of live ones among the first `rows`, and their similarity: all, or all from `least` on and some more."""
+        import numpy as np  # noqa: PLC0415 - loaded long ago
+
+        head, tail = np.split(query, [self.head.shape[1]])
+        scores: Floats = self.head[:rows] @ head
+        live = self.expires[:rows] > now_ms
+        if least is not None:
+            bound = self.tail_length[:rows] * np.sqrt(tail @ tail)
+            bound += scores
+            places = np.flatnonzero((bound >= least) & live)
+            if len(places) * HEAD_SHARE < rows:
+                few: Floats = self.tail[places] @ tail
+                few += scores[places]
+                return places, few
+        scores += self.tail[:rows] @ tail
+        places = np.flatnonzero(live)
+        return places, scores[places]
+
+
 class View:
-    """The rows of a shelf at one moment. Rows are only appended, and a matrix that is full is replaced by another."""
+    """The rows of a shelf at one moment: the first so many of each of its blocks."""
 
-    __slots__ = ("expires", "ids", "matrix")
+    __slots__ = ("_parts", "_size")
 
-    def __init__(self, ids: Sequence[str], matrix: "Floats", expires: "NDArray[np.int64]") -> None:
-        self.ids = ids
-        self.matrix = matrix
-        self.expires = expires
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._parts = [(block, len(block.ids)) for block in blocks]
+        self._size = sum(rows for _, rows in self._parts)
 
     def __len__(self) -> int:
         """Rows, dead ones included."""
-        return len(self.expires)
+        return self._size
+
+    @property
+    def is_small(self) -> bool:
+        """It is searched so fast that no thread is worth while."""
+        return self._size <= BLOCK_ROWS
 
     def has_live(self, now_ms: int) -> bool:
-        return bool((self.expires > now_ms).any())
+        return any((block.expires[:rows] > now_ms).any() for block, rows in self._parts)
 
-    def nearest(self, query: "Floats", *, threshold: float, most: int, now_ms: int) -> tuple[list[Candidate], float]:
-        """The `most` nearest live rows from about `threshold` on, nearest first; and how near the nearest of all is."""
+    def nearest(
+        self, query: "Floats", *, threshold: float, most: int, now_ms: int
+    ) -> tuple[list[Candidate], float | None]:
+        """The `most` nearest live rows from about `threshold` on, nearest first; and how near the nearest of all is.
+
+        In a large view nobody looks closely at those that are far away, so that is None there.
+        """
         import numpy as np  # noqa: PLC0415 - loaded long ago
 
-        live = np.flatnonzero(self.expires > now_ms)
-        if not len(live):
-            return [], 0.0
-        scores = self.matrix @ query
-        scores = scores if len(live) == len(scores) else scores[live]
-        near = np.flatnonzero(scores >= threshold - ROUNDING)
-        if len(near) > most:
-            near = near[np.argpartition(-scores[near], most)[:most]]
-        near = near[np.argsort(-scores[near], kind="stable")]
-        places: list[int] = live[near].tolist()
-        similarities: list[float] = scores[near].tolist()
-        found = [Candidate(self.ids[place], alike) for place, alike in zip(places, similarities, strict=True)]
-        return found, float(scores.max())
+        least = None if self.is_small else threshold - ROUNDING
+        found: list[Candidate] = []
+        highest = 0.0
+        for block, rows in self._parts:
+            places, scores = block.alike(query, rows, least=least, now_ms=now_ms)
+            if len(scores):
+                highest = max(highest, float(scores.max()))
+            near = np.flatnonzero(scores >= threshold - ROUNDING)
+            if len(near) > most:
+                near = near[np.argpartition(-scores[near], most)[:most]]
+            where: list[int] = places[near].tolist()
+            similarities: list[float] = scores[near].tolist()
+            found += [Candidate(block.ids[at], alike) for at, alike in zip(where, similarities, strict=True)]
+        found.sort(key=lambda candidate: -candidate.similarity)
+        return found[:most], highest if least is None else None
+
+    def forget(self, entry_ids: Collection[str]) -> None:
+        """For who has a later view, too."""
+        for block, rows in self._parts:
+            for place, entry_id in enumerate(block.ids[:rows]):
+                if entry_id in entry_ids:
+                    block.expires[place] = 0
 
 
 class Shelf:
     """Grown by one at a time, on any thread, while others search what was there before."""
 
     def __init__(self, dimensions: int) -> None:
-        import numpy as np  # noqa: PLC0415 - loaded long ago
-
         self.newest = 0
         """The number of the last vector read."""
         self.growing = anyio.Lock()
-        self._matrix: Floats = np.empty((SMALLEST_MATRIX, dimensions), np.float32)
-        self._expires: NDArray[np.int64] = np.zeros(SMALLEST_MATRIX, np.int64)
-        self.view = View([], self._matrix[:0], self._expires[:0])
+        self.when_read: int | None = None
+        """How many rows it had once it was read; None until then."""
+        self._dimensions = dimensions
+        self._blocks = [Block(dimensions, SMALLEST_BLOCK)]
+        self.view = View(self._blocks)
 
     def add(self, decoded: Decoded, *, newest: int, now_ms: int) -> None:
         """Append what is not here yet: two looks at a time may have read the same rows."""
         rows = [row for row in decoded.rows if row.number > self.newest]
-        if rows:
-            ids = self._with_room_for(len(rows), now_ms)
-            size, end = len(ids), len(ids) + len(rows)
-            self._matrix[size:end] = decoded.matrix[len(decoded.rows) - len(rows) :]
-            self._expires[size:end] = [row.expires_ms for row in rows]
-            self.view = View([*ids, *(row.entry_id for row in rows)], self._matrix[:end], self._expires[:end])
+        matrix = decoded.matrix[len(decoded.rows) - len(rows) :]
+        while rows:
+            block = self._with_room(now_ms)
+            taken = min(block.room, len(rows))
+            block.append(rows[:taken], matrix[:taken])
+            rows, matrix = rows[taken:], matrix[taken:]
+        self.view = View(self._blocks)
         self.newest = max(self.newest, newest)
 
-    def forget(self, entry_ids: Collection[str]) -> None:
-        view = self.view
-        for place, entry_id in enumerate(view.ids):
-            if entry_id in entry_ids:
-                view.expires[place] = 0
-
-    def _with_room_for(self, rows: int, now_ms: int) -> Sequence[str]:
-        """Drop the dead once the matrix is full, and double it if that is not enough. Returns whose rows are kept."""
-        import numpy as np  # noqa: PLC0415 - loaded long ago
-
-        view = self.view
-        if len(view) + rows <= len(self._matrix):
-            return view.ids
-        live = np.flatnonzero(view.expires > now_ms)
-        capacity = max(SMALLEST_MATRIX, 2 * (len(live) + rows))
-        matrix, expires = np.empty((capacity, view.matrix.shape[1]), np.float32), np.zeros(capacity, np.int64)
-        matrix[: len(live)], expires[: len(live)] = view.matrix[live], view.expires[live]
-        self._matrix, self._expires = matrix, expires
-        kept: list[int] = live.tolist()
-        return [view.ids[place] for place in kept]
+    def _with_room(self, now_ms: int) -> Block:
+        """The last block; once that is full, what has died is dropped and a larger, or another, is made."""
+        last = self._blocks[-1]
+        if last.room:
+            return last
+        if len(last.expires) < BLOCK_ROWS:  # it is the only one
+            self._blocks = [last.grown(2 * len(last.expires), now_ms)]
+        else:
+            live = [block for block in self._blocks if (block.expires > now_ms).any()]
+            self._blocks = [*live, Block(self._dimensions, BLOCK_ROWS)]
+        return self._blocks[-1]
 
 
 class Shelves:
     """Those used last, as many as fit in memory."""
 
-    def __init__(self, most_rows: int = MOST_ROWS) -> None:
+    def __init__(self, *, most_rows: int, most_ghosts: int) -> None:
+        """`most_rows` over all shelves. Of one, `most_ghosts` may be added before it is read anew: by then others have
+        deleted about as many.
+        """
         self._most_rows = most_rows
+        self._most_ghosts = most_ghosts
         self._shelves: OrderedDict[str, Shelf] = OrderedDict()
 
     def get(self, name: str) -> Shelf | None:
@@ -162,7 +243,10 @@ class Shelves:
         return self.get(name) or self._shelves.setdefault(name, Shelf(dimensions))
 
     def make_room(self) -> None:
-        """Let go of the shelves used least lately; the one used last stays."""
+        """Let go of the shelves used least lately, and of the one used last if it is to be read anew."""
         rows = sum(len(shelf.view) for shelf in self._shelves.values())
         while rows > self._most_rows and len(self._shelves) > 1:
             rows -= len(self._shelves.popitem(last=False)[1].view)
+        last, shelf = next(reversed(self._shelves.items()))
+        if shelf.when_read is not None and len(shelf.view) > shelf.when_read + self._most_ghosts:
+            del self._shelves[last]
