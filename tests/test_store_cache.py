@@ -2,7 +2,8 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,47 @@ async def test_what_has_expired_can_be_dropped_and_so_can_everything(store: Sqli
 
     assert await store.drop_cached(expired_before_ms=NOW_MS + TTL_MS) == 1
     assert await store.drop_cached() == 2
+
+
+def test_a_look_and_a_write_take_no_more_steps_among_many_entries() -> None:
+    """Counted, not timed: instructions of the database's own machine. With a full shelf, most reads are of an index."""
+    question = CacheQuestion(key="k", who="ada", shelf="s", words="w", prompt_hash="h", embedder="a/1", seen=10**9)
+    asks_by_words = replace(question, embedder="")
+    one_more = CacheLimits(entries=10**9, entries_per_scope=10**9, bytes=10**12)
+
+    taken: list[tuple[int, int, int]] = []
+    for entries in (20, 4_000):
+        db = a_database()
+        for number in range(entries):
+            entry = an_entry(f"k{number}", f"e{number}", shelf="s", words=f"w{number}")
+            with db:
+                cache.keep(db, entry, CacheVector(entry.entry_id, "a/1", b"1234"), limits=one_more, now_ms=NOW_MS)
+        makes_room = CacheLimits(entries=entries, entries_per_scope=entries, bytes=10**12)
+        taken.append(
+            (
+                steps(db, lambda db: cache.looked_up(db, question, now_ms=NOW_MS)),
+                steps(db, lambda db: cache.looked_up(db, asks_by_words, now_ms=NOW_MS)),
+                steps(
+                    db,
+                    lambda db, limits=makes_room: cache.keep(
+                        db, an_entry("k", "e", shelf="s"), None, limits=limits, now_ms=NOW_MS
+                    ),
+                ),
+            )
+        )
+        assert db.execute("SELECT entries FROM cache_size").fetchone()[0] == entries
+        db.close()
+
+    few, many = taken
+    assert all(steps_of_many < 1.2 * steps_of_few + 20 for steps_of_few, steps_of_many in zip(few, many, strict=True))
+
+
+def steps(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], object]) -> int:
+    taken = count()
+    db.set_progress_handler(lambda: next(taken) < 0, 1)
+    work(db)
+    db.set_progress_handler(None, 0)
+    return next(taken)
 
 
 async def test_another_process_finds_the_answer_too(store: SqliteStore, tmp_path: Path) -> None:

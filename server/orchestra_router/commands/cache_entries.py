@@ -191,7 +191,10 @@ def _delete(asked: argparse.Namespace) -> int:
 
 def _clear(asked: argparse.Namespace) -> int:
     async def work(router: "Router") -> int:
-        return await router.store.drop_cached()
+        deleted = 0
+        while some := await router.store.drop_cached():  # others write in between
+            deleted += some
+        return deleted
 
     _deleted(with_router(work), asked)
     return 0

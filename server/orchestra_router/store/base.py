@@ -553,7 +553,9 @@ class Store(KeyStore, ViewStore, Protocol):
     async def drop_vectors(self, numbers: Sequence[int]) -> None: ...
 
     async def drop_cached(self, *, entry_id: str | None = None, expired_before_ms: int | None = None) -> int:
-        """Delete one entry, or some that expired before a time, or (both None) every entry. Returns how many."""
+        """Delete one entry, or some that expired before a time, or (both None) some of all. Returns how many: 0 once
+        there are no more.
+        """
         ...
 
     async def cache_entry(self, entry_id: str) -> CacheEntry | None: ...

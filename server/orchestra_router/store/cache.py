@@ -20,7 +20,8 @@ from orchestra_router.types import Scope
 MOST_UNEMBEDDED = 16
 MOST_SAME_WORDS = 5
 MOST_DELETED = 200
-"""With one write, for any one reason: more than come in, and never long. A limit that was lowered is reached in steps."""
+"""With one write, for any one reason: more than come in, and never long. A limit that was lowered is reached in steps,
+and so is an empty cache."""
 
 _ENTRY = """
     entry_id, key, who, shelf, words, guard, embedder, access_key, user, session, task, provider, model, cost_nusd, hits,
@@ -56,11 +57,18 @@ _VECTORS = """
     ORDER BY number LIMIT ?
 """
 
-# Both ranges of one index; with <> the whole shelf would be read.
+# Both ranges of one index. As one query with OR, or with <>, the whole shelf is read.
 _UNEMBEDDED = """
-    SELECT entry_id, prompt, embedder FROM cache
-    WHERE shelf = :shelf AND shelf <> '' AND (embedder < :embedder OR embedder > :embedder) AND expires_ms > :now_ms
-    ORDER BY embedder LIMIT :most
+    SELECT * FROM (
+        SELECT entry_id, prompt, embedder FROM cache
+        WHERE shelf = :shelf AND shelf <> '' AND embedder < :embedder AND expires_ms > :now_ms LIMIT :most
+    )
+    UNION ALL
+    SELECT * FROM (
+        SELECT entry_id, prompt, embedder FROM cache
+        WHERE shelf = :shelf AND shelf <> '' AND embedder > :embedder AND expires_ms > :now_ms LIMIT :most
+    )
+    LIMIT :most
 """
 
 _MATCHED = """
@@ -179,7 +187,7 @@ def drop_cached(db: sqlite3.Connection, *, entry_id: str | None, expired_before_
     if expired_before_ms is not None:
         return _drop_expired(db, expired_before_ms)
     db.execute("DELETE FROM cache_matches")
-    return db.execute("DELETE FROM cache").rowcount
+    return db.execute("DELETE FROM cache WHERE key IN (SELECT key FROM cache LIMIT ?)", (MOST_DELETED,)).rowcount
 
 
 def note_use(db: sqlite3.Connection, record: RequestRecord) -> None:
