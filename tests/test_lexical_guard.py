@@ -140,9 +140,9 @@ def test_no_text_is_too_odd_to_be_compared(pieces: list[str], between: str) -> N
     ],
 )
 def test_a_hostile_text_is_parsed_in_bounded_time(text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
 
     parsed = parse(text)
     difference(parsed, parse(text + " b"), level=3)
 
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
