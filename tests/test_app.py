@@ -496,6 +496,9 @@ def test_what_only_calls_need_is_not_loaded_to_start() -> None:
 
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code]))
 
-    lazy = ("httpx", "genai_prices", "aiosqlite", "orchestra_router.router", "orchestra_router.simulation")
+    lazy = (
+        *("httpx", "genai_prices", "aiosqlite", "regex"),
+        *("orchestra_router.router", "orchestra_router.simulation", "orchestra_router.policy.lexical_guard"),
+    )
     assert not [name for name in lazy if name in loaded]
     assert not [name for name in loaded if name.startswith("orchestra_router.providers.")]

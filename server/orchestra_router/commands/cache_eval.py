@@ -13,10 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestra_router.commands.base import Commands, load_config, table
 from orchestra_router.errors import EmbedderUnavailable, InvalidRequest
-from orchestra_router.policy import tasks
-from orchestra_router.policy.cache.eligibility import eligibility
-from orchestra_router.policy.cache.matching import refusal, refusal_by_words
-from orchestra_router.policy.lexical_guard import parse
 from orchestra_router.types import CompletionRequest, Message, Text
 
 # Each command imports what it needs when it runs: a client waits for `serve`, and needs little of the rest.
@@ -156,6 +152,9 @@ def _row(categories: dict[str, Json], pair: Pair) -> Json:
 
 
 def _is_served(judged: Judged, *, threshold: float, level: int) -> bool:
+    from orchestra_router.policy.cache.matching import refusal, refusal_by_words
+    from orchestra_router.policy.lexical_guard import parse
+
     if not judged.compared:
         return judged.pair.a == judged.pair.b
     a, b = parse(judged.pair.a), parse(judged.pair.b)
@@ -197,6 +196,8 @@ async def _judge(pairs: Sequence[Pair], config: "Config") -> tuple[list[Judged],
 async def _is_compared(text: str, config: "Config", source: "LazyEmbedder") -> bool:
     """As for a request that asks for nothing but an answer to `text`."""
     from orchestra_router.embedding.prompt import PromptVector
+    from orchestra_router.policy import tasks
+    from orchestra_router.policy.cache.eligibility import eligibility
 
     asked = CompletionRequest(messages=(Message("user", (Text(text),)),))
     request, _ = await tasks.with_task(asked, config.catalog, PromptVector(source, text))
