@@ -11,7 +11,7 @@ from mcp.types import CallToolResult, TextContent
 from orchestra_router.app import build_server
 from orchestra_router.config import Config, load
 from orchestra_router.errors import ConfigError
-from orchestra_router.simulation import SimulatedWorld, simulated_config
+from orchestra_router.simulation import Reply, SimulatedWorld, simulated_config
 
 Json = dict[str, Any]
 
@@ -56,3 +56,10 @@ async def fail(client: Client, tool: str, /, **arguments: Any) -> tuple[str, Jso
     assert result.structured_content is None
     error: Json = (result.meta or {})["orchestra/error"]
     return text_of(result), error
+
+
+def answering(text: str) -> Reply:
+    """What a provider of chat completions sends to say `text`."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    return Reply(body={"id": "x", "model": "deepseek", "choices": [choice], "usage": usage})

@@ -1,22 +1,26 @@
 """MCP over HTTP, in both eras of the protocol: what goes on while a call runs, and whatever is no proper request."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import anyio
 import httpx
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.types import ElicitResult
 
-from http_worlds import HttpWorld, mcp_client, open_http
+from http_worlds import HttpWorld, bearer, mcp_client, open_http
 from mcp_wire import LEGACY, MODERN, PATIENCE_S, Json, modern
 from orchestra_router.clock import SystemClock
+from orchestra_router.policy.access import Role
+from orchestra_router.policy.keyring import Terms
 from orchestra_router.simulation import Hang
-from surface import fail, succeed
+from surface import answering, fail, succeed
 
 QUESTION = "What is the capital of France?"
+HELLO = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
 MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
 
 
@@ -196,9 +200,8 @@ def enveloped(value: Any) -> tuple[bytes, str]:
 async def test_whatever_is_no_proper_request_of_the_older_protocol_is_refused_without_its_words(
     tmp_path: Path,
 ) -> None:
-    hello = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
     async with open_http(tmp_path, clock=SystemClock()) as world:
-        opened = await post(world, body_of(call(method="initialize", params=hello)), {})
+        opened = await post(world, body_of(call(method="initialize", params=HELLO)), {})
         session = {"mcp-session-id": opened.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
         for value in BODIES:
             answer = await post(world, body_of(value), session)
@@ -211,3 +214,64 @@ async def test_whatever_is_no_proper_request_of_the_older_protocol_is_refused_wi
 
     assert unknown.status_code == 404
     assert "tools" in listed.text
+
+
+# --- several callers ---------------------------------------------------------------------------------------------
+
+
+async def with_keys(world: HttpWorld, **roles: Role) -> dict[str, HttpWorld]:
+    """The same server for holders of new keys, each with a role."""
+    made = {name: await world.router.keyring.create(Terms(name=name, role=role)) for name, role in roles.items()}
+    return {name: replace(world, key=key.secret) for name, key in made.items()}
+
+
+@MODES
+async def test_everybody_sees_and_collects_what_is_their_own_and_an_admin_sees_all(tmp_path: Path, mode: str) -> None:
+    text = "word " * 400
+    async with open_http(tmp_path, clock=SystemClock(), answer_page_chars=1_000) as world:
+        world.providers["deepseek"].script(answering(text))
+        at = await with_keys(world, alice="caller", bob="caller")
+        async with mcp_client(at["alice"], mode) as alice:
+            answer = await succeed(alice, "complete", prompt=QUESTION, provider="deepseek")
+            rest = f"{answer['request_id']}@{len(answer['text'])}"
+            own = await read(alice, f"orchestra://requests/{answer['trace_id']}")
+            assert (await succeed(alice, "complete", request_id=rest))["text"]
+        async with mcp_client(at["bob"], mode) as bob:
+            with pytest.raises(MCPError) as hidden:
+                await read(bob, f"orchestra://requests/{answer['trace_id']}")
+            words, error = await fail(bob, "complete", request_id=rest)
+            spent = await read(bob, "orchestra://spend/today")
+        async with mcp_client(world, mode) as admin:
+            everyone = await read(admin, f"orchestra://requests/{answer['trace_id']}")
+
+    assert own == everyone
+    assert hidden.value.code == -32602
+    assert error["code"] == "invalid_request"
+    assert "can be collected" in words
+    assert spent["total"]["spent_nusd"] == 0
+
+
+@MODES
+async def test_who_may_only_look_cannot_ask(tmp_path: Path, mode: str) -> None:
+    async with open_http(tmp_path, clock=SystemClock()) as world:
+        at = await with_keys(world, viewer="viewer")
+        async with mcp_client(at["viewer"], mode) as viewer:
+            _, error = await fail(viewer, "complete", prompt=QUESTION)
+            providers = await read(viewer, "orchestra://providers")
+        asked = [one for provider in world.providers.providers.values() for one in provider.received]
+
+    assert error["code"] == "access_denied"
+    assert providers["providers"]
+    assert not [one for one in asked if one.method == "POST"]
+
+
+async def test_a_session_is_for_the_key_that_opened_it(tmp_path: Path) -> None:
+    async with open_http(tmp_path, clock=SystemClock()) as world:
+        at = await with_keys(world, alice="caller", bob="caller")
+        opened = await post(world, body_of(call(method="initialize", params=HELLO)), bearer(at["alice"].key))
+        session = {"mcp-session-id": opened.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
+        foreign = await post(world, body_of(call()), session | bearer(at["bob"].key))
+        own = await post(world, body_of(call()), session | bearer(at["alice"].key))
+
+    assert foreign.status_code == 404
+    assert "tools" in own.text

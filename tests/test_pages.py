@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra_router.errors import InvalidRequest
-from orchestra_router.simulation import Reply, SimulatedWorld, simulated_world
+from orchestra_router.simulation import SimulatedWorld, simulated_world
 from orchestra_tools.pages import Place, answer_page, batch_page
-from surface import Json, configured, connected, fail, succeed
+from surface import Json, answering, configured, connected, fail, succeed
 
 FAMILY = "👩‍👩‍👧‍👦"
 E_ACUTE = "e\u0301"
@@ -96,16 +96,10 @@ async def world() -> AsyncGenerator[SimulatedWorld]:
         yield world
 
 
-def long_answer(text: str) -> Reply:
-    usage = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-    return Reply(body={"id": "x", "model": "deepseek", "choices": [choice], "usage": usage})
-
-
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_long_answer_is_read_to_its_end_and_paid_once(mode: str, world: SimulatedWorld, tmp_path: Path) -> None:
     text = " ".join(f"Sentence number {number}." for number in range(150))
-    world["deepseek"].script(long_answer(text))
+    world["deepseek"].script(answering(text))
 
     async with connected(configured(world, tmp_path, "answer_page_chars = 1000"), mode) as client:
         pages = [await succeed(client, "complete", prompt="Tell me a lot.", provider="deepseek")]
