@@ -17,7 +17,6 @@ from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from pydantic import BaseModel, Field
 
 from orchestra_router.errors import BudgetExceeded, RouterError
-from orchestra_router.policy.budget import dollars
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.types import LOCAL_KEY, Approval
 
@@ -76,6 +75,8 @@ class Approvals:
         capabilities = context.client_capabilities
         if capabilities is None or capabilities.elicitation is None or not is_possible(error):
             return None
+        from orchestra_router.policy.budget import dollars  # noqa: PLC0415 - it loads the store
+
         message = f"{error} Let this one call go over the budget, by at most {dollars(error.over_nusd)}?"
         if (context.protocol_version or "") >= ASKS_BY_RESULT:
             return self._question(message, arguments, error.over_nusd)

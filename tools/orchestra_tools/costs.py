@@ -4,12 +4,12 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestra_router.store.base import ReportRow
 from orchestra_router.types import usd
 from orchestra_tools.results import Json, noted
 
-if TYPE_CHECKING:  # it loads the prices
+if TYPE_CHECKING:  # they load the prices and the store
     from orchestra_router.policy.costs import CostReport, Projection
+    from orchestra_router.store.base import ReportRow
 
 MOST_ROWS = 50
 """Given as data; the rest is one line of how many and how much."""
@@ -54,7 +54,7 @@ def costs(report: "CostReport", *, notice: str, most_rows: int = MOST_ROWS) -> J
     }
 
 
-def row_data(row: ReportRow) -> Json:
+def row_data(row: "ReportRow") -> Json:
     """One row: counts and exact money first; what is zero in most reports only where it is not."""
     return {
         "requests": row.requests,
@@ -82,16 +82,16 @@ def row_data(row: ReportRow) -> Json:
     }
 
 
-def escalation_columns(total: ReportRow) -> Mapping[str, Callable[[ReportRow], str]]:
+def escalation_columns(total: "ReportRow") -> Mapping[str, Callable[["ReportRow"], str]]:
     """Of a table with this `total`: none where nobody escalates."""
     return _ESCALATION if _escalates(total) else {}
 
 
-def _escalates(row: ReportRow) -> bool:
+def _escalates(row: "ReportRow") -> bool:
     return bool(row.cheap_steps or row.wasted_nusd)
 
 
-def _escalation(row: ReportRow) -> Json:
+def _escalation(row: "ReportRow") -> Json:
     if not _escalates(row):
         return {}
     return {
@@ -109,7 +109,7 @@ def dollars(amount_nusd: int) -> str:
     return f"{'-' if amount < 0 else ''}${abs(amount):,.{digits}f}"
 
 
-_ESCALATION: Mapping[str, Callable[[ReportRow], str]] = {
+_ESCALATION: Mapping[str, Callable[["ReportRow"], str]] = {
     "went up": lambda row: f"{row.escalated:,} of {row.cheap_steps:,}",
     "escalation saved": lambda row: dollars(row.escalation_saved_nusd),
     "wasted": lambda row: dollars(row.wasted_nusd),
@@ -130,7 +130,7 @@ def _table(report: "CostReport") -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
 
 
-def _figures(row: ReportRow) -> tuple[str, ...]:
+def _figures(row: "ReportRow") -> tuple[str, ...]:
     counts = (row.attempts, row.failed, row.input_total, row.output_total)
     return (dollars(row.spent_nusd), *(f"{count:,}" for count in counts), dollars(row.saved_nusd))
 
@@ -142,8 +142,10 @@ def _cell(name: str) -> str:
     return short.replace("\\", "\\\\").replace("|", "\\|")
 
 
-def added(rows: Sequence[ReportRow]) -> ReportRow:
+def added(rows: Sequence["ReportRow"]) -> "ReportRow":
     """The figures of a table's last line but one."""
+    from orchestra_router.store.base import ReportRow  # noqa: PLC0415 - there are rows, so it is loaded
+
     return ReportRow(
         attempts=sum(row.attempts for row in rows),
         failed=sum(row.failed for row in rows),
@@ -158,7 +160,7 @@ def added(rows: Sequence[ReportRow]) -> ReportRow:
     )
 
 
-def _spent(rows: Sequence[ReportRow]) -> int:
+def _spent(rows: Sequence["ReportRow"]) -> int:
     return sum(row.spent_nusd for row in rows)
 
 

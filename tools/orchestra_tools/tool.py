@@ -22,7 +22,6 @@ from orchestra_router.errors import (
     RouterError,
 )
 from orchestra_router.policy.access import Caller
-from orchestra_router.policy.budget import dollars
 from orchestra_router.types import usd
 from orchestra_tools.approval import granted
 from orchestra_tools.results import Json, without_blanks
@@ -118,6 +117,8 @@ def failure(error: RouterError) -> CallToolResult:
     about: Json = {"code": error.code, "retry_after_s": error.retry_after_s}
     text = str(error)
     if cost_nusd := sum(attempt.cost_nusd for attempt in error.attempts):
+        from orchestra_router.policy.budget import dollars  # noqa: PLC0415 - it loads the store
+
         unknown = any(attempt.cost_source == "estimate" for attempt in error.attempts)
         about |= {"cost_usd": usd(cost_nusd), "cost_nusd": cost_nusd, "cost_is_worst_case": unknown or None}
         text += f" The attempts {'may have' if unknown else 'have'} cost {dollars(cost_nusd)}."

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from orchestra_router.policy.trails import Columns, Trail
 from orchestra_router.types import usd
 from orchestra_tools.results import Json, moment
 
+if TYPE_CHECKING:  # they load the store
+    from orchestra_router.policy.trails import Columns, Trail
 
-def trailed(trails: Sequence[Trail]) -> Json:
+
+def trailed(trails: Sequence["Trail"]) -> Json:
     return {"requests": [_request(trail) for trail in trails]}
 
 
-def _request(trail: Trail) -> Json:
+def _request(trail: "Trail") -> Json:
     row = trail.request
     about = row or trail.attempts[0]
     return {
@@ -33,7 +35,7 @@ def _request(trail: Trail) -> Json:
     }
 
 
-def _attempt(row: Columns) -> Json:
+def _attempt(row: "Columns") -> Json:
     state = row["state"]
     return {
         "deployment": f"{row['provider']}/{row['model']}",
@@ -50,7 +52,7 @@ def _attempt(row: Columns) -> Json:
     }
 
 
-def _sum(row: Columns, *names: str) -> int | None:
+def _sum(row: "Columns", *names: str) -> int | None:
     known = [cast("int", row[name]) for name in names if row[name] is not None]
     return sum(known) if known else None
 

@@ -7,15 +7,16 @@ is refused, a verb that nobody has listed included.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from orchestra_router.clock import Clock
 from orchestra_router.errors import AccessDenied, InvalidRequest
 from orchestra_router.policy import access_keys
-from orchestra_router.store import trail
-from orchestra_router.store.base import Store
 from orchestra_router.store.key_records import AccessKey, KeySecret, state_at
 from orchestra_router.types import LOCAL_KEY, CompletionRequest, Limits, Scope
+
+if TYPE_CHECKING:  # no client should have to wait for the store
+    from orchestra_router.store.base import Store
 
 Role = Literal["admin", "operator", "caller", "viewer"]
 Verb = Literal[
@@ -110,7 +111,9 @@ class Caller:
 class Access:
     """The callers of one process. `own_secret` is what `ORCHESTRA_KEY` holds; "": whoever started it is the admin."""
 
-    def __init__(self, store: Store, clock: Clock, *, user: str = "", session: str = "", own_secret: str = "") -> None:
+    def __init__(
+        self, store: "Store", clock: Clock, *, user: str = "", session: str = "", own_secret: str = ""
+    ) -> None:
         """`user` and `session` are for whom this process asks, where its key does not say."""
         self._store = store
         self._clock = clock
@@ -176,6 +179,8 @@ class Access:
         return caller
 
     async def _note(self, key_id: str, problem: str) -> None:
+        from orchestra_router.store import trail  # noqa: PLC0415 - as above
+
         now = self._clock.monotonic()
         last = self._noted.get((key_id, problem))
         if last is not None and now - last < NOTED_EVERY_S:
