@@ -1,10 +1,13 @@
+import sys
 import time
 from decimal import Decimal
 from pathlib import Path
 
+import keyring
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from keyring.backend import KeyringBackend
 
 from orchestra_router.config import Config, Keys, Settings, load, settings_table
 from orchestra_router.errors import ConfigError
@@ -502,6 +505,69 @@ def test_a_key_can_stand_in_a_file(tmp_path: Path) -> None:
     keys = configured(tmp_path, XAI_API_KEY_FILE=str(tmp_path / "key")).keys
 
     assert (keys.get("xai"), keys.variables("xai")) == (CANARY, ("XAI_API_KEY_FILE",))
+
+
+def test_a_key_can_be_what_a_command_prints(tmp_path: Path) -> None:
+    keys = configured(tmp_path, XAI_API_KEY_COMMAND=f"{sys.executable} -c 'print(\"{CANARY}\")'").keys
+
+    assert (keys.get("xai"), keys.variables("xai")) == (CANARY, ("XAI_API_KEY_COMMAND",))
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (f"/nowhere/{CANARY}", "cannot be run"),
+        (f"{sys.executable} -c 'import sys; print(\"{CANARY}\"); sys.exit(3)'", "exit code 3"),
+        (f"{sys.executable} -c 'pass # {CANARY}'", "does not print a key"),
+        (f"'{CANARY}", "cannot be run"),
+    ],
+)
+def test_a_command_that_gives_no_key_is_refused_unseen(command: str, said: str, tmp_path: Path) -> None:
+    told = refusal(tmp_path, XAI_API_KEY_COMMAND=command)
+
+    assert "`XAI_API_KEY_COMMAND`" in told
+    assert said in told
+    assert CANARY not in told
+
+
+def test_a_command_gets_no_shell(tmp_path: Path) -> None:
+    told = configured(tmp_path, XAI_API_KEY_COMMAND=f"echo a;touch${{IFS}}{tmp_path}/made").keys.get("xai")
+
+    assert told.startswith("a;touch")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_key_can_stand_in_the_keyring(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Backend(KeyringBackend):
+        priority = 1.0  # pyright: ignore[reportAssignmentType] - as keyring's guide does
+
+        def get_password(self, service: str, username: str) -> str | None:
+            asked.append((service, username))
+            return CANARY if service == "llm" else None
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            raise NotImplementedError
+
+    before = keyring.get_keyring()
+    keyring.set_keyring(Backend())
+    try:
+        keys = configured(tmp_path, XAI_API_KEY_KEYRING="llm").keys
+        missing = refusal(tmp_path, XAI_API_KEY_KEYRING=f"other-{CANARY}")
+    finally:
+        keyring.set_keyring(before)
+
+    assert keys.get("xai") == CANARY
+    assert asked[0] == ("llm", "XAI_API_KEY")
+    assert "keyring set SERVICE XAI_API_KEY" in missing
+    assert CANARY not in missing
+
+
+def test_without_the_package_the_keyring_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+
+    assert "orchestra-router[keyring]" in refusal(tmp_path, XAI_API_KEY_KEYRING="llm")
 
 
 @pytest.mark.parametrize("wrapped", [f" {CANARY}\n", f'"{CANARY}"', f"'{CANARY}'", f"\t{CANARY}\r\n"])

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from orchestra_router import allowances, keys, patterns, rule_checks
+from orchestra_router import allowances, key_sources, keys, patterns, rule_checks
 from orchestra_router.allowances import Budgets, Usd
 from orchestra_router.catalog import Catalog, Found, OldModel, RouteStep, Task
 from orchestra_router.config_checks import Checker, host_of, tables, url_problem
@@ -578,7 +578,7 @@ def _keys(environ: Mapping[str, str], catalog: Catalog, problems: list[Problem])
 
 def _access_key(environ: Mapping[str, str], problems: list[Problem]) -> str:
     """What is set, whatever it is: one that is blank or not filled in makes nobody an admin."""
-    sources = (ACCESS_KEY, f"{ACCESS_KEY}_FILE")
+    sources = key_sources.variables(ACCESS_KEY)
     if not any(source in environ for source in sources):
         return ""
     try:
@@ -606,14 +606,12 @@ def _variables(environ: Mapping[str, str], variable: str, catalog: Catalog) -> l
 def _unknown_variables(environ: Mapping[str, str], catalog: Catalog, checker: Checker) -> list[Problem]:
     known = {
         f"{PREFIX}CONFIG",
-        *OWN_SECRETS.values(),
-        *(f"{variable}_FILE" for variable in OWN_SECRETS.values()),
-        *(ACCESS_KEY, f"{ACCESS_KEY}_FILE"),
+        *(source for variable in (*OWN_SECRETS.values(), ACCESS_KEY) for source in key_sources.variables(variable)),
         *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields),
     }
     for provider in catalog.providers.values():
         variables = [name for variable in provider.key_env for name in _variables(environ, variable, catalog)]
-        known.update(variables, (f"{variable}_FILE" for variable in variables))
+        known.update(source for variable in variables for source in key_sources.variables(variable))
     return [
         Problem(ENVIRONMENT, 0, f"`{checker.shown(name)}` is no setting{checker.meant(name, known)}")
         for name in sorted(environ)

@@ -4,12 +4,12 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from orchestra_router.key_sources import SOURCES
 
 PLACEHOLDER = "your-key-here"
 """What stands for a key in the README's configuration; as good as none."""
-MAX_KEY_BYTES = 16_384
-FURTHER = re.compile(r"_([2-9]|[1-9][0-9])(?:_FILE)?")
+FURTHER = re.compile(rf"_([2-9]|[1-9][0-9])(?:{'|'.join(SOURCES)})?")
 """What follows a variable's name where it holds one more key of the same provider: `_2` to `_99`."""
 
 
@@ -113,31 +113,16 @@ def further(environ: Mapping[str, str], variable: str) -> list[str]:
 
 
 def key_from(environ: Mapping[str, str], variable: str) -> tuple[str, str]:
-    """Where the key came from (`variable`, or the file that `<variable>_FILE` names), and the key; "" if unset.
+    """Where the key came from (`variable`, or one that says where it is, see `key_sources`), and the key; "" if unset.
 
     Raises:
         ValueError: it cannot be a key; the message does not show it.
     """
     source, raw = variable, value_of(environ, variable)
-    if not raw and (name := value_of(environ, f"{variable}_FILE")):
-        source, raw = f"{variable}_FILE", _from_file(Path(name).expanduser(), f"{variable}_FILE")
+    for suffix, read in SOURCES.items():
+        if not raw and (named := value_of(environ, f"{variable}{suffix}")):
+            source, raw = f"{variable}{suffix}", read(named, f"{variable}{suffix}", variable)
     secret = raw.strip().strip("\"'").strip()
     if not re.fullmatch(r"[\x21-\x7e]*", secret):
         raise ValueError(f"`{source}` holds a space, a control character or a letter no key has; copy the key again")
     return source, secret
-
-
-def _from_file(path: Path, variable: str) -> str:
-    """The text of a key file. The path is not shown either: it may be a key, set under the wrong name."""
-    try:
-        if not path.is_file():
-            raise ValueError(f"the file that `{variable}` names does not exist; correct the path")
-        with path.open("rb") as file:
-            raw = file.read(MAX_KEY_BYTES + 1)
-        if len(raw) > MAX_KEY_BYTES:
-            raise ValueError(f"the file that `{variable}` names is too large for a key; correct the path")
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"the file that `{variable}` names is not text; correct the path") from None
-    except OSError:
-        raise ValueError(f"the file that `{variable}` names cannot be read; check its permissions") from None
