@@ -21,9 +21,11 @@ from orchestra_router.config import load
 from orchestra_router.errors import AllAttemptsFailed, BudgetExceeded, ConfigError
 from orchestra_router.observe import context
 from orchestra_router.observe.context import Parent, adopt, as_span_id, as_trace_id, parsed, traceparent
-from orchestra_router.simulation import Reply
+from orchestra_router.simulation import Reply, simulated_world
 from orchestra_router.simulation.answering import Says
 from orchestra_router.telemetry_settings import headers_of
+from surface import configured, connected
+from trace_picture import fallback, picture
 from worlds import ask, open_world
 
 INTERNAL, CLIENT = 1, 3
@@ -354,3 +356,29 @@ def test_without_the_extra_the_message_says_how_to_get_it(tmp_path: Path, monkey
 
 def test_headers_are_pairs() -> None:
     assert headers_of("Authorization=Bearer%20a=b, x-tenant=7") == {"authorization": "Bearer a=b", "x-tenant": "7"}
+
+
+# --- the guide ------------------------------------------------------------------------------------------------
+
+
+async def test_the_picture_in_the_guide_is_what_a_collector_gets(collector: Collector, tmp_path: Path) -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "telemetry.md").read_text(encoding="utf-8")
+    shown = guide.partition("```text\n")[2].partition("\n```")[0]
+
+    drawn = picture(collector, await fallback(collector, tmp_path))
+
+    assert without_times(shown) == without_times(drawn)
+
+
+def without_times(drawing: str) -> list[str]:
+    return [re.sub(r" +[\d.]+ ms .*", "", line) for line in drawing.splitlines()]
+
+
+async def test_the_trace_of_an_mcp_client_comes_in_with_its_call(tmp_path: Path) -> None:
+    async with simulated_world() as world, connected(configured(world, tmp_path)) as client:
+        result = await client.session.call_tool(
+            "complete", {"prompt": "Hello there."}, meta={"traceparent": f"00-{TRACE}-{SPAN}-01"}
+        )
+
+    assert result.structured_content is not None
+    assert result.structured_content["trace_id"] == TRACE

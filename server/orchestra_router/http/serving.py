@@ -28,6 +28,7 @@ from orchestra_router.http.gateway import models
 from orchestra_router.http.gateway.chat import Chat
 from orchestra_router.http.health import Health
 from orchestra_router.http.mcp_endpoint import McpEndpoint
+from orchestra_router.http.metrics import Exposition
 from orchestra_router.http.protection import is_loopback
 from orchestra_router.http.protocol import KEEP_ALIVE_S, MAX_HEAD_BYTES, LimitedConfig, LimitedProtocol
 from orchestra_router.http.traffic import Traffic
@@ -124,9 +125,9 @@ async def listening(
     simulated: bool = False,
 ) -> AsyncGenerator[Listening]:
     """Serve at `listener` inside. On leaving, what is still being answered is cut short and settled."""
-    traffic = Traffic()
+    traffic, exposition = Traffic(), Exposition()
     mcp = McpEndpoint(service, simulated=simulated, body_bytes=round(settings.http_body_mb * 1_000_000))
-    described = Description((*Health(traffic).endpoints, *Chat().endpoints, *ENDPOINTS))
+    described = Description((*Health(traffic).endpoints, *Chat().endpoints, *exposition.endpoints, *ENDPOINTS))
     app = HttpApp(
         (*described.endpoints, *mcp.endpoints),
         authenticate,
@@ -153,7 +154,7 @@ async def listening(
         )
     )
     host, port = listener.getsockname()[:2]
-    async with mcp.run():
+    async with exposition.of(await service.router()), mcp.run():
         accepting = asyncio.create_task(server.serve([listener]))
         try:
             yield Listening(Address(host, port), app, traffic)
