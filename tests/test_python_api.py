@@ -246,6 +246,26 @@ async def test_closing_ends_the_calls_of_other_threads_and_settles_them(
         await in_a_thread(partial(router.complete, "x"))
 
 
+async def test_a_stream_that_is_left_early_stops_the_provider_and_is_settled(
+    world: SimulatedWorld, environ: dict[str, str]
+) -> None:
+    world["deepseek"].script(Says(text="word " * 200))
+
+    def read_a_little() -> list[str]:
+        with SyncRouter.open(environ=environ) as router:
+            with router.stream("x", provider="deepseek") as pieces:
+                first = next(pieces)
+            report = router.cost_report()
+            assert (report.total.attempts, report.total.held_nusd) == (1, 0)
+            with router.stream("y", provider="deepseek") as pieces:
+                return [first.text, *(piece.text for piece in pieces)]
+
+    first, *pieces = await in_a_thread(read_a_little)
+
+    assert first
+    assert "".join(pieces[:-1]) == pieces[-1]
+
+
 INTERRUPTED = """
 from orchestra_router import SyncRouter
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -17,6 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
 from collector import Collector, Seen, collecting
+from http_worlds import open_http
 from orchestra_router.config import load
 from orchestra_router.errors import AllAttemptsFailed, BudgetExceeded, ConfigError
 from orchestra_router.observe import context
@@ -217,10 +219,27 @@ async def test_the_collectors_headers_go_with_every_export(collector: Collector,
     assert {headers["authorization"] for headers in collector.headers} == {"Bearer collector-key"}
 
 
-async def test_nothing_is_sent_or_loaded_by_default(tmp_path: Path) -> None:
-    async with open_world(tmp_path) as world:
-        await world.router.complete(ask())
+ALONE = """
+import sys, anyio
+from orchestra_router import simulated_router
 
+async def main():
+    async with simulated_router(settings={"cache": "exact"}) as router:
+        await router.complete("Hello there.")
+
+anyio.run(main)
+print([name for name in sys.modules if name.startswith(("opentelemetry", "prometheus_client"))])
+"""
+
+
+def test_nothing_of_it_is_loaded_by_default() -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+async def test_nobody_hears_of_a_request_by_default(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
         assert world.router.observers.requests == []
 
 
@@ -382,3 +401,29 @@ async def test_the_trace_of_an_mcp_client_comes_in_with_its_call(tmp_path: Path)
 
     assert result.structured_content is not None
     assert result.structured_content["trace_id"] == TRACE
+
+
+async def test_a_batch_is_one_trace_with_a_root_for_each_prompt(collector: Collector, tmp_path: Path) -> None:
+    adopt(parsed(f"00-{TRACE}-{SPAN}-01"))
+    async with open_world(tmp_path, telemetry_endpoint=collector.url) as world:
+        await world.router.batch(["What is the capital of France?", "What is the capital of Italy?"])
+
+    roots = [span for span in collector.spans if span.name == "orchestra.complete"]
+    assert [(span.trace_id, span.parent_id) for span in roots] == [(TRACE, SPAN)] * 2
+    assert len({span.span_id for span in roots}) == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_trace_of_an_http_client_comes_in_with_its_call(
+    stream: bool, collector: Collector, tmp_path: Path
+) -> None:
+    async with open_http(tmp_path, telemetry_endpoint=collector.url) as world:
+        response = await world.client.post(
+            "/v1/chat/completions",
+            json={"model": "auto", "messages": [{"role": "user", "content": "Hello there."}], "stream": stream},
+            headers={"traceparent": f"00-{TRACE}-{SPAN}-01"},
+        )
+
+    root = collector.named("orchestra.complete")
+    assert response.headers["x-trace-id"] == root.trace_id == TRACE
+    assert root.parent_id == SPAN

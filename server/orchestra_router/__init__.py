@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchestra_router.config import Config
     from orchestra_router.deployments import Plan
     from orchestra_router.errors import (
+        AccessDenied,
         AllAttemptsFailed,
         BudgetExceeded,
         CacheMiss,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         Attempt,
         Completion,
         CompletionRequest,
+        Delta,
         Image,
         Message,
         Text,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AccessDenied",
     "AllAttemptsFailed",
     "Answer",
     "Asking",
@@ -60,6 +63,7 @@ __all__ = [
     "ConfigError",
     "CostReport",
     "DeadlineExceeded",
+    "Delta",
     "GuardrailBlocked",
     "Image",
     "InvalidRequest",
@@ -92,7 +96,7 @@ _HOME = {
     "StatusReport": "policy.status",
     "SyncRouter": "sync",
     "simulated_router": "simulated",
-    **dict.fromkeys(("Answer", "Attempt", "Completion", "CompletionRequest", "Image", "Message"), "types"),
+    **dict.fromkeys(("Answer", "Attempt", "Completion", "CompletionRequest", "Delta", "Image", "Message"), "types"),
     **dict.fromkeys(("Text", "Tool", "ToolCall", "ToolResult", "Usage"), "types"),
 }
 """The module of each name; every other is an error's."""

@@ -236,6 +236,8 @@ class Router:
             InvalidRequest: one of them cannot be served as it is; nothing was asked.
         """
         requests = requests_of("batch", asked, asking, max_tokens=self.config.settings.max_tokens)
+        trace_id = trace_context.trace_of(requests[0].trace_id)
+        requests = tuple(replace(request, trace_id=trace_id) for request in requests)
         return await complete_all(
             self, requests, request_id=request_id or secrets.token_hex(8), caller=caller, on_progress=on_progress
         )
@@ -358,8 +360,7 @@ class Router:
     def _begin(
         self, request: CompletionRequest, on_progress: OnProgress | None, on_text: OnText | None, purse: Purse
     ) -> Call:
-        parent = trace_context.current()
-        trace_id = request.trace_id or (parent.trace_id if parent else secrets.token_hex(16))
+        parent, trace_id = trace_context.current(), trace_context.trace_of(request.trace_id)
         return Call(
             request_id=request.request_id or secrets.token_hex(8),
             request=replace(request, trace_id=trace_id),
@@ -476,7 +477,8 @@ class Router:
         return await self._ledger.within_budgets(plan, request)
 
     def _enter(self, call: Call, stage: StageName) -> None:
-        call.stages.append((stage, self._clock.monotonic()))
+        if self.observers.requests:  # else nobody wants to know
+            call.stages.append((stage, self._clock.monotonic()))
 
     def _finished(self, call: Call, record: RequestRecord) -> Finished:
         scrub = self._scrub if self.config.settings.telemetry_content else None

@@ -1,9 +1,9 @@
 """The router for programs without an event loop: its own loop in a thread, which any number of threads may ask."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,8 @@ from orchestra_router.keywords import Asked, Asking
 from orchestra_router.policy.costs import CostReport
 from orchestra_router.policy.status import StatusReport
 from orchestra_router.router import Router
-from orchestra_router.types import Completion, CompletionRequest
+from orchestra_router.streams import AnswerStream
+from orchestra_router.types import Completion, CompletionRequest, Delta
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ class SyncRouter:
         self._resources = resources
         self._under_way: dict[Future[Any], Future[None]] = {}
         """The calls, and when each has settled what it cost, which a cancelled one does after its end is known."""
+        self._streams: set[AnswerStream] = set()
         self._closed = False
 
     @classmethod
@@ -78,6 +80,24 @@ class SyncRouter:
     ) -> Batch:
         return self._wait(partial(self._router.batch, asked, on_progress=_telling(on_progress), **asking))
 
+    @contextmanager
+    def stream(self, asked: Asked = None, /, **asking: Unpack[Asking]) -> Generator[Iterator[Delta | Completion]]:
+        """The same answer as it grows: `Delta` after `Delta`, then the `Completion`.
+
+        with router.stream("Why is the sky blue?") as pieces:
+            for piece in pieces: ...
+
+        Leaving it early stops the provider and settles what the answer has cost.
+        """
+        stream = self._router.stream(asked, **asking)
+        self._streams.add(stream)
+        try:
+            yield self._pieces(stream)
+        finally:
+            self._streams.discard(stream)
+            if not self._closed:
+                self._wait(stream.aclose)
+
     def plan(self, asked: Asked = None, /, **asking: Unpack[Asking]) -> Plan:
         return self._wait(partial(self._router.plan, asked, **asking))
 
@@ -103,7 +123,13 @@ class SyncRouter:
         for future in under_way:
             future.cancel()
         wait(under_way.values(), timeout=SETTLE_S)
+        while self._streams:
+            self._portal.call(self._streams.pop().aclose)
         self._resources.close()
+
+    def _pieces(self, stream: AnswerStream) -> Iterator[Delta | Completion]:
+        while (piece := self._wait(partial(_next, stream))) is not None:
+            yield piece
 
     def __enter__(self) -> Self:
         return self
@@ -136,6 +162,10 @@ async def _run(work: Callable[[], Awaitable[T]], settled: Future[None]) -> T:
         return await work()
     finally:
         settled.set_result(None)
+
+
+async def _next(stream: AnswerStream) -> Delta | Completion | None:
+    return await anext(stream, None)
 
 
 def _telling(on_text: OnText | None) -> Callable[[str], Awaitable[None]] | None:

@@ -51,8 +51,7 @@ async def start(request: CompletionRequest, service: Service, caller: Caller, te
 
 async def start_batch(requests: Sequence[CompletionRequest], service: Service, caller: Caller) -> Call:
     router = await service.router()
-    request_id, trace_id = secrets.token_hex(8), secrets.token_hex(16)
-    requests = [replace(request, trace_id=trace_id) for request in requests]
+    request_id = secrets.token_hex(8)
 
     async def work(tell_waiting: Tell) -> "Batch":
         return await router.batch(requests, request_id=request_id, caller=caller, on_progress=tell_waiting)

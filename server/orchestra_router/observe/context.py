@@ -6,6 +6,7 @@ context), or from the program that this runs in, where that is traced.
 
 import hashlib
 import re
+import secrets
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -53,6 +54,14 @@ def current() -> Parent | None:
     if not context.is_valid:
         return None
     return Parent(f"{context.trace_id:032x}", f"{context.span_id:016x}", sampled=context.trace_flags.sampled)
+
+
+def trace_of(named: str) -> str:
+    """The trace that a request belongs to, which may have been `named`; else that of whoever asked, or a new one."""
+    if named:
+        return named
+    parent = current()
+    return parent.trace_id if parent is not None else secrets.token_hex(16)
 
 
 def as_trace_id(trace_id: str) -> str:
