@@ -15,7 +15,9 @@ from orchestra_router.commands import (
     chaos,
     guard,
     install,
+    keys,
     money,
+    permissions,
     person,
     requests,
     route,
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             asked = _parser().parse_args(arguments)
+            permissions.check(asked.command)
             code: int = asked.run(asked)
         finally:
             sys.stdout.flush()
@@ -68,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Routes LLM calls for MCP clients. Without a command: serve MCP over stdio.",
     )
     parser.add_argument("--version", action="version", version=f"orchestra {version('orchestra-router')}")
-    parser.set_defaults(run=_serve, simulate=False, http=None)
+    parser.set_defaults(run=_serve, command="serve", simulate=False, http=None)
     commands = Commands(parser, required=False)
     serve = commands.command("serve", _serve, "Serve MCP over stdio, or over HTTP with an OpenAI-compatible gateway.")
     serve.add_argument(
@@ -80,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--offline", action="store_true", help="do not ask the providers whether they take their keys")
     beginning.add_to(commands, parser)
     install.add_to(commands)
+    keys.add_to(commands)
     money.add_to(commands)
     commands.reporting("models", _models, "List every model of the catalog: price, context, state.")
     probe = commands.reporting("probe", _probe, "Ask every configured provider, for free, whether it can be used.")

@@ -24,6 +24,7 @@ from orchestra_router.errors import (
     ProviderError,
     StoreError,
 )
+from orchestra_router.policy import key_limits
 from orchestra_router.policy.ledger import Ledger
 from orchestra_router.pricing import Pricing
 from orchestra_router.providers import embeddings, openai_common
@@ -74,7 +75,9 @@ class EndpointEmbedder:
         return self._deployment.provider.local
 
     async def get(self, payer: Scope) -> Embedder | None:
-        """See `EmbedderSource`. The first call pays for one word, to learn the dimensions."""
+        """See `EmbedderSource`. None too for an access key that may not ask there. The first call pays for one word, to learn the dimensions."""
+        if key_limits.forbidden(payer.limits, self._deployment):
+            return None
         async with self._learning:
             if not self.dimensions:
                 try:

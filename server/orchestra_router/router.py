@@ -34,7 +34,17 @@ from orchestra_router.keywords import Asked, Asking, request_of, requests_of
 from orchestra_router.observe import Finished, Observers, log_attempt, log_request
 from orchestra_router.observe import context as trace_context
 from orchestra_router.observe.records import StageName
-from orchestra_router.policy import affording, budget, estimate, names, retention, routing, tasks, user_rules
+from orchestra_router.policy import (
+    affording,
+    budget,
+    estimate,
+    key_limits,
+    names,
+    retention,
+    routing,
+    tasks,
+    user_rules,
+)
 from orchestra_router.policy.access import Access, Caller, Verb, admitted
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.audit import configured
@@ -65,7 +75,7 @@ from orchestra_router.store.db import SqliteStore
 from orchestra_router.streams import AnswerStream, hear_out
 from orchestra_router.telemetry import sending
 from orchestra_router.transport import Transport
-from orchestra_router.types import Answer, Completion, CompletionRequest, Probe
+from orchestra_router.types import Answer, Completion, CompletionRequest, Probe, Scope
 
 
 class Router:
@@ -86,8 +96,12 @@ class Router:
         self._transport = Transport(clock, private_hosts=config.private_hosts)
         self._inventory = Inventory(config, self._transport, clock)
         self._access = Access(store, clock, user=settings.user, session=settings.session, own_secret=config.access_key)
-        self.keyring = Keyring(store, self._access, clock)
-        self._guardrails = Guardrails(rules_for(settings, keys=config.secrets()), clock=clock)
+        self.keyring = Keyring(store, self._access, clock, config)
+        self._guardrails = Guardrails(
+            rules_for(settings, keys=config.secrets()),
+            clock=clock,
+            of_key=lambda guard: rules_for(key_limits.guarded(settings, guard), keys=config.secrets()),
+        )
         self._flights = Flights()
         self._health = Health(store, config, clock)
         self._learning = Learning(store, settings, clock)
@@ -395,7 +409,8 @@ class Router:
         # Who may have to wait for money keeps nobody waiting who need not.
         flight = None if call.purse.makes_wait else asked.key
         async with self._flights.turn(flight, seconds=call.deadline - self._clock.monotonic()):
-            call.look = await self.cache.look(asked, call.request, now_ms=self._clock.now_ms())
+            look = await self.cache.look(asked, call.request, now_ms=self._clock.now_ms())
+            call.look = key_limits.permitted(look, call.request.scope.limits, self.config.catalog)
             if call.look.hit is not None:
                 call.written = call.look.hit.cached.answer
                 return ending.cached(call.look.hit, call, guarded, latency_ms=self._elapsed_ms(call))
@@ -418,7 +433,7 @@ class Router:
                 raise
             # Outside the reservation: an answer we refuse to hand over was still paid for.
             self._enter(call, "check")
-            written = ending.signed(answered.candidate, await self._checked(answered.answer))
+            written = ending.signed(answered.candidate, await self._checked(answered.answer, call.request.scope))
             call.written = written.answer
             self._enter(call, "keep")
             # What will not do is asked again next time.
@@ -436,7 +451,9 @@ class Router:
     async def _with_task(self, request: CompletionRequest, vector: PromptVector) -> tuple[CompletionRequest, str]:
         # The classifier reads the vectors of the local embedder only, so another one is not asked, nor paid.
         local = self.config.settings.embedder == "local"
-        return await tasks.with_task(request, self.config.catalog, vector if local else None)
+        request, reason = await tasks.with_task(request, self.config.catalog, vector if local else None)
+        key_limits.check_task(request.scope.limits, request.task or "", reason)
+        return request, reason
 
     def _check_size(self, request: CompletionRequest) -> None:
         try:
@@ -456,10 +473,10 @@ class Router:
         # Others are served meanwhile.
         return await anyio.to_thread.run_sync(self._guardrails.check_prompt, request)
 
-    async def _checked(self, answer: Answer) -> Answer:
+    async def _checked(self, answer: Answer, scope: Scope) -> Answer:
         if len(answer.text) < LARGE_TEXT_BYTES:
-            return self._guardrails.check_answer(answer)
-        return await anyio.to_thread.run_sync(self._guardrails.check_answer, answer)
+            return self._guardrails.check_answer(answer, scope)
+        return await anyio.to_thread.run_sync(self._guardrails.check_answer, answer, scope)
 
     async def _plan(
         self, request: CompletionRequest, task_reason: str, rule: Rule | None, *, search_is_implied: bool

@@ -22,13 +22,14 @@ Run = Callable[[argparse.Namespace], int]
 class Commands:
     """The commands of `orchestra`, or those of one group (`orchestra cache ...`)."""
 
-    def __init__(self, parser: argparse.ArgumentParser, *, required: bool) -> None:
+    def __init__(self, parser: argparse.ArgumentParser, *, required: bool, group: str = "") -> None:
         """Where one is not `required`, the parser's own defaults say what runs without any."""
+        self._group = group
         self._added = parser.add_subparsers(title="commands", metavar="command", required=required)
 
     def command(self, name: str, run: Run, text: str) -> argparse.ArgumentParser:
         added = self._added.add_parser(name, help=text, description=text)
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, command=f"{self._group}{name}")
         return added
 
     def reporting(self, name: str, run: Run, text: str) -> argparse.ArgumentParser:
@@ -38,7 +39,7 @@ class Commands:
         return added
 
     def group(self, name: str, text: str) -> "Commands":
-        return Commands(self._added.add_parser(name, help=text, description=text), required=True)
+        return Commands(self._added.add_parser(name, help=text, description=text), required=True, group=f"{name} ")
 
 
 def load_config() -> "Config":

@@ -4,7 +4,7 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 
-from orchestra_router.policy.access import LOCAL, Caller
+from orchestra_router.policy.access import Caller
 from orchestra_tools.service import Service
 
 Authenticate = Callable[[str], Awaitable[Caller]]
@@ -17,7 +17,7 @@ def authenticating(service: Service) -> tuple[str, Authenticate]:
 
     async def authenticate(given: str) -> Caller:
         if hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode()):
-            return Caller(LOCAL, "admin")
+            return await (await service.router()).own_caller()
         return await (await service.router()).authenticate(given)
 
     return secret, authenticate

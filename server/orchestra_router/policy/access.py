@@ -29,13 +29,10 @@ Verb = Literal[
     "costs_all",
     "requests_own",
     "requests_all",
-    "cache_own",
-    "cache_all",
-    "cache_delete_own",
-    "cache_delete_all",
+    "cache",
+    "change_cache",
     "learned",
     "forget_learned",
-    "reset_health",
     "metrics",
     "dashboard",
     "config",
@@ -43,19 +40,17 @@ Verb = Literal[
     "adjust_costs",
     "approve",
     "keys",
-    "export_own",
-    "export_all",
+    "export",
     "erase",
+    "maintain",
 ]
 """What can be done. Those on `_own` reach what was asked with the caller's own key, those on `_all` everybody's."""
 
 _SEES: frozenset[Verb] = frozenset({"connect", "plan", "status", "costs_own", "requests_own", "learned"})
 _SEES_ALL: frozenset[Verb] = frozenset({"costs_all", "requests_all", "metrics", "dashboard"})
-_ASKS: frozenset[Verb] = frozenset({"complete", "cache_own", "cache_delete_own", "export_own"})
-_OPERATES: frozenset[Verb] = frozenset(
-    {"probe", "cache_all", "cache_delete_all", "forget_learned", "reset_health", "config", "audit"}
-)
-_ADMINISTERS: frozenset[Verb] = frozenset({"adjust_costs", "approve", "keys", "export_all", "erase"})
+_ASKS: frozenset[Verb] = frozenset({"complete"})
+_OPERATES: frozenset[Verb] = frozenset({"probe", "cache", "change_cache", "forget_learned", "config", "audit"})
+_ADMINISTERS: frozenset[Verb] = frozenset({"adjust_costs", "approve", "keys", "export", "erase", "maintain"})
 
 ALLOWED: Mapping[Role, frozenset[Verb]] = {
     "viewer": _SEES | _SEES_ALL,

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any
 
@@ -22,12 +22,14 @@ from orchestra_router.errors import GuardrailBlocked, InvalidRequest
 from orchestra_router.policy.placeholders import PLACEHOLDER, Placeholders, Sessions
 from orchestra_router.policy.rules.base import Rule, Span, replaced
 from orchestra_router.types import (
+    NOBODY,
     Answer,
     Citation,
     CompletionRequest,
     Image,
     Message,
     Part,
+    Scope,
     Text,
     Tool,
     ToolCall,
@@ -35,6 +37,9 @@ from orchestra_router.types import (
 )
 
 MAX_ID_CHARS = 200
+MOST_POLICIES = 32
+"""Access keys' own policies whose rules are kept ready."""
+RulesOfKey = Callable[[tuple[tuple[str, str], ...]], Sequence[Rule]]
 LARGE_TEXT_BYTES = 500_000
 """Scanning this much takes longer than other requests should wait."""
 
@@ -91,8 +96,10 @@ class Guarded:
 
 
 class Guardrails:
-    def __init__(self, rules: Sequence[Rule], *, clock: Clock | None = None) -> None:
+    def __init__(self, rules: Sequence[Rule], *, clock: Clock | None = None, of_key: RulesOfKey | None = None) -> None:
+        """`of_key` makes the rules of an access key that is guarded more strictly than `rules` say."""
         self._rules = tuple(rules)
+        self._of_key = lru_cache(maxsize=MOST_POLICIES)(of_key) if of_key is not None else None
         self._sessions = Sessions(clock or SystemClock())
 
     def check_prompt(self, request: CompletionRequest) -> Guarded:
@@ -102,11 +109,12 @@ class Guardrails:
             GuardrailBlocked: it holds something that must not be sent.
             InvalidRequest: a schema in it is nested too deep to be read.
         """
-        if not self._rules:
+        rules = self._rules_for(request.scope)
+        if not rules:
             return Guarded(request)
         try:
             placeholders = Placeholders(self._sessions.of(request.scope), taken=_placeholders_in(request))
-            scan = _Scan(self._rules, placeholders.instead, whose="The prompt")
+            scan = _Scan(rules, placeholders.instead, whose="The prompt")
             for name in (request.task, request.provider, request.model, *(request.fallback_providers or ())):
                 scan.opaque(name or "", "The name of a task, a provider or a model")
             scan.opaque(request.tool_choice, "The name of a tool")
@@ -131,15 +139,15 @@ class Guardrails:
         """
         self._answer_scan().opaque(name, "The name")
 
-    def check_answer(self, answer: Answer) -> Answer:
-        """`answer` with what the rules find in it replaced. Run before the caller's own values are put back.
+    def check_answer(self, answer: Answer, scope: Scope = NOBODY) -> Answer:
+        """`answer` to `scope` with what the rules find in it replaced. Run before the caller's own values are put back.
 
         Raises:
             GuardrailBlocked: it holds something that must not be handed on.
         """
-        if not self._rules:
+        if not self._rules_for(scope):
             return answer
-        scan = self._answer_scan()
+        scan = self._answer_scan(scope)
         return replace(
             answer,
             text=scan.text(answer.text),
@@ -149,10 +157,15 @@ class Guardrails:
 
     def stream(self, guarded: Guarded) -> "GuardedStream":
         """Checks an answer to `guarded` that comes piece by piece."""
-        return GuardedStream(self._answer_scan(), guarded, holds_back=bool(self._rules))
+        scope = guarded.request.scope
+        return GuardedStream(self._answer_scan(scope), guarded, holds_back=bool(self._rules_for(scope)))
 
-    def _answer_scan(self) -> "_Scan":
-        return _Scan(self._rules, lambda kind, _: f"[{kind.upper()} redacted]", whose="The answer")
+    def _rules_for(self, scope: Scope) -> Sequence[Rule]:
+        guard = scope.limits.guard
+        return self._of_key(guard) if guard and self._of_key is not None else self._rules
+
+    def _answer_scan(self, scope: Scope = NOBODY) -> "_Scan":
+        return _Scan(self._rules_for(scope), lambda kind, _: f"[{kind.upper()} redacted]", whose="The answer")
 
 
 class GuardedStream:

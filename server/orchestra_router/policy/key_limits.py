@@ -1,11 +1,22 @@
-"""What to say when an access key has asked as much as it may. The store counts, in the transaction of each hold."""
+"""What an access key is held to: whom it may ask, about what, how strictly it is guarded, and how much.
+
+How much is counted by the store, in the transaction of each hold.
+"""
 
 import math
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import get_args
 
+from orchestra_router.config import Catalog, GuardAction, Settings
+from orchestra_router.deployments import Deployment
 from orchestra_router.errors import AccessDenied, KeyLimitReached
+from orchestra_router.policy.cache.stage import Look
 from orchestra_router.store.base import Hold
 from orchestra_router.store.key_records import Throttled
+from orchestra_router.types import UNLIMITED, Limits
 
+STRICTNESS: tuple[GuardAction, ...] = ("off", "flag", "redact", "block")
 SOON_S = 1.0
 """When to ask again where requests under way are in the way: some are answered by then."""
 
@@ -28,3 +39,73 @@ def reached(throttled: Throttled, hold: Hold) -> AccessDenied | KeyLimitReached:
         return KeyLimitReached(f"{said} This request alone needs more. Ask for less, or for a higher limit.")
     seconds = max(1, math.ceil((throttled.free_ms - hold.created_ms) / 1000))
     return KeyLimitReached(f"{said} Try again in {seconds} s.", retry_after_s=float(seconds))
+
+
+# --- whom it may ask, and about what -----------------------------------------------------------------------------
+
+
+def forbidden(limits: Limits, deployment: Deployment) -> str | None:
+    """What a key's limits have against `deployment`; None where they have nothing."""
+    provider = deployment.provider.name
+    if limits.providers and not _is_one_of(provider, limits.providers):
+        return f"this access key may not ask {provider}"
+    names = (deployment.model.name, deployment.offer.id, deployment.key)
+    if limits.models and not any(_is_one_of(name, limits.models) for name in names):
+        return "this access key may not use this model"
+    return None
+
+
+def permitted(look: Look, limits: Limits, catalog: Catalog) -> Look:
+    """`look`, which is no hit where the key may not ask who wrote the answer, or not any more."""
+    if look.hit is None or limits is UNLIMITED:
+        return look
+    written = look.hit.cached
+    if written.provider not in catalog.providers:
+        return Look(status="MISS", reason="who wrote the answer is in the catalog no more")
+    reason = forbidden(limits, catalog.deployment(written.model, written.provider))
+    return look if reason is None else Look(status="MISS", reason=reason)
+
+
+def check_task(limits: Limits, task: str, reason: str) -> None:
+    """Raises: AccessDenied: the key is for other tasks. `reason` says how `task` was found."""
+    if limits.tasks and not _is_one_of(task, limits.tasks):
+        raise AccessDenied(
+            f"This access key may not ask about the task {task} ({reason}), only about {', '.join(limits.tasks)}. Name the"
+            " task if that is what it is about."
+        )
+
+
+def _is_one_of(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+# --- how strictly it is guarded ----------------------------------------------------------------------------------
+
+
+def guard_kinds(settings: Settings) -> frozenset[str]:
+    """What the guard looks for, and a key may be stricter about."""
+    built_in = (name.removeprefix("guard_") for name, _ in _guards(settings))
+    return frozenset((*built_in, *settings.guard_patterns))
+
+
+def guarded(settings: Settings, guard: Iterable[tuple[str, str]]) -> Settings:
+    """`settings` with a key's own actions, where these are stricter. A key never loosens what holds for all."""
+    changes: dict[str, object] = {}
+    patterns = dict(settings.guard_patterns)
+    for kind, action in guard:
+        if kind in patterns:
+            patterns[kind] = patterns[kind].model_copy(update={"action": _stricter(patterns[kind].action, action)})
+        elif (name := f"guard_{kind}") in Settings.model_fields:
+            changes[name] = _stricter(getattr(settings, name), action)
+    return settings.model_copy(update={**changes, "guard_patterns": patterns})
+
+
+def _guards(settings: Settings) -> Iterable[tuple[str, object]]:
+    for name in Settings.model_fields:
+        value: object = getattr(settings, name)
+        if name.startswith("guard_") and value in get_args(GuardAction):
+            yield name, value
+
+
+def _stricter(one: str, other: str) -> str:
+    return max(one, other, key=lambda action: [*STRICTNESS].index(action) if action in STRICTNESS else -1)

@@ -1,12 +1,14 @@
 """Looking after the access keys: making, changing, rotating and revoking them. Each of it goes on record."""
 
+import fnmatch
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from orchestra_router.clock import Clock
+from orchestra_router.config import Config
 from orchestra_router.errors import InvalidRequest
-from orchestra_router.policy import access_keys
+from orchestra_router.policy import access_keys, key_limits, names
 from orchestra_router.policy.access import ROLES, Access, Caller, Role
 from orchestra_router.store import trail
 from orchestra_router.store.audit_records import AuditEvent
@@ -40,7 +42,8 @@ class Terms:
 class Keyring:
     """Every method is for whoever may manage keys, and raises `AccessDenied` for anybody else."""
 
-    def __init__(self, store: Store, access: Access, clock: Clock) -> None:
+    def __init__(self, store: Store, access: Access, clock: Clock, config: Config) -> None:
+        self._config = config
         self._store = store
         self._access = access
         self._clock = clock
@@ -49,7 +52,7 @@ class Keyring:
         """Raises: InvalidRequest: the terms cannot be."""
         caller = await self._access.allowed(caller, "keys")
         now_ms = self._clock.now_ms()
-        _check(terms, now_ms)
+        _check(terms, now_ms, self._config)
         key_id = access_keys.new_id()
         secret, kept = access_keys.new_secret(at_ms=now_ms)
         key = AccessKey(key_id=key_id, created_ms=now_ms, secrets=(kept,), **_columns(terms))
@@ -76,7 +79,7 @@ class Keyring:
 
         def changed(key: AccessKey) -> AccessKey:
             terms = change(terms_of(key))
-            _check(terms, now_ms)
+            _check(terms, now_ms, self._config)
             return replace(key, **_columns(terms))
 
         def differs(before: AccessKey, after: AccessKey) -> dict[str, Any]:
@@ -163,7 +166,7 @@ def _said(terms: Terms) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value} | limits_said(terms.limits)
 
 
-def _check(terms: Terms, now_ms: int) -> None:
+def _check(terms: Terms, now_ms: int, config: Config) -> None:
     """Raises: InvalidRequest."""
     if not terms.name.strip() or len(terms.name) > LONGEST_NAME or not terms.name.isprintable():
         raise InvalidRequest(f"A key needs a name of at most {LONGEST_NAME} characters, like 'Ada, laptop'.")
@@ -181,6 +184,25 @@ def _check(terms: Terms, now_ms: int) -> None:
     )
     if any(number is not None and number < 0 for number in numbers):
         raise InvalidRequest("A limit is 0 or more; leave it out to have none.")
+    _check_names(limits, config)
+
+
+def _check_names(limits: Limits, config: Config) -> None:
+    catalog = config.catalog
+    for what, given, known in (
+        ("provider", limits.providers, catalog.providers),
+        ("task", limits.tasks, catalog.tasks),
+    ):
+        for name in given:
+            if not fnmatch.filter(known, name):
+                raise InvalidRequest(names.unknown(what, name, known))
+    for kind, action in limits.guard:
+        if kind not in key_limits.guard_kinds(config.settings):
+            raise InvalidRequest(
+                names.unknown("kind of what the guard finds", kind, key_limits.guard_kinds(config.settings))
+            )
+        if action not in key_limits.STRICTNESS:
+            raise InvalidRequest(f"The guard's actions are {', '.join(key_limits.STRICTNESS)}, as in email=block.")
 
 
 def _known(key: AccessKey | None) -> AccessKey:

@@ -9,11 +9,12 @@ The strategy (strategies.py) then orders what can be used. Every deployment that
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from orchestra_router.config import Catalog, Config
 from orchestra_router.deployments import Candidate, Deployment, Exclusion, Model, Offer, Plan, Provider, Turn
 from orchestra_router.errors import BudgetExceeded, InvalidRequest, NoRoute, ProviderError, RateLimited, UnknownModel
-from orchestra_router.policy import estimate, headroom, names, rotation, strategies
+from orchestra_router.policy import estimate, headroom, key_limits, names, rotation, strategies
 from orchestra_router.policy.estimate import Size
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.policy.headroom import SHORT_WAIT_S, Need
@@ -148,8 +149,13 @@ def _survey(request: CompletionRequest, around: Surroundings, rule: Rule | None)
     if rule is not None:
         everything = _with_ruled(everything, rule, request, task, around)
         forbids = _forbidding(rule, around.config.catalog)
+    limited = partial(key_limits.forbidden, request.scope.limits)
     for wanted in _once(everything):
-        obstacle = forbids(wanted.deployment) or _obstacle(wanted.deployment, request, found.size, around)
+        obstacle = (
+            limited(wanted.deployment)
+            or forbids(wanted.deployment)
+            or _obstacle(wanted.deployment, request, found.size, around)
+        )
         if obstacle is not None:
             found.excluded.append(Exclusion(wanted.deployment.key, obstacle))
             continue
