@@ -7,14 +7,13 @@ billed, so the two are kept apart.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 
 from orchestra_router.clock import Clock
@@ -28,9 +27,10 @@ from orchestra_router.errors import (
     ServerFailed,
     StreamBroken,
 )
+from orchestra_router.gathering import Gathered
 from orchestra_router.providers.base import Adapter, StreamReader
 from orchestra_router.providers.sse import EventReader
-from orchestra_router.types import Answer, StreamEvent, WireRequest, WireResponse
+from orchestra_router.types import Answer, WireRequest, WireResponse
 
 if TYPE_CHECKING:
     import httpx
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 32 * 2**20
 """A longer answer is no answer: the longest real ones (a million tokens) stay below 10 MB."""
-SLICE_BYTES = 65_536
+SLICE_BYTES = 16_384
 LARGE_BODY_BYTES = 500_000
 """Reading this much takes longer than other requests should wait."""
 HEADERS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "orchestra-router"}
@@ -272,38 +272,48 @@ async def _feed(
     `patience` runs out at the time allowed for the first event: keep-alives do not buy more. After that event it is
     renewed by `idle_s` with whatever arrives. How long `deliver` takes is not the provider's silence.
     """
+    gathered = Gathered(deliver)
+    failed: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(gathered.deliver_all, group.cancel_scope)
+        try:
+            await _read_events(reader, response, idle_s, patience, gathered)
+        except Exception as error:  # noqa: BLE001 - raised below, outside the group, which would wrap it
+            failed = error
+        patience.deadline = math.inf
+        gathered.close()
+    if error := gathered.failed or failed:
+        raise error
+
+
+async def _read_events(
+    reader: StreamReader, response: httpx.Response, idle_s: float, patience: anyio.CancelScope, gathered: Gathered
+) -> None:
     events = EventReader()
     received = 0
     begun = False
+    unyielded = 0
     async for chunk in response.aiter_bytes():
         received += len(chunk)
         if received > MAX_BODY_BYTES:
             raise InvalidAnswer(status=response.status_code, provider_code="body_too_large")
-        # A compressed chunk can be megabytes of events: others are served between two slices of it.
         for start in range(0, len(chunk), SLICE_BYTES):
-            if found := events.feed(chunk[start : start + SLICE_BYTES]):
+            part = chunk[start : start + SLICE_BYTES]
+            for event in events.feed(part):
                 begun = True
-                patience.deadline = math.inf
-                await _hand_on(found, reader, deliver)
+                gathered.add(reader.feed(event))
                 if reader.done:
                     return
-            await anyio.lowlevel.checkpoint()
+            unyielded += len(part)
+            if unyielded >= SLICE_BYTES:
+                # What has arrived can be megabytes of events: others are served meanwhile.
+                unyielded = 0
+                patience.deadline = math.inf
+                await gathered.room()
         if begun:
             patience.deadline = anyio.current_time() + idle_s
-    await _hand_on(events.end(), reader, deliver)
-
-
-async def _hand_on(found: Iterable[StreamEvent], reader: StreamReader, deliver: OnText) -> None:
-    """Deliver what they add, in one piece: what arrived together costs its checks and its way on only once."""
-    texts: list[str] = []
-    try:
-        for event in found:
-            texts.append(reader.feed(event))
-            if reader.done:
-                break
-    finally:
-        if text := "".join(texts):
-            await deliver(text)
+    for event in events.end():
+        gathered.add(reader.feed(event))
 
 
 def _finish(reader: StreamReader, broken: ProviderError) -> Answer:
