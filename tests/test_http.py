@@ -14,6 +14,7 @@ from orchestra_router.clock import SystemClock
 from orchestra_router.config import load
 from orchestra_router.errors import ConfigError
 from orchestra_router.http.serving import Address, address, check_bind
+from orchestra_router.policy.keyring import Terms
 
 
 async def test_whether_it_lives_is_all_that_is_told_without_a_key(tmp_path: Path) -> None:
@@ -257,15 +258,41 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         address(text)
 
 
-def test_other_machines_are_let_in_only_by_name(tmp_path: Path) -> None:
+def test_other_machines_are_let_in_only_by_name_and_with_keys(tmp_path: Path) -> None:
     home = {"ORCHESTRA_HOME": str(tmp_path)}
     without, with_names = load(home).settings, load(home | {"ORCHESTRA_HTTP_HOSTS": "llm.example.org"}).settings
 
-    with pytest.raises(ConfigError, match="Name what it is reached by first"):
-        check_bind(Address("10.0.0.7", 80), without)
-    check_bind(Address("10.0.0.7", 80), with_names)
+    with pytest.raises(ConfigError, match=r"takes the names it is reached by.*and an access key"):
+        check_bind(Address("10.0.0.7", 80), without, keys=0)
+    with pytest.raises(ConfigError, match="takes an access key"):
+        check_bind(Address("10.0.0.7", 80), with_names, keys=0)
+    check_bind(Address("10.0.0.7", 80), with_names, keys=1)
     for local in ("127.0.0.1", "127.8.8.8", "::1", "localhost"):
-        check_bind(Address(local, 80), without)
+        check_bind(Address(local, 80), without, keys=0)
+
+
+async def test_a_key_of_one_user_speaks_for_no_other(tmp_path: Path) -> None:
+    async with open_http(tmp_path) as world:
+        bound = (await world.router.keyring.create(Terms(name="ada's", user="ada"))).secret
+        free = (await world.router.keyring.create(Terms(name="app", role="caller"))).secret
+        viewer = (await world.router.keyring.create(Terms(name="screen", role="viewer"))).secret
+        ask = {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "Hello."}]}
+        answers: dict[tuple[str, str], httpx.Response] = {}
+        for name, secret in {"bound": bound, "free": free, "viewer": viewer}.items():
+            for user in ("ada", "bob", "no name!"):
+                headers = bearer(secret) | {"x-user-id": user, "x-session-id": "s1"}
+                answers[name, user] = await world.client.post("/v1/chat/completions", json=ask, headers=headers)
+        by_body = await world.client.post("/v1/chat/completions", json=ask | {"user": "carol"}, headers=bearer(free))
+        ignored = await world.client.post("/v1/chat/completions", json=ask | {"user": "carol"}, headers=bearer(bound))
+        report = await world.router.cost_report(group_by="user")
+
+    codes = {key: (r.status_code, code_of(r) if r.is_error else "") for key, r in answers.items()}
+    assert codes["bound", "ada"] == codes["free", "ada"] == codes["free", "bob"] == (200, "")
+    assert codes["bound", "bob"] == (403, "access_denied")
+    assert codes["viewer", "ada"] == (403, "role_forbids")
+    assert codes["free", "no name!"] == (400, "invalid_request")
+    assert (by_body.status_code, ignored.status_code) == (200, 200)
+    assert {row.group for row in report.rows} == {"ada", "bob", "carol"}
 
 
 async def _send_for_ever(stream: ByteSendStream, data: bytes) -> None:

@@ -30,6 +30,8 @@ from orchestra_tools.service import Service
 logger = logging.getLogger("orchestra.http")
 
 TRACE_HEADER = "x-trace-id"
+USER_HEADER = "x-user-id"
+SESSION_HEADER = "x-session-id"
 EXPOSED = (
     "retry-after, x-trace-id, x-orchestra-cost-usd, x-orchestra-provider, x-orchestra-model, x-orchestra-cache,"
     " mcp-session-id, mcp-protocol-version"
@@ -152,14 +154,16 @@ class HttpApp:
             raise Refused(
                 401,
                 "token_missing",
-                "Send an access key: `Authorization: Bearer <key>`. `orchestra keys create` makes one.",
+                "Send an access key: `Authorization: Bearer <key>`. `orchestra keys create NAME` makes one.",
                 kind="authentication_error",
                 headers={"www-authenticate": "Bearer"},
             )
         try:
-            caller = scope["state"]["caller"] = await self._authenticate(secret.strip())
+            caller = await self._authenticate(secret.strip())
         except AccessDenied as error:
             raise Refused(401, error.code, str(error), kind="authentication_error") from None
+        caller = caller.speaking_for(user=headers.get(USER_HEADER, ""), session=headers.get(SESSION_HEADER, ""))
+        scope["state"]["caller"] = caller
         if caller.may(verb):  # whether or not the router can be opened
             return
         try:

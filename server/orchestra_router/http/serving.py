@@ -69,12 +69,18 @@ def address(text: str) -> Address:
     return Address(host.strip("[]") or HOST, int(port) if port else PORT)
 
 
-def check_bind(to: Address, settings: Settings) -> None:
-    """Raises: ConfigError: other machines could reach it, and nobody has said by which name."""
-    if not is_loopback(to.host) and not settings.http_hosts:
+def check_bind(to: Address, settings: Settings, *, keys: int) -> None:
+    """Raises: ConfigError: other machines could reach it, and not everything is there that this takes."""
+    if is_loopback(to.host):
+        return
+    missing: list[str] = []
+    if not settings.http_hosts:
+        missing.append('the names it is reached by, `http_hosts = ["llm.example.org"]` in orchestra.toml')
+    if not keys:
+        missing.append("an access key, `orchestra keys create NAME`")
+    if missing:
         raise ConfigError(
-            f"{to} can be reached from other machines. Name what it is reached by first:"
-            f' `http_hosts = ["llm.example.org"]` in orchestra.toml. Or bind to {HOST}.'
+            f"{to} can be reached from other machines, and that takes {' and '.join(missing)}. Or bind to {HOST}."
         )
 
 
@@ -190,13 +196,16 @@ async def _serve_simulated(home: Path, to: Address) -> None:
 async def _serve(config: Config, to: Address, notice: str) -> None:
     signals = _Signals()
     async with serving(config, SystemClock(), notice=notice) as service:
-        await service.router()
-        check_bind(to, config.settings)
+        router = await service.router()
+        keys = len(await router.store.access_keys())
+        check_bind(to, config.settings, keys=keys)
         listener = bound(to)
-        key, authenticate = authenticating(service)
+        # What a service manager or a container collects is no place for a key.
+        for_a_person = bool(notice) or sys.stderr.isatty()
+        key, authenticate = authenticating(service) if for_a_person else ("", router.authenticate)
         with signals.caught():
             async with listening(service, authenticate, config.settings, listener, simulated=bool(notice)) as server:
-                _say(server, key, notice)
+                _say(server, key, keys, notice)
                 await signals.first.wait()
                 drain_s = config.settings.http_drain_s
                 if server.traffic.answering:
@@ -205,9 +214,13 @@ async def _serve(config: Config, to: Address, notice: str) -> None:
                 asyncio.get_running_loop().call_later(EXIT_GRACE_S, os._exit, 1)
 
 
-def _say(server: Listening, key: str, notice: str) -> None:
+def _say(server: Listening, key: str, keys: int, notice: str) -> None:
+    """`key` is the server's own, shown to whoever started it; "" where nobody looks. `keys` is how many others exist."""
     _print(f"Orchestra serves at {server.url} (MCP: {server.url}/mcp, OpenAI: {server.url}/v1).")
-    _print(f"Until it ends it takes this key: {key}")
+    if key:
+        _print(f"Until it ends it takes this key: {key}")
+    elif not keys:
+        _print("Nobody is let in yet: `orchestra keys create NAME` makes an access key, which is taken at once.")
     if notice:
         _print(notice)
 

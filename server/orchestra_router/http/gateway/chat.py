@@ -10,7 +10,7 @@ import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orchestra_router.errors import RouterError
+from orchestra_router.errors import InvalidRequest, RouterError
 from orchestra_router.http.endpoint import Endpoint, caller_of, router_of, service_of, trace_of
 from orchestra_router.http.gateway import answer, asked
 from orchestra_router.http.gateway.answer import Chunks
@@ -61,7 +61,7 @@ class Chat:
     async def complete(self, request: Request) -> ASGIApp:
         chat = await asked.read(await request.body())
         router, service = await router_of(request), service_of(request)
-        caller = caller_of(request)
+        caller = _for_whom(chat, caller_of(request))
         wanted = replace(
             asked.asked(chat, router.config, self._states, caller.scope),
             request_id=secrets.token_hex(8),
@@ -72,6 +72,16 @@ class Chat:
         if chat.stream:
             return _Streamed(telling, lambda on_text: router.complete(wanted, caller=caller, on_text=on_text))
         return await _whole(telling, router, caller, request.receive)
+
+
+def _for_whom(chat: ChatRequest, caller: Caller) -> Caller:
+    """OpenAI's `user` counts where the key and the headers name nobody. It may hold anything, so what is no name is left."""
+    if not chat.user or caller.scope.user:
+        return caller
+    try:
+        return caller.speaking_for(user=chat.user, session=caller.scope.session)
+    except InvalidRequest:
+        return caller
 
 
 @dataclass(frozen=True, slots=True)
