@@ -118,14 +118,14 @@ class HttpApp:
             if self._traffic.draining and endpoint.begins_work:
                 return refusal(_shutting_down())
             patient = Patience(receive, headers, self._settings)
-            with self._traffic.request(listens=endpoint.listens):
+            with self._traffic.request(listens=endpoint.listens) as under_way:
                 answer = await endpoint.handler(Request(scope, patient.receive))
                 await answer(scope, patient.receive, send)
+            return refusal(_shutting_down()) if under_way.cancelled_caught else None
         except Refused as error:
             return refusal(error)
         except RouterError as error:
             return refusal(refused(error))
-        return None
 
     def _endpoint(self, scope: Scope) -> Endpoint:
         path, method = scope["path"], scope["method"]

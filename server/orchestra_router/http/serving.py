@@ -152,6 +152,8 @@ async def listening(
             lifespan="off",
             log_config=None,
             access_log=False,
+            # What goes wrong in an answer is logged where it is known what it is; the rest is what strangers send.
+            log_level="critical",
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,

@@ -20,13 +20,13 @@ class Traffic:
         return len(self._answering)
 
     @contextmanager
-    def request(self, *, listens: bool) -> Generator[None]:
+    def request(self, *, listens: bool) -> Generator[anyio.CancelScope]:
         """The time of one request, which `stop` cuts short. One that `listens` is not waited for."""
         kept = self._listening if listens else self._answering
         with anyio.CancelScope() as scope:
             kept.add(scope)
             try:
-                yield
+                yield scope
             finally:
                 kept.discard(scope)
                 self._changed.set()

@@ -1,0 +1,181 @@
+"""The wire as it is: what no well-behaved client sends, and a process that is told to end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from http_worlds import PATIENCE_S, HttpWorld, bearer, code_of, open_http
+from mcp_wire import LEGACY, command, environment
+from orchestra_router.policy.keyring import Terms
+
+CHAT = b'{"model":"gpt-6-luna","messages":[{"role":"user","content":"Hello."}]}'
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncGenerator[HttpWorld]:
+    async with open_http(tmp_path) as opened:
+        yield opened
+
+
+def request(world: HttpWorld, method: str, path: str, *headers: str, body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "host: localhost", f"authorization: Bearer {world.key}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
+
+
+async def test_requests_that_come_at_once_are_answered_in_their_order(world: HttpWorld) -> None:
+    both = request(world, "GET", "/health/live") + request(world, "GET", "/nothing", "connection: close")
+
+    assert statuses(await world.raw(both)) == [200, 404]
+
+
+async def test_a_head_is_answered_without_a_body(world: HttpWorld) -> None:
+    answer = await world.raw(request(world, "HEAD", "/v1/models", "connection: close"))
+
+    assert statuses(answer) == [200]
+    assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_who_waits_to_be_told_to_go_on_is_told(world: HttpWorld) -> None:
+    headers = ("expect: 100-continue", f"content-length: {len(CHAT)}", "connection: close")
+
+    assert statuses(await world.raw(request(world, "POST", "/v1/chat/completions", *headers, body=CHAT))) == [100, 200]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (("transfer-encoding: chunked",), b"zz\r\nnot a chunk"),
+        (("transfer-encoding: chunked", "content-length: 5"), b"5\r\nhello\r\n0\r\n\r\n"),
+        (("transfer-encoding: gzip, chunked",), b"0\r\n\r\n"),
+        (("content-length: 99999999999999999999",), b""),
+    ],
+)
+async def test_a_body_that_can_be_read_in_two_ways_is_not_read(
+    world: HttpWorld, headers: tuple[str, ...], body: bytes
+) -> None:
+    answer = await world.raw(request(world, "POST", "/v1/chat/completions", "connection: close", *headers, body=body))
+    alive = await world.client.get("/health/live")
+
+    assert statuses(answer)[0] in {400, 413, 501}
+    assert 200 not in statuses(answer)
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"]
+    assert alive.status_code == 200
+
+
+async def test_a_client_that_ends_its_half_in_the_middle_of_a_body_is_dropped(world: HttpWorld) -> None:
+    head = request(world, "POST", "/v1/chat/completions", "content-length: 100", body=b"{")
+    await world.raw(head, hang_up=True)
+    with anyio.fail_after(PATIENCE_S):
+        await world.server.traffic.quiet()
+
+    assert not any(received.method == "POST" for received in world.providers["openai"].received)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/%2e%2e/costs", "//costs", "/costs/", "/costs%00", "http://evil.example/costs", "*", "/v1/models/../../costs"],
+)
+async def test_no_way_of_writing_a_path_leads_around_the_table(world: HttpWorld, path: str) -> None:
+    answer = await world.raw(request(world, "GET", path, "connection: close"))
+
+    assert statuses(answer)[0] in {400, 404}
+
+
+async def test_nobody_upgrades_to_anything(world: HttpWorld) -> None:
+    upgrade = ("connection: upgrade, close", "upgrade: websocket", "sec-websocket-key: x", "sec-websocket-version: 13")
+
+    assert statuses(await world.raw(request(world, "GET", "/mcp/ws", *upgrade))) == [404]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'"text"',
+        b"{",
+        b"\xff\xfe",
+        b'{"model": NaN}',
+        b'{"temperature": 1e999, "model": "auto", "messages": [{"role": "user", "content": "x"}]}',
+        b'{"model": "auto", "messages": [{"role": "user", "content": "\\ud800"}]}',
+        b'{"seed": 1' + b"0" * 5_000 + b"}",
+        b"[" * 100_000,
+        b'{"model": "auto", "metadata": ' + b'{"a":' * 150 + b"1" + b"}" * 150 + b"}",
+    ],
+)  # fmt: skip
+async def test_what_is_no_json_that_can_be_read_is_refused(world: HttpWorld, body: bytes) -> None:
+    response = await world.client.post("/v1/chat/completions", content=body)
+
+    assert response.status_code == 400
+    assert code_of(response) in {"invalid_json", "invalid_request"}
+
+
+async def test_a_session_is_its_keys_alone(world: HttpWorld) -> None:
+    other = (await world.router.keyring.create(Terms(name="other"))).secret
+    headers = {"accept": "application/json, text/event-stream"}
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}},
+    }
+    opened = await world.client.post("/mcp", json=hello, headers=headers)
+    session = headers | {"mcp-session-id": opened.headers["mcp-session-id"]}
+    ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+    own = await world.client.post("/mcp", json=ping, headers=session)
+    others = await world.client.post("/mcp", json=ping, headers=session | bearer(other))
+
+    assert (own.status_code, others.status_code) == (200, 404)
+
+
+async def test_a_process_that_is_told_to_end_settles_and_goes(tmp_path: Path) -> None:
+    serve = command("serve", "--simulate", "--http", "127.0.0.1:0")
+    process = await anyio.open_process(serve, env=environment(tmp_path), stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    told = BufferedByteReceiveStream(process.stderr)
+    ask = {"model": "auto", "messages": [{"role": "user", "content": "simulate a slow answer"}]}
+    refusals: list[httpx.Response] = []
+    try:
+        with anyio.fail_after(60):
+            url = (await told.receive_until(b" (MCP", 10_000)).decode().rpartition(" ")[2]
+            key = re.search(r"takes this key: (\S+)\n", (await told.receive_until(b"Simulated", 10_000)).decode())
+            assert key is not None
+            client = httpx.AsyncClient(base_url=url, headers=bearer(key[1]), timeout=30)
+            async with client, anyio.create_task_group() as group:
+                group.start_soon(_cut_short, client, ask, refusals)
+                await _until(client, "/costs", lambda costs: bool(costs.json()["budgets"][0].get("held_usd")))
+                os.kill(process.pid, signal.SIGTERM)
+                refusals.append(await _until(client, "/health/ready", lambda ready: ready.is_error))
+                refusals.append(await client.post("/v1/chat/completions", json=ask))
+                os.kill(process.pid, signal.SIGTERM)
+            code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+    assert [code_of(refusal) for refusal in refusals] == ["shutting_down"] * 3
+    assert code == 0
+
+
+async def _cut_short(client: httpx.AsyncClient, ask: dict[str, Any], refusals: list[httpx.Response]) -> None:
+    refusals.append(await client.post("/v1/chat/completions", json=ask))
+
+
+async def _until(client: httpx.AsyncClient, path: str, is_so: Callable[[httpx.Response], bool]) -> httpx.Response:
+    while not is_so(response := await client.get(path)):
+        pass
+    return response
