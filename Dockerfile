@@ -1,5 +1,9 @@
 # docker build -t orchestra .
-# docker run -i --rm -v orchestra:/data -e OPENROUTER_API_KEY orchestra          MCP over stdio: never with -t
+# MCP over stdio, never with -t:
+#   docker run -i --rm -v orchestra:/data -e OPENROUTER_API_KEY orchestra
+# HTTP, for this machine only:
+#   docker run -p 127.0.0.1:8765:8765 -v orchestra:/data -e OPENROUTER_API_KEY -e ORCHESTRA_HTTP_HOSTS=localhost \
+#     orchestra serve --http 0.0.0.0:8765
 FROM python:3.13-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
@@ -17,4 +21,8 @@ ENV PATH=/opt/orchestra/bin:$PATH ORCHESTRA_HOME=/data
 USER 10001
 WORKDIR /data
 VOLUME /data
+EXPOSE 8765
+# Over stdio there is nothing to ask: the client sees by itself whether it is answered.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-c", \
+    "import pathlib, urllib.request as u; b'--http' in pathlib.Path('/proc/1/cmdline').read_bytes() and u.urlopen('http://127.0.0.1:8765/health/live', timeout=3)"]
 ENTRYPOINT ["orchestra"]

@@ -12,6 +12,7 @@ import pytest
 from orchestra_router.clients import CLIENTS, EXAMPLE_KEYS, Client, Entry
 from orchestra_router.clients import snippet as entry_snippet
 from orchestra_router.config import load, settings_table
+from orchestra_router.http.error_reference import reference as error_reference
 from orchestra_router.keys import PLACEHOLDER
 from orchestra_router.policy import routing
 from orchestra_router.policy.health import HealthView
@@ -81,6 +82,12 @@ def test_the_settings_table_is_made_from_the_settings() -> None:
     shown = page.partition("<!-- settings -->\n")[2].partition("\n<!-- /settings -->")[0]
 
     assert shown == settings_table()
+
+
+def test_the_table_of_errors_is_made_from_the_errors() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+
+    assert page.partition("<!-- errors -->\n")[2].partition("\n<!-- /errors -->")[0] == error_reference()
 
 
 @pytest.mark.parametrize("command", ["pip install uv && uv run orchestra demo", "pip install uv && uv run pytest"])
