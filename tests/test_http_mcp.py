@@ -11,6 +11,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.types import ElicitResult
 
+from hand_clock import HandClock
 from http_worlds import HttpWorld, bearer, mcp_client, open_http
 from mcp_wire import LEGACY, MODERN, PATIENCE_S, Json, modern
 from orchestra_router.clock import SystemClock
@@ -38,6 +39,33 @@ async def test_progress_is_heard_while_the_answer_grows(tmp_path: Path, mode: st
     assert [step for step, _ in heard] == list(range(1, len(heard) + 1))
     assert heard[0][1].startswith("asking deepseek/")
     assert any(" characters: " in message for _, message in heard)
+
+
+@MODES
+async def test_a_silent_call_is_heard_of_every_ten_seconds(tmp_path: Path, mode: str) -> None:
+    clock, hang, heard = HandClock(), Hang(), list[str]()
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001 - the SDK's
+        heard.append(str(message))
+
+    with anyio.fail_after(PATIENCE_S):
+        async with open_http(tmp_path, clock=clock) as world, mcp_client(world, mode) as client:
+            world.providers["deepseek"].script(hang)
+
+            async def ask() -> None:
+                arguments = {"prompt": QUESTION, "provider": "deepseek"}
+                await client.call_tool("complete", arguments, progress_callback=on_progress)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask)
+                await hang.reached.wait()
+                while not any("(20 s)" in message for message in heard):
+                    await clock.advance(1)
+                    await anyio.sleep(0.01)  # the wire takes its time
+                hang.release()
+
+    assert [message for message in heard if message.endswith(("(10 s)", "(20 s)"))]
+    assert all("deepseek/" in message for message in heard[:2])
 
 
 @MODES
