@@ -1,6 +1,7 @@
 """Resources, prompts and completion as a client sees them, in both eras of the protocol."""
 
 import json
+import logging
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.types import CompleteResult, PromptReference, ResourceTemplateReference, TextContent, TextResourceContents
 
+from orchestra_router.app import build_server
 from orchestra_router.config import Config
 from orchestra_router.errors import ConfigError
 from orchestra_router.simulation import ServerError, SimulatedWorld, simulated_world
@@ -127,30 +129,27 @@ async def test_the_trail_of_a_request_says_whom_it_was_sent_to_and_why_and_holds
     assert "Paris" not in json.dumps(by_trace)
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "orchestra://nothing",
-        "orchestra://models/",
-        "orchestra://spend/",
-        "orchestra://spend/2026-02-30",
-        "orchestra://spend/2026-11-23/x",
-        "orchestra://requests/../models",
-        "orchestra://requests/0123456789abcdef",
-        "file:///etc/passwd",
-        "ui://orchestra/none",
-        "",
-    ],
+NOTHING_THERE = (
+    "orchestra://nothing",
+    "orchestra://models/",
+    "orchestra://spend/",
+    "orchestra://spend/2026-02-30",
+    "orchestra://spend/2026-11-23/x",
+    "orchestra://requests/../models",
+    "orchestra://requests/0123456789abcdef",
+    "file:///etc/passwd",
+    "ui://orchestra/none",
+    "",
 )
-async def test_what_is_not_there_is_an_error_of_the_protocol_that_names_the_address(
-    uri: str, config: Config, mode: str
-) -> None:
-    async with connected(config, mode) as client:
-        with pytest.raises(MCPError) as raised:
-            await client.read_resource(uri)
 
-    assert raised.value.code == -32602
-    assert raised.value.data == {"uri": uri}
+
+async def test_what_is_not_there_is_an_error_of_the_protocol_that_names_the_address(config: Config, mode: str) -> None:
+    async with connected(config, mode) as client:
+        for uri in NOTHING_THERE:
+            with pytest.raises(MCPError) as raised:
+                await client.read_resource(uri)
+
+            assert (raised.value.code, raised.value.data) == (-32602, {"uri": uri})
 
 
 async def test_with_a_broken_configuration_reading_says_what_is_wrong_with_it(mode: str) -> None:
@@ -211,36 +210,35 @@ async def said(client: Client, name: str, arguments: dict[str, str]) -> str:
     return message.content.text
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "words"),
-    [
-        ("compare", {}, "There is no such prompt. There are: compare_models"),
-        ("compare_models", {}, "`question` is missing"),
-        ("compare_models", {"question": " "}, "`question` is missing"),
-        ("compare_models", {"question": "x", "model": "y"}, "Did you mean `models`"),
-        ("weekly_cost_review", {"secret": "hunter2"}, "It takes none"),
-        ("cheapest_good_answer", {"question": "x", "max_cost_usd": "nan"}, "is an amount in dollars"),
-    ],
-)
-async def test_a_prompt_that_cannot_be_made_is_an_error_of_the_protocol_in_our_words(
-    name: str, arguments: dict[str, str], words: str, mode: str
-) -> None:
+CANNOT_BE_MADE: list[tuple[str, dict[str, str], str]] = [
+    ("compare", {}, "There is no such prompt. There are: compare_models"),
+    ("compare_models", {}, "`question` is missing"),
+    ("compare_models", {"question": " "}, "`question` is missing"),
+    ("compare_models", {"question": "x", "model": "y"}, "Did you mean `models`"),
+    ("weekly_cost_review", {"secret": "hunter2"}, "It takes none"),
+    ("cheapest_good_answer", {"question": "x", "max_cost_usd": "nan"}, "is an amount in dollars"),
+]
+
+
+async def test_a_prompt_that_cannot_be_made_is_an_error_of_the_protocol_in_our_words(mode: str) -> None:
     async with connected(BROKEN, mode) as client:
-        with pytest.raises(MCPError) as raised:
-            await client.get_prompt(name, arguments)
+        for name, arguments, words in CANNOT_BE_MADE:
+            with pytest.raises(MCPError) as raised:
+                await client.get_prompt(name, arguments)
 
-    assert raised.value.code == -32602
-    assert words in str(raised.value)
-    assert "hunter2" not in str(raised.value)
+            assert raised.value.code == -32602
+            assert words in str(raised.value)
+            assert "hunter2" not in str(raised.value)
 
 
-@pytest.mark.parametrize("method", ["list_tools", "list_prompts", "list_resources", "list_resource_templates"])
-async def test_a_cursor_that_nobody_gave_is_refused(method: str, mode: str) -> None:
+async def test_a_cursor_that_nobody_gave_is_refused(mode: str) -> None:
     async with connected(BROKEN, mode) as client:
-        with pytest.raises(MCPError) as raised:
-            await getattr(client, method)(cursor="page-2")
+        listings = (client.list_tools, client.list_prompts, client.list_resources, client.list_resource_templates)
+        for listing in listings:
+            with pytest.raises(MCPError) as raised:
+                await listing(cursor="page-2")
 
-    assert raised.value.code == -32602
+            assert raised.value.code == -32602
 
 
 # --- completion ------------------------------------------------------------------------------------------------
@@ -346,3 +344,11 @@ async def test_what_is_advertised_is_what_there_is(mode: str) -> None:
         "completions": {},
     }
     assert 0 < len(str(instructions).encode()) < 2_000
+
+
+def test_making_a_server_leaves_the_loggers_of_its_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+
+    build_server(BROKEN)
+
+    assert logging.root.handlers == []

@@ -1,5 +1,6 @@
 """The MCP server: four tools, the resources and the prompts, with what the SDK (2.3) leaves open closed."""
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -45,6 +46,7 @@ Lifespan = Callable[[MCPServer[Service]], AbstractAsyncContextManager[Service]]
 
 class OrchestraServer(MCPServer[Service]):
     def __init__(self, *, instructions: str, lifespan: Lifespan) -> None:
+        handlers, level = list(logging.root.handlers), logging.root.level
         super().__init__(
             "orchestra",
             title="Orchestra",
@@ -56,8 +58,10 @@ class OrchestraServer(MCPServer[Service]):
             middleware=(_known_names, _open_after_listing),
             # Nothing that is listed ever changes, so no client need listen for changes.
             subscriptions=False,
-            log_level="WARNING",
         )
+        # The SDK sets up the root logger, which is for whoever started the process to do.
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
         # `MCPServer.completion` hands its function no context, and so no service.
         self._lowlevel_server.add_request_handler("completion/complete", CompleteRequestParams, _completed)
 
