@@ -1,5 +1,6 @@
 """A server over HTTP with the simulated providers behind it, and clients for it: raw sockets and httpx."""
 
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -34,6 +35,14 @@ class HttpWorld:
     """Of an admin."""
     client: httpx.AsyncClient
     """With that key."""
+
+    def silent_client(self) -> socket.socket:
+        """A connection of somebody who sends and never reads; the system keeps little for him."""
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", self.server.address.port))
+        client.setblocking(False)
+        return client
 
     async def raw(self, data: bytes, *, hang_up: bool = False) -> bytes:
         """All that the server sends in answer to `data`, until it closes; with `hang_up`, our half is closed first."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -268,6 +269,24 @@ async def test_who_leaves_stops_the_provider_and_leaves_no_money_held(world: Htt
     assert [budget.held_nusd for budget in report.budgets if budget.held_nusd] == []
 
 
+async def test_who_does_not_read_a_stream_is_cut_off_and_the_provider_stopped(tmp_path: Path) -> None:
+    async with open_http(tmp_path, http_write_timeout_s=0.1) as world:
+        world.providers["openai"].script(Endless())
+        body = json.dumps({**HELLO, "stream": True}).encode()
+        head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {world.key}\r\n"
+        with anyio.fail_after(60):
+            with world.silent_client() as client:
+                client.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+                while not (asked := [r for r in world.providers["openai"].received if r.method == "POST"]):
+                    await anyio.lowlevel.checkpoint()
+                await asked[0].done.wait()
+                await world.server.traffic.quiet()
+        report = await world.router.cost_report()
+
+    assert asked[0].client_left
+    assert {budget.held_nusd for budget in report.budgets} == {0}
+
+
 async def test_a_failure_before_the_first_piece_is_an_ordinary_error(world: HttpWorld) -> None:
     world.providers["openai"].script(*[Reply(400)] * 9)
     response = await post(world, stream=True)
@@ -369,37 +388,37 @@ async def test_errors_have_the_status_that_clients_act_on(
     assert (response.headers.get("retry-after"), response.headers["x-should-retry"]) == again
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"messages": []}, "`messages`"),
-        ({"messages": "Hello"}, "`messages` must be a list"),
-        ({"messages": [{"role": "user"}]}, "`messages[0]` needs `content`"),
-        ({"messages": [{"role": "user", "content": "  "}]}, "`messages[0]` is empty"),
-        ({"messages": [{"role": "wizard", "content": "Hi"}]}, "`messages[0].role` must be"),
-        ({"messages": [{"role": "user", "content": 7}]}, "`messages[0].content` must be a list"),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "`messages[0].content[0].type` must be"),
-        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "c"}]}, "answers no tool call"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]}, "https address"),
-        ({"n": 2}, "`n` must be 1"),
-        ({"logprobs": True}, "`logprobs` cannot be had"),
-        ({"presence_penalty": 0.5}, "`presence_penalty` is not passed on"),
-        ({"functions": [{"name": "f"}]}, "`functions` is the old way"),
-        ({"temperature": 3}, "`temperature` must be at most 2"),
-        ({"temperature": "hot"}, "`temperature` must be a number"),
-        ({"temperature": True}, "`temperature` must be a number"),
-        ({"max_tokens": 0}, "`max_tokens` must be at least 1"),
-        ({"max_tokens": 10**30}, "`max_tokens` must be"),
-        ({"tool_choice": {"type": "function"}, "tools": [WEATHER]}, "`tool_choice` must be"),
-        ({"tool_choice": {"type": "function", "function": {"name": "other"}}, "tools": [WEATHER]}, "not among `tools`"),
-        ({"response_format": {"type": "json_schema"}}, "needs `json_schema`"),
-        ({"orchestra": {"strategie": "cheapest"}}, "Did you mean `strategy`"),
-        ({"metadata": {"a": 1}}, "must be a string"),
-    ],
+REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"messages": []}, "`messages`"),
+    ({"messages": "Hello"}, "`messages` must be a list"),
+    ({"messages": [{"role": "user"}]}, "`messages[0]` needs `content`"),
+    ({"messages": [{"role": "user", "content": "  "}]}, "`messages[0]` is empty"),
+    ({"messages": [{"role": "wizard", "content": "Hi"}]}, "`messages[0].role` must be"),
+    ({"messages": [{"role": "user", "content": 7}]}, "`messages[0].content` must be a list"),
+    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "`messages[0].content[0].type` must be"),
+    ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "c"}]}, "answers no tool call"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]}, "https address"),
+    ({"n": 2}, "`n` must be 1"),
+    ({"logprobs": True}, "`logprobs` cannot be had"),
+    ({"presence_penalty": 0.5}, "`presence_penalty` is not passed on"),
+    ({"functions": [{"name": "f"}]}, "`functions` is the old way"),
+    ({"temperature": 3}, "`temperature` must be at most 2"),
+    ({"temperature": "hot"}, "`temperature` must be a number"),
+    ({"temperature": True}, "`temperature` must be a number"),
+    ({"max_tokens": 0}, "`max_tokens` must be at least 1"),
+    ({"max_tokens": 10**30}, "`max_tokens` must be"),
+    ({"tool_choice": {"type": "function"}, "tools": [WEATHER]}, "`tool_choice` must be"),
+    ({"tool_choice": {"type": "function", "function": {"name": "other"}}, "tools": [WEATHER]}, "not among `tools`"),
+    ({"response_format": {"type": "json_schema"}}, "needs `json_schema`"),
+    ({"orchestra": {"strategie": "cheapest"}}, "Did you mean `strategy`"),
+    ({"metadata": {"a": 1}}, "must be a string"),
 )  # fmt: skip
-async def test_what_cannot_be_served_is_refused_by_name(world: HttpWorld, changes: dict[str, Any], named: str) -> None:
-    response = await post(world, **changes)
 
-    assert (response.status_code, code_of(response)) == (400, "invalid_request")
-    assert named in response.json()["error"]["message"]
+
+async def test_what_cannot_be_served_is_refused_by_name(world: HttpWorld) -> None:
+    for changes, named in REFUSED:
+        response = await post(world, **changes)
+        assert (response.status_code, code_of(response)) == (400, "invalid_request"), changes
+        assert named in response.json()["error"]["message"]
+
     assert not any(received.method == "POST" for received in world.providers["openai"].received)

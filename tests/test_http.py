@@ -1,13 +1,14 @@
 """What meets whoever knocks: doors, tokens, limits, and errors that say what to do."""
 
+import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import cast
 
 import anyio
 import httpx
 import pytest
-from anyio.abc import ByteSendStream
 
 from http_worlds import HOST, PATIENCE_S, bearer, code_of, mcp_client, open_http, rest
 from orchestra_router.clock import SystemClock
@@ -175,9 +176,8 @@ async def test_who_does_not_read_is_cut_off(tmp_path: Path) -> None:
     async with open_http(tmp_path, http_write_timeout_s=0.05) as world:
         ask = f"GET /providers HTTP/1.1\r\nauthorization: Bearer {world.key}\r\n".encode() + HOST + b"\r\n"
         with anyio.fail_after(PATIENCE_S):
-            async with await anyio.connect_tcp("127.0.0.1", world.server.address.port) as stream:
-                with pytest.raises(anyio.BrokenResourceError):
-                    await _send_for_ever(stream, ask * 100)
+            with world.silent_client() as client, pytest.raises(ConnectionError):
+                await _send_for_ever(client, ask * 100)
         alive = await world.client.get("/health/live")
 
     assert alive.status_code == 200
@@ -271,6 +271,15 @@ def test_other_machines_are_let_in_only_by_name_and_with_keys(tmp_path: Path) ->
         check_bind(Address(local, 80), without, keys=0)
 
 
+def test_the_settings_that_the_guide_shows_can_be_used(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "http.md").read_text(encoding="utf-8")
+    (tmp_path / "orchestra.toml").write_text(guide.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+
+    settings = load({"ORCHESTRA_HOME": str(tmp_path)}).settings
+
+    assert (settings.http_hosts, settings.http_origins) == (("llm.example.org",), ("https://app.example.org",))
+
+
 async def test_a_key_of_one_user_speaks_for_no_other(tmp_path: Path) -> None:
     async with open_http(tmp_path) as world:
         bound = (await world.router.keyring.create(Terms(name="ada's", user="ada"))).secret
@@ -295,9 +304,9 @@ async def test_a_key_of_one_user_speaks_for_no_other(tmp_path: Path) -> None:
     assert {row.group for row in report.rows} == {"ada", "bob", "carol"}
 
 
-async def _send_for_ever(stream: ByteSendStream, data: bytes) -> None:
+async def _send_for_ever(client: socket.socket, data: bytes) -> None:
     while True:
-        await stream.send(data)
+        await asyncio.get_running_loop().sock_sendall(client, data)
 
 
 async def _pieces(piece: bytes, times: int):  # noqa: ANN202 - what httpx takes

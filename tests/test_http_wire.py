@@ -85,14 +85,11 @@ async def test_a_client_that_ends_its_half_in_the_middle_of_a_body_is_dropped(wo
     assert not any(received.method == "POST" for received in world.providers["openai"].received)
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/%2e%2e/costs", "//costs", "/costs/", "/costs%00", "http://evil.example/costs", "*", "/v1/models/../../costs"],
-)
-async def test_no_way_of_writing_a_path_leads_around_the_table(world: HttpWorld, path: str) -> None:
-    answer = await world.raw(request(world, "GET", path, "connection: close"))
-
-    assert statuses(answer)[0] in {400, 404}
+async def test_no_way_of_writing_a_path_leads_around_the_table(world: HttpWorld) -> None:
+    around = ("/%2e%2e/costs", "//costs", "/costs/", "/costs%00", "http://evil.example/costs", "*")
+    for path in (*around, "/v1/models/../../costs"):
+        answer = await world.raw(request(world, "GET", path, "connection: close"))
+        assert statuses(answer)[0] in {400, 404}, path
 
 
 async def test_nobody_upgrades_to_anything(world: HttpWorld) -> None:
@@ -101,27 +98,26 @@ async def test_nobody_upgrades_to_anything(world: HttpWorld) -> None:
     assert statuses(await world.raw(request(world, "GET", "/mcp/ws", *upgrade))) == [404]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"[]",
-        b'"text"',
-        b"{",
-        b"\xff\xfe",
-        b'{"model": NaN}',
-        b'{"temperature": 1e999, "model": "auto", "messages": [{"role": "user", "content": "x"}]}',
-        b'{"model": "auto", "messages": [{"role": "user", "content": "\\ud800"}]}',
-        b'{"seed": 1' + b"0" * 5_000 + b"}",
-        b"[" * 100_000,
-        b'{"model": "auto", "metadata": ' + b'{"a":' * 150 + b"1" + b"}" * 150 + b"}",
-    ],
+UNREADABLE = (
+    b"",
+    b"[]",
+    b'"text"',
+    b"{",
+    b"\xff\xfe",
+    b'{"model": NaN}',
+    b'{"temperature": 1e999, "model": "auto", "messages": [{"role": "user", "content": "x"}]}',
+    b'{"model": "auto", "messages": [{"role": "user", "content": "\\ud800"}]}',
+    b'{"seed": 1' + b"0" * 5_000 + b"}",
+    b"[" * 100_000,
+    b'{"model": "auto", "metadata": ' + b'{"a":' * 150 + b"1" + b"}" * 150 + b"}",
 )  # fmt: skip
-async def test_what_is_no_json_that_can_be_read_is_refused(world: HttpWorld, body: bytes) -> None:
-    response = await world.client.post("/v1/chat/completions", content=body)
 
-    assert response.status_code == 400
-    assert code_of(response) in {"invalid_json", "invalid_request"}
+
+async def test_what_is_no_json_that_can_be_read_is_refused(world: HttpWorld) -> None:
+    for body in UNREADABLE:
+        response = await world.client.post("/v1/chat/completions", content=body)
+        assert response.status_code == 400, body[:80]
+        assert code_of(response) in {"invalid_json", "invalid_request"}
 
 
 async def test_a_session_is_its_keys_alone(world: HttpWorld) -> None:

@@ -38,6 +38,7 @@ logger = logging.getLogger("orchestra.http")
 
 HOST, PORT = "127.0.0.1", 8765
 BACKLOG = 2_048
+SEND_BUFFER_BYTES = 65_536
 CLOSE_S = 1
 """How long closed connections may take to go."""
 EXIT_GRACE_S = 5
@@ -109,6 +110,8 @@ def bound(to: Address) -> socket.socket:
         try:
             if os.name == "posix":  # elsewhere it would let two servers share a port
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Accepted connections have it too: the system would keep megabytes for a client that does not read.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             listener.bind(place)
             listener.listen(BACKLOG)
         except OSError:
