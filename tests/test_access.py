@@ -178,6 +178,20 @@ async def test_what_becomes_of_keys_is_on_record_and_no_secret_nor_its_hash(worl
     assert not [row for row in rows for kept in hashes if kept in str(row)]
 
 
+async def test_erasing_a_person_ends_and_unnames_the_keys_that_are_theirs(world: World) -> None:
+    made = await world.router.keyring.create(Terms(name="Ada, laptop", user="ada"))
+    exported: list[str] = []
+    await world.router.store.export_user("ada", lambda kind, _: exported.append(kind))
+
+    await world.router.store.erase_user("ada", now_ms=world.clock.now_ms())
+
+    await refusal(world, made.secret)
+    key = await world.router.keyring.get(made.key.key_id)
+    assert "access key" in exported
+    assert "ada" not in f"{key.name} {key.user}".lower()
+    assert not (await world.router.store.verify_audit()).problems
+
+
 async def test_whoever_tries_keys_for_long_does_not_fill_the_audit_trail(world: World) -> None:
     for _ in range(100):
         await refusal(world, "ork_made_up")

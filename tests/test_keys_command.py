@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -88,6 +90,22 @@ def test_the_secret_goes_to_standard_output_and_nowhere_else(capsys: pytest.Capt
 
     assert secret not in told.err + later.out + later.err
     assert not [path for path in home.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+def test_what_the_guide_says_to_do_can_be_done(capsys: pytest.CaptureFixture[str]) -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "team.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", guide, flags=re.DOTALL) for line in block.splitlines()]
+    key_id = ""
+
+    for line in lines:
+        words = shlex.split(line.replace("ID", key_id))
+        assert words[0] == "orchestra"
+        assert main(words[1:]) == 0, line
+        if words[2] == "create":
+            key_id = capsys.readouterr().out.split("_")[1]
+    assert len(lines) == 6
+    table = re.findall(r"^\| `(\w+)` \|", guide, flags=re.MULTILINE)
+    assert set(table) == set(ROLES)
 
 
 def test_what_cannot_be_is_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,7 @@ ALLOWED: Mapping[Role, frozenset[Verb]] = {
     "operator": _SEES | _SEES_ALL | _ASKS | _OPERATES,
     "admin": _SEES | _SEES_ALL | _ASKS | _OPERATES | _ADMINISTERS,
 }
+_NOTHING: frozenset[Verb] = frozenset()
 ROLES: tuple[Role, ...] = get_args(Role)
 
 LOCAL = Scope()
@@ -82,7 +83,7 @@ class Caller:
         return self.scope.limits
 
     def may(self, verb: Verb) -> bool:
-        return verb in ALLOWED[self.role]
+        return verb in ALLOWED.get(self.role, _NOTHING)
 
     def only(self, verb: Verb) -> str | None:
         """The access key whose doings the caller is kept to; None where `verb` lets him at everybody's."""

@@ -243,9 +243,18 @@ def _looked_up(cache: CacheReport) -> CacheReport:
 def _shown(scope: Scope | None, now: Period, settings: BudgetSettings, only: str | None) -> Iterable[Budget]:
     mine = applying(scope or Scope(), "", now, settings)
     if only is not None:
-        return [budget for budget in mine if budget.holder == f"key:{only}"]
-    named = configured(now, settings)
-    return {(budget.holder, budget.period): budget for budget in (*named, *mine)}.values()
+        return _tightest(budget for budget in mine if budget.holder == f"key:{only}")
+    return _tightest((*configured(now, settings), *mine))
+
+
+def _tightest(budgets: Iterable[Budget]) -> Iterable[Budget]:
+    """Of each holder and period the smallest: a key may have one in the settings and one of its own."""
+    found: dict[tuple[str, str], Budget] = {}
+    for each in budgets:
+        known = found.setdefault((each.holder, each.period), each)
+        if each.amount_nusd < known.amount_nusd:
+            found[each.holder, each.period] = each
+    return found.values()
 
 
 async def _state(store: Store, budget: Budget) -> BudgetState:

@@ -49,6 +49,8 @@ _EXPORTED = {
     "cell": "SELECT * FROM day_cells WHERE by_payer = 1 AND user = :user ORDER BY day",
     "failure": "SELECT * FROM day_failures WHERE user = :user ORDER BY day",
     "alert": "SELECT * FROM alerts WHERE holder = 'user:' || :user ORDER BY at_ms",
+    "access key": "SELECT key_id, name, role, user, limits, created_ms, expires_ms, revoked_ms, used_ms"
+    " FROM access_keys WHERE user = :user ORDER BY created_ms",
     "request log": "SELECT * FROM request_log WHERE request_id IN (SELECT value FROM json_each(:requests)) ORDER BY at_ms",
     "cache entry": "SELECT * FROM cache WHERE user = :user ORDER BY created_ms",
     "cache match": "SELECT * FROM cache_matches WHERE json_extract(who, '$[1]') = :user ORDER BY number",
@@ -72,6 +74,11 @@ _ANONYMISED = (
     SELECT 'user:' || :nobody, period, spent_nusd, held_nusd FROM spend WHERE holder = 'user:' || :user
     ON CONFLICT (holder, period) DO UPDATE SET
         spent_nusd = spent_nusd + excluded.spent_nusd, held_nusd = held_nusd + excluded.held_nusd
+    """,
+    # Who is not to be named does not ask any more either.
+    """
+    UPDATE access_keys SET user = :nobody, name = :nobody, revoked_ms = coalesce(revoked_ms, :now_ms)
+    WHERE user = :user
     """,
     "DELETE FROM request_log WHERE request_id IN (SELECT value FROM json_each(:requests))",
     "DELETE FROM spend WHERE holder = 'user:' || :user",
@@ -99,7 +106,7 @@ def erase(db: sqlite3.Connection, user: str, *, now_ms: int) -> Erased:
     entries, pairs = _erase_cached(db, user, found.requests)
     _move_day_sums(db, user)
     for statement in _ANONYMISED:
-        db.execute(statement, found.values)
+        db.execute(statement, found.values | {"now_ms": now_ms})
     # Behind the records, whose triggers have moved what is theirs already.
     _move_sums(db, "day_cells", user)
     _move_sums(db, "day_failures", user)
