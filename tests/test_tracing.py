@@ -23,7 +23,7 @@ from orchestra_router.config import load
 from orchestra_router.errors import AllAttemptsFailed, BudgetExceeded, ConfigError
 from orchestra_router.observe import context
 from orchestra_router.observe.context import Parent, adopt, as_span_id, as_trace_id, parsed, traceparent
-from orchestra_router.simulation import Reply, simulated_world
+from orchestra_router.simulation import Hang, Reply, simulated_world
 from orchestra_router.simulation.answering import Says
 from orchestra_router.telemetry_settings import headers_of
 from surface import configured, connected
@@ -81,6 +81,21 @@ async def test_one_request_with_a_fallback_is_one_trace_with_its_attempts_side_b
     assert root.about["orchestra.cost.usd"] == pytest.approx(completion.cost_usd)
     assert root.about["orchestra.cache.status"] == "MISS"
     assert all(root.start_ns <= span.start_ns <= span.end_ns <= root.end_ns for span in children)
+
+
+async def test_a_race_is_two_calls_side_by_side_and_the_one_that_lost_says_so(
+    collector: Collector, tmp_path: Path
+) -> None:
+    async with open_world(tmp_path, telemetry_endpoint=collector.url, hedge="true", hedge_after_s="10") as world:
+        world.providers["deepseek"].script(Hang())
+        completion = await world.router.complete(ask("Write a Python function that parses a date."))
+
+    slow, fast = [span for span in collector.spans if span.name.startswith("chat ")]
+    assert completion.provider == "openrouter"
+    assert (slow.about["error.type"], slow.about["orchestra.attempt.rejected"]) == ("cancelled", "slower")
+    assert "error.type" not in fast.about
+    assert slow.start_ns <= fast.start_ns <= slow.end_ns
+    assert slow.parent_id == fast.parent_id
 
 
 async def test_an_attempt_is_named_as_the_conventions_say(collector: Collector, tmp_path: Path) -> None:

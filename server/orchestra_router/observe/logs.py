@@ -70,7 +70,8 @@ def _write_event(
 ) -> None:
     told = {**fields, **{f"metadata.{name}": value for name, value in (metadata or {}).items()}}
     line = " ".join(f"{_one_line(name)}={_one_line(str(value))}" for name, value in told.items() if value != "")
-    logger.log(level, "%s %s", event, line, extra={EVENT: {"event": event, **fields, "metadata": metadata or {}}})
+    labels = {"metadata": metadata} if metadata else {}
+    logger.log(level, "%s %s", event, line, extra={EVENT: {"event": event, **fields, **labels}})
 
 
 def _one_line(name: str) -> str:
