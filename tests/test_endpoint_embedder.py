@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from orchestra_router.errors import CacheMiss, ConfigError, EmbedderUnavailable
+from orchestra_router.commands import cache_eval
+from orchestra_router.embedding.base import Payer
+from orchestra_router.errors import BudgetExceeded, CacheMiss, ConfigError, EmbedderUnavailable
+from orchestra_router.policy.purse import Purse
 from orchestra_router.router import open_router
 from orchestra_router.simulation import Reply
 from orchestra_router.types import Completion, Scope
@@ -63,6 +66,8 @@ async def test_another_wording_is_a_hit_through_the_endpoint(tmp_path: Path, emb
     assert calls == [["dimensions"], [FIRST], [SAME]]
     assert {row[2:4] + row[5:] for row in attempts(tmp_path)} == {("settled", "ok", source)}
     assert report.total.spent_nusd == billed
+    # Nobody asked for an embedding.
+    assert (report.total.requests, report.total.attempts) == (1, 1 + len(calls))
 
 
 async def test_who_wants_nothing_paid_pays_for_no_vector_either(tmp_path: Path) -> None:
@@ -111,15 +116,91 @@ async def test_a_dead_endpoint_costs_hits_and_is_left_alone_for_a_while(tmp_path
     assert back.answer.text
 
 
-async def test_vectors_of_other_dimensions_are_not_taken(tmp_path: Path) -> None:
+async def test_another_model_under_the_same_name_takes_over_without_a_restart(tmp_path: Path) -> None:
     async with endpoint(tmp_path, LOCAL) as world:
         await complete(world, FIRST)
-        rows = [{"index": 0, "embedding": [1.0, 0.0]}]
-        world.providers["ollama"].script(Reply(body=json.dumps({"data": rows, "usage": {"prompt_tokens": 4}})))
-        second = await complete(world, SAME)
+        rows = [{"index": 0, "embedding": [0.6, 0.8]}]
+        now_smaller = Reply(body=json.dumps({"data": rows, "usage": {"prompt_tokens": 4}}))
+        world.providers["ollama"].script(*[now_smaller] * 4)
+        changed = await complete(world, SAME)
+        after_that = await complete(world, "How could I reset my router's password?")
+        contents = await world.router.store.cache_contents()
 
-    assert (second.cache, second.cache_reason) == ("MISS", "the embedder failed")
-    assert [row[3] for row in attempts(tmp_path)] == ["ok", "ok", "invalid_answer"]
+    assert (changed.cache, after_that.cache) == ("MISS", "SEMANTIC HIT")
+    assert f"{LOCAL}/2" in contents.embedders
+
+
+async def test_pairs_are_judged_by_the_embedder_that_requests_are_compared_by(tmp_path: Path) -> None:
+    pairs = [
+        cache_eval.Pair(a=FIRST, b=SAME, label="same"),
+        cache_eval.Pair(a=FIRST, b="Why is the sky blue?", label="different"),
+    ]
+    async with endpoint(tmp_path, PAID) as world:
+        judged, problem = await cache_eval.judge(pairs, world.router.config)
+        found = cache_eval.report(judged, threshold=0.9, level=3)
+
+    assert problem == ""
+    assert (found["same"]["served"], found["different"]["served"]) == (1, 0)
+    assert [row[2:4] for row in attempts(tmp_path)] == [("settled", "ok")] * 2
+
+
+async def test_the_first_look_after_a_restart_finds_what_was_kept_before(tmp_path: Path) -> None:
+    async with endpoint(tmp_path, LOCAL) as world:
+        await complete(world, FIRST)
+        async with open_router(world.router.config, clock=world.clock) as fresh:
+            hit = await complete(World(fresh, world.providers, world.clock, tmp_path), SAME)
+
+    assert hit.cache == "SEMANTIC HIT"
+
+
+async def test_the_cap_of_a_request_holds_for_its_vectors_too(tmp_path: Path) -> None:
+    async with endpoint(tmp_path, PAID) as world:
+        await complete(world, FIRST)
+        before = len(embedded(world, "openai"))
+        nothing_left, enough = Purse(1), Purse(1_000_000)
+        for purse in (nothing_left, enough):
+            embedder = await world.router.embedder.get(Payer(purse=purse))
+            assert embedder is not None
+            if purse is enough:
+                await embedder.embed([SAME])
+                continue
+            with pytest.raises(EmbedderUnavailable, match="max_cost_usd"):
+                await embedder.embed([SAME])
+        capped = await complete(world, SAME, max_cost_nusd=1, provider="ollama", model="ollama/qwen3:8b")
+        calls = len(embedded(world, "openai"))
+        spent = attempts(tmp_path)[-1][4]
+
+    assert calls == before + 1
+    assert spent > 0
+    with pytest.raises(BudgetExceeded):
+        async with enough.held(1_000_000 - spent + 1):
+            pass
+    assert capped.answer.text  # the cap refuses no answer that it can pay for
+
+
+async def test_a_request_without_time_left_waits_for_no_vector(tmp_path: Path) -> None:
+    async with endpoint(tmp_path, LOCAL) as world:
+        await complete(world, FIRST)
+        before = len(embedded(world, "ollama"))
+        embedder = await world.router.embedder.get(Payer(deadline=world.clock.monotonic()))
+        assert embedder is not None
+
+        with pytest.raises(EmbedderUnavailable, match="time is over"):
+            await embedder.embed([SAME])
+
+        assert len(embedded(world, "ollama")) == before
+
+
+async def test_a_refused_key_gives_way_to_the_next_and_is_set_aside_for_answers_too(tmp_path: Path) -> None:
+    keys = {"OPENAI_API_KEY": "sk-wr0ng-canary-4f1d", "OPENAI_API_KEY_2": "{key}"}
+    async with endpoint(tmp_path, PAID, keys=keys) as world:
+        await complete(world, FIRST)
+        hit = await complete(world, SAME)
+        answer = await world.router.complete(ask(provider="openai", fallback_providers=(), cache="off"))
+
+    assert hit.cache == "SEMANTIC HIT"
+    assert [row[3] for row in attempts(tmp_path)] == ["auth_failed", "ok", "ok", "ok"]
+    assert [attempt.outcome for attempt in answer.attempts] == ["ok"]
 
 
 async def test_a_budget_that_cannot_pay_for_it_refuses_no_request(tmp_path: Path) -> None:
@@ -135,8 +216,8 @@ async def test_a_budget_that_cannot_pay_for_it_refuses_no_request(tmp_path: Path
 
 async def test_who_asks_pays(tmp_path: Path) -> None:
     async with endpoint(tmp_path, PAID, toml="\n[budgets.user.ada]\nday_usd = 0\n") as world:
-        bobs = await world.router.embedder.get(Scope(user="bob"))
-        adas = await world.router.embedder.get(Scope(user="ada"))
+        bobs = await world.router.embedder.get(Payer(Scope(user="bob")))
+        adas = await world.router.embedder.get(Payer(Scope(user="ada")))
 
         assert bobs is not None
         assert adas is not None

@@ -8,10 +8,11 @@ import pytest
 
 from orchestra_router.catalog import Catalog
 from orchestra_router.config import load
+from orchestra_router.embedding.base import NO_PAYER, Payer
 from orchestra_router.embedding.local import LazyEmbedder, LocalEmbedder
 from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.policy.tasks import classified, classify, with_task
-from orchestra_router.types import NOBODY, Scope, Tool
+from orchestra_router.types import Tool
 from worlds import ask
 
 
@@ -162,7 +163,7 @@ class Counting(LazyEmbedder):
 
     needed = 0
 
-    async def get(self, payer: Scope = NOBODY) -> LocalEmbedder | None:
+    async def get(self, payer: Payer = NO_PAYER) -> LocalEmbedder | None:
         self.needed += 1
         return await super().get(payer)
 

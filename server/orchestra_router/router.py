@@ -24,7 +24,7 @@ from orchestra_router.batches import Batch, complete_all
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.config import WEBHOOK, Config, environ_of, load
 from orchestra_router.deployments import Plan
-from orchestra_router.embedding.base import EmbedderSource
+from orchestra_router.embedding.base import EmbedderSource, Payer
 from orchestra_router.embedding.local import LazyEmbedder
 from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.endpoint_embedder import EndpointEmbedder
@@ -107,8 +107,9 @@ class Router:
         self._learning = Learning(store, settings, clock)
         self._turns = Turns()
         self._ledger = Ledger(store, self._pricing, settings, clock)
+        admission = Admission(self._health, config, clock)
         self.embedder: EmbedderSource = (
-            EndpointEmbedder(config, self._transport, self._ledger, self._pricing, clock)
+            EndpointEmbedder(config, self._transport, self._ledger, self._pricing, self._health, admission, clock)
             if "/" in settings.embedder
             else LazyEmbedder.of(settings)
         )
@@ -126,7 +127,7 @@ class Router:
                 self._inventory,
                 self._ledger,
                 self._health,
-                Admission(self._health, config, clock),
+                admission,
                 self._guardrails,
                 self._prefixes,
                 self.observers,
@@ -272,7 +273,9 @@ class Router:
         self._check_size(request)
         guarded = await self._guarded(admitted(request, caller))
         routing.check_names(guarded.request, self.config.catalog)
-        request, task_reason = await self._with_task(guarded.request, self._vector(guarded.request))
+        request, task_reason = await self._with_task(
+            guarded.request, self._vector(guarded.request, Payer(request.scope))
+        )
         request, rule = user_rules.with_rule(request, self.config, now_ms=self._clock.now_ms())
         return await self._plan(request, task_reason, rule, search_is_implied=not guarded.request.web_search)
 
@@ -398,7 +401,7 @@ class Router:
         call.request = replace(guarded.request, task=None)
         self._enter(call, "task")
         routing.check_names(guarded.request, self.config.catalog)
-        vector = self._vector(guarded.request)
+        vector = self._vector(guarded.request, Payer(call.request.scope, call.purse, call.deadline))
         call.request, task_reason = await self._with_task(guarded.request, vector)
         call.request, rule = user_rules.with_rule(call.request, self.config, now_ms=self._clock.now_ms())
 
@@ -445,8 +448,8 @@ class Router:
         await hear_out(call, completion.answer.text, number=answered.number)
         return completion
 
-    def _vector(self, request: CompletionRequest) -> PromptVector:
-        return PromptVector(self.embedder, tasks.asked(request), request.scope)
+    def _vector(self, request: CompletionRequest, payer: Payer) -> PromptVector:
+        return PromptVector(self.embedder, tasks.asked(request), payer)
 
     async def _with_task(self, request: CompletionRequest, vector: PromptVector) -> tuple[CompletionRequest, str]:
         # The classifier reads the vectors of the local embedder only, so another one is not asked, nor paid.

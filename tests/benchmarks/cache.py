@@ -20,11 +20,12 @@ import numpy as np
 
 from clocks import FakeClock
 from orchestra_router.config import load
+from orchestra_router.embedding.base import NO_PAYER
 from orchestra_router.policy.cache.question import Question
 from orchestra_router.policy.cache.vectors import encode
 from orchestra_router.router import Router, open_router
 from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheVector
-from orchestra_router.types import NOBODY, CompletionRequest
+from orchestra_router.types import CompletionRequest
 from worlds import ask
 
 LOOKS = 60
@@ -44,7 +45,7 @@ async def main(sizes: Sequence[int]) -> None:
         config = load({"ORCHESTRA_HOME": folder})
         async with open_router(config, clock=FakeClock()) as router:
             before = memory_mb()
-            embedder = await router.embedder.get(NOBODY)
+            embedder = await router.embedder.get(NO_PAYER)
             assert embedder is not None, router.embedder.state().problem
             await embedder.embed(["warm up"])
             print(f"memory          {before:.0f} MB before the embedder, {memory_mb():.0f} MB at most with it")

@@ -3,7 +3,8 @@
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +21,7 @@ from orchestra_router.types import CompletionRequest, Message, Text
 
 if TYPE_CHECKING:
     from orchestra_router.config import Config
-    from orchestra_router.embedding.local import LazyEmbedder
+    from orchestra_router.embedding.base import EmbedderSource
 
 Json = dict[str, Any]
 SWEPT_THRESHOLDS = (0.95, 0.93, 0.90, 0.85)
@@ -69,7 +70,7 @@ def _share(text: str) -> float:
 def _run(asked: argparse.Namespace) -> int:
     pairs = read(asked.file)
     config = load_config()
-    judged, problem = anyio.run(_judge, pairs, config)
+    judged, problem = anyio.run(judge, pairs, config)
     threshold = config.settings.cache_threshold if asked.threshold is None else asked.threshold
     level = config.settings.cache_guard_level if asked.guard is None else asked.guard
     found = report(judged, threshold=threshold, level=level)
@@ -163,12 +164,30 @@ def _is_served(judged: Judged, *, threshold: float, level: int) -> bool:
     return refusal(a, b, judged.similarity, threshold=threshold, level=level) is None
 
 
-async def _judge(pairs: Sequence[Pair], config: "Config") -> tuple[list[Judged], str]:
+async def judge(pairs: Sequence[Pair], config: "Config") -> tuple[list[Judged], str]:
     """The pairs with what does not depend on threshold and level, and why there is no embedder, or ""."""
-    from orchestra_router.embedding.local import LazyEmbedder
+    async with _embedder(config) as source:
+        return await _judged(pairs, config, source)
 
-    source = LazyEmbedder.of(config.settings)
-    embedder = await source.get()
+
+@asynccontextmanager
+async def _embedder(config: "Config") -> "AsyncGenerator[EmbedderSource]":
+    """The one that requests are compared by. What an endpoint costs is in the ledger, as it is for them."""
+    if "/" in config.settings.embedder:
+        from orchestra_router.router import open_router
+
+        async with open_router(config) as router:
+            yield router.embedder
+    else:
+        from orchestra_router.embedding.local import LazyEmbedder
+
+        yield LazyEmbedder.of(config.settings)
+
+
+async def _judged(pairs: Sequence[Pair], config: "Config", source: "EmbedderSource") -> tuple[list[Judged], str]:
+    from orchestra_router.embedding.base import NO_PAYER
+
+    embedder = await source.get(NO_PAYER)
     texts = list(dict.fromkeys(text for pair in pairs for text in (pair.a, pair.b)))
     compared = {text: await _is_compared(text, config, source) for text in texts}
     vectors: dict[str, Any] = {}
@@ -193,14 +212,15 @@ async def _judge(pairs: Sequence[Pair], config: "Config") -> tuple[list[Judged],
     return judged, problem
 
 
-async def _is_compared(text: str, config: "Config", source: "LazyEmbedder") -> bool:
+async def _is_compared(text: str, config: "Config", source: "EmbedderSource") -> bool:
     """As for a request that asks for nothing but an answer to `text`."""
     from orchestra_router.embedding.prompt import PromptVector
     from orchestra_router.policy import tasks
     from orchestra_router.policy.cache.eligibility import eligibility
 
     asked = CompletionRequest(messages=(Message("user", (Text(text),)),))
-    request, _ = await tasks.with_task(asked, config.catalog, PromptVector(source, text))
+    vector = PromptVector(source, text) if config.settings.embedder == "local" else None
+    request, _ = await tasks.with_task(asked, config.catalog, vector)
     return eligibility(request, config.catalog, setting="semantic", ttl_s=config.settings.cache_ttl_s).compared
 
 

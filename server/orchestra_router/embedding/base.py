@@ -1,14 +1,38 @@
 """What an embedder is, and what the process knows about its own."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from orchestra_router.types import Scope
+from orchestra_router.types import NOBODY, Scope
 
 if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
+
+
+class Purse(Protocol):
+    """What a request may still cost."""
+
+    def held(self, amount_nusd: int, *, within_s: float = ...) -> AbstractAsyncContextManager[None]: ...
+
+    def pay(self, amount_nusd: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Who pays for a vector, where it costs something, and what it may take."""
+
+    scope: Scope = NOBODY
+    """Whose budgets it counts against."""
+    purse: Purse | None = None
+    """Of the request it is for; None: only the budgets limit it."""
+    deadline: float | None = None
+    """On the clock's monotonic scale, in seconds; None: somebody may wait for it as long as it takes."""
+
+
+NO_PAYER = Payer()
 
 
 class Embedder(Protocol):
@@ -39,8 +63,8 @@ class EmbedderSource(Protocol):
         """Whether embedding costs no money."""
         ...
 
-    async def get(self, payer: Scope) -> Embedder | None:
-        """What it costs, if it does, is paid under the budgets of `payer`. None when there is none; `state` says why."""
+    async def get(self, payer: Payer) -> Embedder | None:
+        """What it costs, if it does, is paid by `payer`. None when there is none; `state` says why."""
         ...
 
     def state(self) -> "EmbedderState":

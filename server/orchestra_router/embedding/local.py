@@ -9,12 +9,11 @@ import anyio
 import anyio.to_thread
 
 from orchestra_router.embedding import blas, weights
-from orchestra_router.embedding.base import EmbedderState
+from orchestra_router.embedding.base import NO_PAYER, EmbedderState, Payer
 from orchestra_router.embedding.minilm import DIMENSIONS, MiniLM
 from orchestra_router.embedding.weights import Weights
 from orchestra_router.embedding.wordpiece import WordPiece
 from orchestra_router.errors import EmbedderUnavailable
-from orchestra_router.types import NOBODY, Scope
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -123,7 +122,7 @@ class LazyEmbedder:
     def of(cls, settings: "EmbedderSettings") -> "LazyEmbedder":
         return cls(settings.home, settings.embedder_path, wanted=settings.embedder == "local")
 
-    async def get(self, payer: Scope = NOBODY) -> LocalEmbedder | None:  # noqa: ARG002 - it costs nothing
+    async def get(self, payer: Payer = NO_PAYER) -> LocalEmbedder | None:  # noqa: ARG002 - it costs nothing
         """The embedder; None when there is none, and `state` says why. Tried once: a failure is not repeated."""
         if self._state is None:
             self._find()

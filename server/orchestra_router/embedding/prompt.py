@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestra_router.embedding.base import Embedder, EmbedderSource
+from orchestra_router.embedding.base import NO_PAYER, Embedder, EmbedderSource, Payer
 from orchestra_router.errors import EmbedderUnavailable
-from orchestra_router.types import NOBODY, Scope
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -15,10 +14,9 @@ if TYPE_CHECKING:
 
 
 class PromptVector:
-    def __init__(self, embedder: EmbedderSource, text: str, payer: Scope = NOBODY) -> None:
+    def __init__(self, embedder: EmbedderSource, text: str, payer: Payer = NO_PAYER) -> None:
         self.text = text
         self.payer = payer
-        """Under whose budgets it is computed, where that costs something."""
         self.made_by = ""
         """The identity of the embedder that computed it; "" until one has."""
         self._embedder = embedder

@@ -34,6 +34,8 @@ from orchestra_router.store.personal_records import Erased, Row
 from orchestra_router.store.view_records import ViewStore
 from orchestra_router.types import Allowance, CacheStatus, CostSource, Refusal, Scope, Usage
 
+EMBEDDING = "embedding-"
+"""How the request id of an attempt begins that embedded a prompt. Such an attempt is no request."""
 AttemptState = Literal["held", "settled", "released", "uncertain"]
 GroupBy = Literal["provider", "model", "task", "day", "hour", "user", "access_key", "session", "metadata"]
 """What a report has one row for. Of `metadata`, one field's values. Hours, sessions and metadata are read from the

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from orchestra_router.types import NOBODY, Scope
+from orchestra_router.types import Scope
 
 MOST_VECTORS = 500
 """Read at a time: 0.8 MB, a millisecond or two, in which nobody else reads or writes."""
@@ -79,8 +79,6 @@ class Unembedded:
     prompt: str
     embedder: str
     """Whose vector it has; "" for none."""
-    payer: Scope = NOBODY
-    """Under whose budgets it is embedded, where that costs something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

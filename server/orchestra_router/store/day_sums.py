@@ -8,6 +8,8 @@ combinations would be nearly as many as the attempts. A request counts where its
 per provider and once per model, so that every row is the number of distinct requests.
 """
 
+from orchestra_router.store.base import EMBEDDING
+
 _TABLE = """
     CREATE TABLE day_sums (
         dimension TEXT NOT NULL,
@@ -278,5 +280,26 @@ RESUMMED_BY_WHAT_COUNTS = (
     " escalation_saved_nusd, wasted_nusd ON requests BEGIN"
     + _sql(_COUNT_ESCALATION, row="OLD", sign="-1")
     + _sql(_COUNT_ESCALATION, row="NEW")
+    + "END",
+)
+
+# The attempts that embed a prompt cost something and are counted, but nobody asked for them.
+_COUNT_ATTEMPT_OF_A_REQUEST = _COUNT_ATTEMPT.replace(
+    "SIGN * NOT EXISTS (", f"SIGN * (ROW.request_id NOT GLOB '{EMBEDDING}*' AND NOT EXISTS ("
+).replace("        ),\n        SIGN,\n", "        )),\n        SIGN,\n")
+
+EMBEDDINGS_ARE_NO_REQUESTS = (
+    "DROP TRIGGER attempts_summed",
+    "CREATE TRIGGER attempts_summed AFTER INSERT ON attempts WHEN NEW.state <> 'held' BEGIN"
+    + _sql(_COUNT_ATTEMPT_OF_A_REQUEST, row="NEW")
+    + "END",
+    "DROP TRIGGER attempts_ended",
+    "CREATE TRIGGER attempts_ended AFTER UPDATE OF state ON attempts WHEN OLD.state = 'held' BEGIN"
+    + _sql(_COUNT_ATTEMPT_OF_A_REQUEST, row="NEW")
+    + "END",
+    "DROP TRIGGER attempts_resummed",
+    "CREATE TRIGGER attempts_resummed AFTER UPDATE OF state, cost_nusd ON attempts WHEN OLD.state <> 'held' BEGIN"
+    + _sql(_COUNT_ATTEMPT_OF_A_REQUEST, row="OLD", sign="-1")
+    + _sql(_COUNT_ATTEMPT_OF_A_REQUEST, row="NEW")
     + "END",
 )

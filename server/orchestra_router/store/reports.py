@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
-from orchestra_router.store.base import CacheReport, GroupBy, ReportRow, RequestRecord
+from orchestra_router.store.base import EMBEDDING, CacheReport, GroupBy, ReportRow, RequestRecord
 
 _RECORD = """
     INSERT INTO requests (
@@ -72,7 +72,7 @@ _HELD = """
             ELSE ''
         END AS "group",
         sum(
-            NOT EXISTS (
+            request_id NOT GLOB :embedding AND NOT EXISTS (
                 SELECT 1
                 FROM attempts AS earlier
                 WHERE earlier.request_id = attempts.request_id
@@ -99,7 +99,7 @@ _RECORDS_OF_ATTEMPTS = """
             WHEN 'session' THEN attempts.session
             ELSE coalesce((SELECT value FROM json_each(requests.metadata) WHERE key = :field), '')
         END AS "group",
-        sum(attempts.number = 1) AS requests,
+        sum(attempts.number = 1 AND attempts.request_id NOT GLOB :embedding) AS requests,
         count(*) AS attempts,
         count(*) FILTER (WHERE state <> 'held' AND attempts.outcome <> 'ok') AS failed,
         count(*) FILTER (WHERE state <> 'held' AND attempts.outcome = 'ok') AS answered,
@@ -233,6 +233,7 @@ def report(
         "first_day": first_day,
         "last_day": last_day,
         "access_key": access_key,
+        "embedding": f"{EMBEDDING}*",
     }
     found: dict[str, dict[str, int]] = {} if group_by else {"": {}}
     for query in (_RECORDS_OF_ATTEMPTS, _RECORDS_OF_REQUESTS) if by_records else (_SUMS, _HELD):

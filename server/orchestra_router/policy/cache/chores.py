@@ -3,8 +3,9 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from orchestra_router.embedding.base import Embedder, EmbedderSource
+from orchestra_router.embedding.base import Embedder, EmbedderSource, Payer
 from orchestra_router.errors import EmbedderUnavailable, StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy.cache.vectors import encode
@@ -20,14 +21,15 @@ class Chores:
     def __init__(self, store: Store, source: EmbedderSource) -> None:
         self._store = store
         self._source = source
-        self._waiting: OrderedDict[str, Unembedded] = OrderedDict()
+        self._waiting: OrderedDict[str, tuple[Unembedded, Payer]] = OrderedDict()
         """By entry, oldest first."""
         self._ready: list[CacheVector] = []
         self._worker: asyncio.Task[None] | None = None
 
-    def embed(self, prompts: Iterable[Unembedded]) -> None:
+    def embed(self, prompts: Iterable[Unembedded], payer: Payer) -> None:
         """Some time soon; nobody waits for it."""
-        self._waiting |= {prompt.entry_id: prompt for prompt in prompts}
+        payer = replace(payer, deadline=None)
+        self._waiting |= {prompt.entry_id: (prompt, payer) for prompt in prompts}
         while len(self._waiting) > MOST_WAITING:
             self._waiting.popitem(last=False)
         self._start()
@@ -51,22 +53,20 @@ class Chores:
         if (self._waiting or self._ready) and (self._worker is None or self._worker.done()):
             self._worker = asyncio.create_task(self._work())
 
-    def _next(self) -> list[Unembedded]:
-        """A few that the same payer pays for."""
-        payer = next((prompt.payer for prompt in self._waiting.values()), None)
-        some = [prompt for prompt in self._waiting.values() if prompt.payer == payer][:AT_ONCE]
+    def _next(self) -> tuple[list[Unembedded], Payer]:
+        """A few that the same payer pays for, or any where nobody has to."""
+        payer = next((payer for _, payer in self._waiting.values()), Payer())
+        free = self._source.is_free
+        some = [prompt for prompt, who in self._waiting.values() if free or who == payer][:AT_ONCE]
         for prompt in some:
             del self._waiting[prompt.entry_id]
-        return some
+        return some, payer
 
     async def _work(self) -> None:
         try:
             while self._waiting or self._ready:
                 vectors, self._ready = self._ready, []
-                some = self._next()
-                if some and (embedder := await self._source.get(some[0].payer)) is not None:
-                    # By now it is known which embedder that is.
-                    vectors += await embedded(embedder, [each for each in some if each.embedder != embedder.identity])
+                vectors += await self._embedded(*self._next())
                 await self._store.keep_vectors(vectors)
         except (EmbedderUnavailable, StoreError) as error:
             logger.warning("kept answers could not be made comparable: %s", error)
@@ -74,12 +74,27 @@ class Chores:
         except Exception:  # noqa: BLE001 - the edge of a task that nobody awaits; logged with its traceback
             logger.exception("kept answers could not be made comparable")
 
+    async def _embedded(self, some: Sequence[Unembedded], payer: Payer) -> list[CacheVector]:
+        """Nothing where the payer cannot pay, which says nothing of the others.
+
+        Raises:
+            EmbedderUnavailable: it cannot embed for anybody.
+        """
+        if not some or (embedder := await self._source.get(payer)) is None:
+            return []
+        try:
+            # By now it is known which embedder that is.
+            return await embedded(embedder, [each for each in some if each.embedder != embedder.identity])
+        except EmbedderUnavailable:
+            if self._source.state().problem:
+                raise
+            return []
+
 
 async def embedded(embedder: Embedder, prompts: Sequence[Unembedded]) -> list[CacheVector]:
     """Raises: EmbedderUnavailable."""
     if not prompts:
         return []
     rows = await embedder.embed([prompt.prompt for prompt in prompts])
-    return [
-        CacheVector(prompt.entry_id, embedder.identity, encode(row)) for prompt, row in zip(prompts, rows, strict=True)
-    ]
+    made_by = embedder.identity
+    return [CacheVector(prompt.entry_id, made_by, encode(row)) for prompt, row in zip(prompts, rows, strict=True)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio.lowlevel
 import anyio.to_thread
 
-from orchestra_router.embedding.base import Embedder, EmbedderSource
+from orchestra_router.embedding.base import Embedder, EmbedderSource, Payer
 from orchestra_router.observe import logger
 from orchestra_router.policy.cache.chores import Chores
 from orchestra_router.policy.cache.matching import refusal, refusal_by_words
@@ -89,9 +89,9 @@ class Semantics:
             seen=0 if shelf is None else shelf.newest,
         )
 
-    def embed_later(self, entry: CacheEntry) -> None:
+    def embed_later(self, entry: CacheEntry, payer: Payer) -> None:
         if self._source.state().identity:
-            self.chores.embed([Unembedded(entry.entry_id, entry.prompt, "", entry.scope)])
+            self.chores.embed([Unembedded(entry.entry_id, entry.prompt, "")], payer)
 
     async def find(self, asked: Comparable, question: CacheQuestion, findings: CacheFindings, *, now_ms: int) -> Found:
         """The best of what may be served for `asked`, given what the database said to `question`.
@@ -102,19 +102,25 @@ class Semantics:
         """
         if not question.embedder:
             return _by_words(asked, findings)
-        late = [prompt for prompt in findings.unembedded if not prompt.embedder][:LATE]
-        payer = asked.vector.payer
-        self.chores.embed(replace(prompt, payer=payer) for prompt in findings.unembedded if prompt not in late)
         known = self._shelves.get(_name(asked.shelf, question.embedder))
-        if known is None and not findings.vectors and not late:
+        if known is None and not findings.vectors and not findings.unembedded:
             return Found(reason=NOTHING)
+        payer = asked.vector.payer
         self._embedder = await self._source.get(payer)
-        if self._embedder is None or self._embedder.identity != question.embedder:
-            return Found(reason=NOTHING)  # only now is it known which embedder that is
+        if self._embedder is None:
+            return Found(reason=NOTHING)
+        if self._embedder.identity != question.embedder:  # only now is it known which embedder that is
+            question = replace(question, embedder=self._embedder.identity, seen=0)
+            findings = await self._store.looked_up(question, now_ms=now_ms)
+            known = None
+        late = [prompt for prompt in findings.unembedded if not prompt.embedder][:LATE]
+        self.chores.embed([prompt for prompt in findings.unembedded if prompt not in late], payer)
         shelf = await self._shelved(known, question, findings.vectors, self._embedder, now_ms=now_ms)
         if not late and not shelf.view.has_live(now_ms):
             return Found(reason=NOTHING)
         query, *rows = await asked.vector.beside([prompt.prompt for prompt in late], self._embedder)
+        if asked.vector.made_by != question.embedder:
+            return Found(reason=NOTHING)  # it became another in this very moment
         vectors = [
             CacheVector(each.entry_id, question.embedder, encode(row)) for each, row in zip(late, rows, strict=True)
         ]

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestra_router.catalog import Catalog
 from orchestra_router.config import Settings
-from orchestra_router.embedding.base import EmbedderSource
+from orchestra_router.embedding.base import EmbedderSource, Payer
 from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.errors import EmbedderUnavailable, StoreError
 from orchestra_router.observe import logger
@@ -94,9 +94,10 @@ class Cache:
         settings = self._settings
 
         def vector(text: str) -> PromptVector:
-            return (
-                known if known is not None and known.text == text else PromptVector(self._embedder, text, request.scope)
-            )
+            if known is not None and known.text == text:
+                return known
+            payer = Payer(request.scope) if known is None else known.payer
+            return PromptVector(self._embedder, text, payer)
 
         eligible = eligibility(
             request, self._catalog, setting=settings.cache, ttl_s=settings.cache_ttl_s, streamed=streamed
@@ -172,7 +173,7 @@ class Cache:
             logger.warning("the cache could not be written: %s", type(error).__name__)
             return
         if comparable is not None and vector is None:
-            self.semantics.embed_later(entry)
+            self.semantics.embed_later(entry, comparable.vector.payer)
 
     def notes(self) -> tuple[str, ...]:
         """What whoever runs this should know."""
