@@ -13,6 +13,7 @@ from orchestra_router.commands import (
     beginning,
     cache,
     chaos,
+    dashboard,
     guard,
     install,
     keys,
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_to(commands)
     cache.add_to(commands)
     chaos.add_to(commands)
+    dashboard.add_to(commands)
     guard.add_to(commands)
     person.add_to(commands)
     requests.add_to(commands)

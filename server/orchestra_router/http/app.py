@@ -22,9 +22,10 @@ from orchestra_router.http.callers import Authenticate
 from orchestra_router.http.endpoint import Endpoint
 from orchestra_router.http.protection import CLOSE, Doors, Patience
 from orchestra_router.http.refusals import Refused, refusal, refused
+from orchestra_router.http.sessions import Sessions
 from orchestra_router.http.traffic import Traffic
 from orchestra_router.observe import context as trace_context
-from orchestra_router.policy.access import Verb
+from orchestra_router.policy.access import Caller, Verb
 from orchestra_tools.service import Service
 
 logger = logging.getLogger("orchestra.http")
@@ -54,6 +55,7 @@ class HttpApp:
         self,
         endpoints: Sequence[Endpoint],
         authenticate: Authenticate,
+        sessions: Sessions,
         service: Service,
         settings: Settings,
         traffic: Traffic,
@@ -61,6 +63,7 @@ class HttpApp:
         self.endpoints = tuple(endpoints)
         self._routes = [(compile_path(endpoint.path), endpoint) for endpoint in endpoints]
         self._authenticate = authenticate
+        self._sessions = sessions
         self._service = service
         self._settings = settings
         self._traffic = traffic
@@ -114,7 +117,7 @@ class HttpApp:
                 return preflight
             endpoint = self._endpoint(scope)
             if endpoint.verb is not None:
-                await self._admit(scope, headers, endpoint.verb)
+                await self._admit(scope, headers, endpoint, endpoint.verb)
             if self._traffic.draining and endpoint.begins_work:
                 return refusal(_shutting_down())
             patient = Patience(receive, headers, self._settings)
@@ -148,18 +151,9 @@ class HttpApp:
             kind="not_found_error",
         )
 
-    async def _admit(self, scope: Scope, headers: Headers, verb: Verb) -> None:
-        kind, _, secret = headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not secret.strip():
-            raise Refused(
-                401,
-                "token_missing",
-                "Send an access key: `Authorization: Bearer <key>`. `orchestra keys create NAME` makes one.",
-                kind="authentication_error",
-                headers={"www-authenticate": "Bearer"},
-            )
+    async def _admit(self, scope: Scope, headers: Headers, endpoint: Endpoint, verb: Verb) -> None:
         try:
-            caller = await self._authenticate(secret.strip())
+            caller = await self._caller(scope, headers, endpoint)
         except AccessDenied as error:
             raise Refused(401, error.code, str(error), kind="authentication_error") from None
         caller = caller.speaking_for(user=headers.get(USER_HEADER, ""), session=headers.get(SESSION_HEADER, ""))
@@ -170,6 +164,20 @@ class HttpApp:
             await (await self._service.router()).allowed(verb, caller=caller)
         except AccessDenied as error:
             raise Refused(403, "role_forbids", str(error), kind="permission_error") from None
+
+    async def _caller(self, scope: Scope, headers: Headers, endpoint: Endpoint) -> Caller:
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and secret.strip():
+            return await self._authenticate(secret.strip())
+        if endpoint.by_cookie and (caller := await self._sessions.caller(Request(scope))) is not None:
+            return caller
+        raise Refused(
+            401,
+            "token_missing",
+            "Send an access key: `Authorization: Bearer <key>`. `orchestra keys create NAME` makes one.",
+            kind="authentication_error",
+            headers={"www-authenticate": "Bearer"},
+        )
 
     def _preflight(self, scope: Scope, headers: Headers) -> Response | None:
         """What a browser asks before a page of another origin may call."""

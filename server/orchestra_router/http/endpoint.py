@@ -35,6 +35,8 @@ class Endpoint:
     answer: type[BaseModel] | None = None
     streams: bool = False
     """It may answer with events."""
+    by_cookie: bool = False
+    """A browser may come with the cookie of a session instead of a key. For what only reads."""
     begins_work: bool = True
     """Not answered any more by a server that is told to end."""
     listens: bool = False

@@ -22,6 +22,7 @@ from orchestra_router.errors import ConfigError
 from orchestra_router.http import health
 from orchestra_router.http.app import HttpApp
 from orchestra_router.http.callers import Authenticate, authenticating
+from orchestra_router.http.dashboard import Dashboard
 from orchestra_router.http.description import Description
 from orchestra_router.http.endpoint import Endpoint
 from orchestra_router.http.gateway import models
@@ -31,6 +32,7 @@ from orchestra_router.http.mcp_endpoint import McpEndpoint
 from orchestra_router.http.metrics import Exposition
 from orchestra_router.http.protection import is_loopback
 from orchestra_router.http.protocol import KEEP_ALIVE_S, MAX_HEAD_BYTES, LimitedConfig, LimitedProtocol
+from orchestra_router.http.sessions import Sessions
 from orchestra_router.http.traffic import Traffic
 from orchestra_tools.service import Service, serving
 
@@ -92,10 +94,15 @@ class Listening:
     address: Address
     app: HttpApp
     traffic: Traffic
+    sessions: Sessions
 
     @property
     def url(self) -> str:
         return f"http://{self.address}"
+
+    def dashboard(self, secret: str) -> str:
+        """A link that signs in once, for whoever has the key `secret`."""
+        return f"{self.url}/sign-in#token={self.sessions.invite(secret)}"
 
 
 def bound(to: Address) -> socket.socket:
@@ -137,13 +144,33 @@ async def listening(
     traffic, exposition = Traffic(), Exposition()
     mcp = McpEndpoint(service, simulated=simulated, body_bytes=round(settings.http_body_mb * 1_000_000))
     described = Description((*Health(traffic).endpoints, *Chat().endpoints, *exposition.endpoints, *ENDPOINTS))
-    app = HttpApp(
-        (*described.endpoints, *mcp.endpoints),
-        authenticate,
-        service,
-        settings,
-        traffic,
+    sessions = Sessions(authenticate, service.clock.monotonic)
+    endpoints = (
+        *described.endpoints,
+        *mcp.endpoints,
+        *Dashboard(sessions, authenticate).endpoints,
     )
+    app = HttpApp(endpoints, authenticate, sessions, service, settings, traffic)
+    async with exposition.of(await service.router()), mcp.run(), _accepting(app, settings, listener, traffic) as at:
+        yield Listening(at, app, traffic, sessions)
+
+
+@asynccontextmanager
+async def looking(
+    service: Service, authenticate: Authenticate, settings: Settings, listener: socket.socket
+) -> AsyncGenerator[Listening]:
+    """The same with the dashboard alone, so that nothing can be asked for that costs or changes anything."""
+    traffic = Traffic()
+    sessions = Sessions(authenticate, service.clock.monotonic)
+    app = HttpApp(Dashboard(sessions, authenticate).endpoints, authenticate, sessions, service, settings, traffic)
+    async with _accepting(app, settings, listener, traffic) as at:
+        yield Listening(at, app, traffic, sessions)
+
+
+@asynccontextmanager
+async def _accepting(
+    app: HttpApp, settings: Settings, listener: socket.socket, traffic: Traffic
+) -> AsyncGenerator[Address]:
     server = _Server(
         LimitedConfig(
             app,
@@ -165,15 +192,14 @@ async def listening(
         )
     )
     host, port = listener.getsockname()[:2]
-    async with exposition.of(await service.router()), mcp.run():
-        accepting = asyncio.create_task(server.serve([listener]))
-        try:
-            yield Listening(Address(host, port), app, traffic)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await traffic.stop()
-                server.should_exit = True
-                await asyncio.wait({accepting})
+    accepting = asyncio.create_task(server.serve([listener]))
+    try:
+        yield Address(host, port)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await traffic.stop()
+            server.should_exit = True
+            await asyncio.wait({accepting})
 
 
 def serve_http(config: Config, to: Address) -> None:
@@ -199,7 +225,7 @@ async def _serve_simulated(home: Path, to: Address) -> None:
 
 
 async def _serve(config: Config, to: Address, notice: str) -> None:
-    signals = _Signals()
+    signals = Signals()
     async with serving(config, SystemClock(), notice=notice) as service:
         router = await service.router()
         keys = len(await router.store.access_keys())
@@ -214,28 +240,29 @@ async def _serve(config: Config, to: Address, notice: str) -> None:
                 await signals.first.wait()
                 drain_s = config.settings.http_drain_s
                 if server.traffic.answering:
-                    _print(f"Ending: {server.traffic.answering} requests have {drain_s:.0f} s. Again to end at once.")
+                    tell(f"Ending: {server.traffic.answering} requests have {drain_s:.0f} s. Again to end at once.")
                 await _first_of(server.traffic.drained(drain_s), signals.second.wait())
                 asyncio.get_running_loop().call_later(EXIT_GRACE_S, os._exit, 1)
 
 
 def _say(server: Listening, key: str, keys: int, notice: str) -> None:
     """`key` is the server's own, shown to whoever started it; "" where nobody looks. `keys` is how many others exist."""
-    _print(f"Orchestra serves at {server.url} (MCP: {server.url}/mcp, OpenAI: {server.url}/v1).")
+    tell(f"Orchestra serves at {server.url} (MCP: {server.url}/mcp, OpenAI: {server.url}/v1, dashboard: {server.url}/).")
     if key:
-        _print(f"Until it ends it takes this key: {key}")
+        tell(f"Until it ends it takes this key: {key}")
+        tell(f"This link shows the dashboard, once: {server.dashboard(key)}")
     elif not keys:
-        _print("Nobody is let in yet: `orchestra keys create NAME` makes an access key, which is taken at once.")
+        tell("Nobody is let in yet: `orchestra keys create NAME` makes an access key, which is taken at once.")
     if notice:
-        _print(notice)
+        tell(notice)
 
 
-def _print(text: str) -> None:
+def tell(text: str) -> None:
     """For the person at the terminal. Not a log line: it holds what the log must not."""
     print(text, file=sys.stderr, flush=True)
 
 
-class _Signals:
+class Signals:
     def __init__(self) -> None:
         self.first = anyio.Event()
         self.second = anyio.Event()

@@ -29,6 +29,7 @@ MOST_DAYS = 92
 """More days than so many are shown as weeks."""
 MOST_RANGE_DAYS = 3 * 366
 PAGE = 25
+MINUTE_MS = 60_000
 
 _ROLLING: Mapping[str, int] = {"today": 1, "7_days": 7, "30_days": 30, "90_days": 90, "365_days": 365}
 
@@ -275,9 +276,9 @@ class Views:
         cut, _ = self._cut(asked)
         return await self._store.choices(first_day=cut.first_day, last_day=cut.last_day)
 
-    async def version(self) -> int:
-        """Changes when anything has been written."""
-        return await self._store.version()
+    async def version(self) -> str:
+        """Another one whenever views may have changed: after a write, and each minute, for time changes them too."""
+        return f"{await self._store.version()}-{self._clock.now_ms() // MINUTE_MS}"
 
     async def _month(self) -> CostReport:
         return await cost_report(self._store, self._settings, now_ms=self._clock.now_ms(), period="month")
