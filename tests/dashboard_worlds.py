@@ -17,12 +17,12 @@ from orchestra_tools.service import serving
 from worlds import ask, config_for
 
 DAY_MS = 86_400_000
-DAYS = 34
-ADAS = "\n[budgets.user.ada]\nmonth_usd = 12\n"
+DAYS = 33
+ADAS = "\n[budgets.user.ada]\nmonth_usd = 0.3\n"
 BUDGETS: dict[str, Any] = {
     "budget_day_usd": 0.25,
     "budget_month_usd": 1,
-    "alert_day_usd": 0.05,
+    "alert_day_usd": 0.02,
     "cache_ttl_s": 30 * 86_400,
 }
 ASKED = (

@@ -16,6 +16,7 @@ from clocks import FakeClock
 from http_worlds import HttpWorld, bearer, code_of, open_http
 from orchestra_router import page
 from orchestra_router.http.sessions import INVITATION_S, SESSION_S
+from orchestra_router.policy.keyring import Terms
 from worlds import ask
 
 VIEWS = ("version", "overview", "providers", "spend", "traffic", "speed", "requests", "choices")
@@ -61,6 +62,26 @@ async def test_a_key_is_exchanged_for_a_cookie_that_scripts_and_other_sites_cann
     assert all(word in cookie for word in ("HttpOnly", "SameSite=strict", "Path=/", f"Max-Age={SESSION_S}"))
     assert str(world.server.address.port) in cookie.split("=")[0]
     assert {(await browser.get(f"/api/{name}")).status_code for name in VIEWS} == {200}
+
+
+async def test_a_session_ends_with_its_key(world: HttpWorld, browser: httpx.AsyncClient) -> None:
+    made = await world.router.keyring.create(Terms(name="bob", role="viewer"))
+    await browser.post("/sign-in", json={"key": made.secret})
+    seen = await browser.get("/api/overview")
+
+    await world.router.keyring.revoke(made.key.key_id)
+
+    assert (seen.status_code, (await browser.get("/api/overview")).status_code) == (200, 401)
+
+
+async def test_a_key_that_may_only_ask_is_told_which_key_may_look(world: HttpWorld, browser: httpx.AsyncClient) -> None:
+    made = await world.router.keyring.create(Terms(name="bob", role="caller"))
+
+    refused = await browser.post("/sign-in", json={"key": made.secret})
+
+    assert (refused.status_code, code_of(refused)) == (403, "role_forbids")
+    assert "viewer" in refused.json()["error"]["message"]
+    assert (await world.client.get("/api/overview", headers=bearer(made.secret))).status_code == 403
 
 
 async def test_a_wrong_key_is_refused_and_gets_no_cookie(browser: httpx.AsyncClient) -> None:

@@ -11,7 +11,7 @@ from json import JSONDecodeError, dumps
 from typing import Any, cast
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from orchestra_router import page
@@ -98,7 +98,7 @@ class Dashboard:
         return response
 
     async def sign_out(self, request: Request) -> ASGIApp:
-        response = RedirectResponse("sign-in", status_code=303)
+        response = _json({"signed_in": False})
         self._sessions.end(response, request)
         return response
 

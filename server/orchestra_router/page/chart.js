@@ -1,6 +1,6 @@
 // Charts in SVG. Each is a picture for who sees it, a slider for the keyboard and the screen reader, and a table.
 
-import { el, fill, svg } from "./dom.js";
+import { el, fill, scrolling, svg } from "./dom.js";
 
 const HEIGHT = 220;
 const TOP = 12;
@@ -31,7 +31,7 @@ export class Chart {
       onblur: () => this.pick(null),
     }, this.picture, this.tip);
     this.legend = el("ul", { class: "legend" });
-    this.table = el("div", { class: "scrolls" });
+    this.table = el("div");
     this.nothing = el("p", { class: "nothing", hidden: true });
     this.details = el("details", { class: "as-table" }, el("summary", { "data-key": "table" }, "Show as a table"), this.table);
     this.element = el("figure", { class: "chart" }, this.legend, this.stage, this.nothing, this.details);
@@ -187,7 +187,7 @@ export class Chart {
     const rows = starts.map((start, place) => el("tr", {}, el("th", { scope: "row" }, name(start)), series.map((one) => (
       el("td", { class: "number" }, one.values[place] === null ? "–" : format(one.values[place] ?? 0))
     ))));
-    fill(this.table, el("table", {}, el("caption", { class: "spoken" }, label), el("thead", {}, head), el("tbody", {}, rows.reverse())));
+    fill(this.table, scrolling(label, el("table", {}, el("caption", { class: "spoken" }, label), el("thead", {}, head), el("tbody", {}, rows.reverse()))));
   }
 }
 

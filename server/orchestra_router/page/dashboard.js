@@ -71,8 +71,9 @@ function problem(name, text) {
 
 async function refresh() {
   const cut = picked();
+  // First, for it says whether there is anything at all.
+  await view("overview", "overview", {}, showOverview);
   await Promise.all([
-    view("overview", "overview", {}, showOverview),
     view("providers", "providers", {}, showProviders),
     view("spend", "spend", { ...cut, by: by() }, showSpend),
     view("traffic", "traffic", cut, showTraffic),
@@ -386,6 +387,10 @@ function setUp() {
       theme();
     });
   }
+  $("sign-out").addEventListener("click", async () => {
+    await fetch("sign-out", { method: "POST", credentials: "same-origin" }).catch(lost);
+    location.assign("sign-in");
+  });
   document.addEventListener("visibilitychange", tick);
   window.addEventListener("online", tick);
 }

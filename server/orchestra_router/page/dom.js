@@ -35,6 +35,19 @@ export function fill(parent, ...children) {
   }
 }
 
+/** Room for what may be wider or longer than there is place. The keyboard can scroll it where that is so. */
+export function scrolling(label, ...children) {
+  const room = el("div", { class: "scrolls" }, children);
+  new ResizeObserver(() => {
+    const scrolls = room.scrollWidth > room.clientWidth || room.scrollHeight > room.clientHeight;
+    for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", label]]) {
+      if (scrolls) room.setAttribute(name, value);
+      else room.removeAttribute(name);
+    }
+  }).observe(room);
+  return room;
+}
+
 /** What only a screen reader says. */
 export function spoken(text) {
   return el("span", { class: "spoken" }, text);

@@ -1,6 +1,6 @@
 // The parts that views are made of. Each takes plain data and gives an element.
 
-import { el, spoken } from "./dom.js";
+import { el, scrolling, spoken } from "./dom.js";
 import { count, counted, date, duration, holderName, money, named, outcomeName, percent, short, when } from "./format.js";
 import { swatch } from "./chart.js";
 
@@ -28,7 +28,7 @@ export function bar(share, tone = "") {
 export function table(caption, columns, rows, nothing = "") {
   if (rows.length === 0) return el("p", { class: "nothing" }, nothing);
   const kind = (column) => [column.number && "number", column.wide && "wide", column.rare && "rare"].filter(Boolean).join(" ");
-  return el("div", { class: "scrolls" }, el("table", {},
+  return scrolling(caption, el("table", {},
     el("caption", { class: "spoken" }, caption),
     el("thead", {}, el("tr", {}, columns.map((column) => el("th", { scope: "col", class: kind(column) }, column.name)))),
     el("tbody", {}, rows.map((row) => el("tr", {}, columns.map((column, place) => (
@@ -131,7 +131,7 @@ function provider(one, timezone, open) {
       { name: "Answered", number: true, of: (model) => (model.use.success === null ? "–" : percent(model.use.success, 1)) },
       { name: "p50", number: true, of: (model) => duration(model.use.median_ms) },
       { name: "p95", number: true, of: (model) => duration(model.use.slow_ms) },
-      { name: "", of: (model) => [model.detail, model.replacement && `use ${model.replacement}`].filter(Boolean).join("; ") },
+      { name: "To know", of: (model) => [model.detail, model.replacement && `use ${model.replacement}`].filter(Boolean).join("; ") },
     ], one.models, "It lists no models."),
   );
   return el("li", {},
