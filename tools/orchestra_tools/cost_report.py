@@ -1,6 +1,7 @@
 from mcp.types import ToolAnnotations
 
 from orchestra_router.policy.access import Caller
+from orchestra_tools.apps import SHOWN
 from orchestra_tools.arguments import CostReportArguments
 from orchestra_tools.costs import costs
 from orchestra_tools.results import Json
@@ -30,4 +31,5 @@ TOOL = strict_tool(
     description="What was spent and saved in a period, and what the budgets still allow.",
     schema=compact_schema(CostReportArguments),
     hints=ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
+    meta=SHOWN,
 )

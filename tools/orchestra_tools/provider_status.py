@@ -1,6 +1,7 @@
 from mcp.types import ToolAnnotations
 
 from orchestra_router.policy.access import Caller
+from orchestra_tools.apps import SHOWN
 from orchestra_tools.arguments import ProviderStatusArguments
 from orchestra_tools.results import Json, status
 from orchestra_tools.running import Tell
@@ -31,4 +32,5 @@ TOOL = strict_tool(
         idempotent_hint=True,
         open_world_hint=True,
     ),
+    meta=SHOWN,
 )

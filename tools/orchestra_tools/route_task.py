@@ -1,6 +1,7 @@
 from mcp.types import ToolAnnotations
 
 from orchestra_router.policy.access import Caller
+from orchestra_tools.apps import SHOWN
 from orchestra_tools.arguments import CompleteArguments, RouteTaskArguments
 from orchestra_tools.complete import outcome, start
 from orchestra_tools.results import Json, planned
@@ -45,4 +46,5 @@ TOOL = strict_tool(
         idempotent_hint=False,
         open_world_hint=True,
     ),
+    meta=SHOWN,
 )

@@ -26,6 +26,7 @@ from mcp.types import (
 )
 
 from orchestra_tools import complete, completion, cost_report, prompts, provider_status, resources, route_task
+from orchestra_tools.apps import apps
 from orchestra_tools.service import Service
 
 TOOLS = (complete.TOOL, route_task.TOOL, provider_status.TOOL, cost_report.TOOL)
@@ -53,6 +54,7 @@ class OrchestraServer(MCPServer[Service]):
             version=version("orchestra-router"),
             instructions=instructions,
             tools=list(TOOLS),
+            extensions=[apps()],
             lifespan=lifespan,
             cache_hints=CACHE_HINTS,
             middleware=(_known_names, _open_after_listing),

@@ -90,6 +90,7 @@ def strict_tool(
     description: str,
     schema: Schema,
     hints: ToolAnnotations,
+    meta: dict[str, Any] | None = None,
 ) -> StrictTool:
     return StrictTool(
         fn=handler,
@@ -101,6 +102,7 @@ def strict_tool(
         is_async=True,
         context_kwarg=None,
         annotations=hints,
+        meta=meta,
     )
 
 

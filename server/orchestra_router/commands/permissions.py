@@ -28,6 +28,7 @@ NO_DATA: "Mapping[str, str]" = {
 
 VERBS: "Mapping[str, Verb]" = {
     "config": "config",
+    "dashboard": "dashboard",
     "models": "status",
     "probe": "probe",
     "report": "costs_own",

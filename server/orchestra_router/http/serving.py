@@ -247,7 +247,9 @@ async def _serve(config: Config, to: Address, notice: str) -> None:
 
 def _say(server: Listening, key: str, keys: int, notice: str) -> None:
     """`key` is the server's own, shown to whoever started it; "" where nobody looks. `keys` is how many others exist."""
-    tell(f"Orchestra serves at {server.url} (MCP: {server.url}/mcp, OpenAI: {server.url}/v1, dashboard: {server.url}/).")
+    tell(
+        f"Orchestra serves at {server.url} (MCP: {server.url}/mcp, OpenAI: {server.url}/v1, dashboard: {server.url}/)."
+    )
     if key:
         tell(f"Until it ends it takes this key: {key}")
         tell(f"This link shows the dashboard, once: {server.dashboard(key)}")

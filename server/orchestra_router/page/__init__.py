@@ -2,8 +2,9 @@
 
 import re
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
+FOLDER = Path(__file__).parent
 TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -14,13 +15,13 @@ TYPES = {
 
 @cache
 def names() -> frozenset[str]:
-    return frozenset(file.name for file in files(__name__).iterdir() if file.name.rpartition(".")[2] in TYPES)
+    return frozenset(file.name for file in FOLDER.iterdir() if file.suffix[1:] in TYPES)
 
 
 @cache
 def text(name: str) -> str:
     """The file `name`, which is one of `names`."""
-    return files(__name__).joinpath(name).read_text(encoding="utf-8")
+    return FOLDER.joinpath(name).read_text(encoding="utf-8")
 
 
 def media_type(name: str) -> str:
