@@ -97,7 +97,7 @@ async def keep(cache: Cache, request: CompletionRequest) -> None:
     question = cache.question(request)
     await cache.look(question, request, now_ms=NOW_MS)
     cached = Cached(answer=Answer(text="an answer"), provider="p", model="m", reason="r")
-    await cache.keep(question, cached, request, cost_nusd=1, now_ms=NOW_MS)
+    cache.keep(question, cached, request, cost_nusd=1, now_ms=NOW_MS)
     await cache.settled()
 
 

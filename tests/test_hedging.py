@@ -13,7 +13,6 @@ from orchestra_router import errors
 from orchestra_router.router import Router, open_router
 from orchestra_router.simulation import Hang, Reply, ServerError, SimulatedWorld, simulated_world
 from orchestra_router.simulation.faults import Endless
-from orchestra_router.store.base import Settled, Settlement
 from orchestra_router.types import Completion
 from worlds import ask, config_for, open_world
 
@@ -167,28 +166,24 @@ async def test_a_second_that_the_cap_cannot_pay_for_is_not_asked(tmp_path: Path)
 async def test_one_that_answered_a_moment_too_late_is_the_slower_one_and_the_other_gave_the_answer(
     tmp_path: Path, accept: str | None, rejected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hang, both, settled = Hang(), anyio.Event(), anyio.Event()
+    hang, both = Hang(), anyio.Event()
     async with open_world(tmp_path, hedge="true", max_attempts=3) as world:
         world.providers["deepseek"].script(hang)
-        store = world.router.store
-        settle, begun = store.settle, 0
+        health = world.router._health  # pyright: ignore[reportPrivateUsage]
+        begun = 0
 
-        async def in_turn(settlement: Settlement) -> Settled:
-            """The second ends first, when the first has its answer too."""
+        async def in_turn(*_: object, **__: object) -> None:
+            """What follows an answer: the second goes on first, when the first has its answer too."""
             nonlocal begun
             begun += 1
             if begun == 1:
                 hang.release()
                 await both.wait()
-                ended = await settle(settlement)
-                settled.set()
-                return ended
-            both.set()
-            await settled.wait()
-            await anyio.wait_all_tasks_blocked()
-            return await settle(settlement)
+            elif begun == 2:
+                both.set()
+                await anyio.sleep_forever()
 
-        monkeypatch.setattr(store, "settle", in_turn)
+        monkeypatch.setattr(health, "succeeded", in_turn)
         with anyio.fail_after(PATIENCE_S):
             completion = await world.router.complete(ask(CODING, accept=accept))
 

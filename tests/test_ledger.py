@@ -272,6 +272,7 @@ async def fail_to_settle(books: Books) -> None:
     reservation.answered(Answer(text="Hi.", cost_nusd=5_000))
     async with books.unwritable():
         await attempt.__aexit__(None, None, None)
+        await books.ledger.written()
     assert reservation.attempt is not None
     assert reservation.attempt.cost_nusd == 5_000
 

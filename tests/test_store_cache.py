@@ -105,6 +105,13 @@ def a_match(entry_id: str = "e1", asked: str = "b", *, served: bool = True, expi
 # --- answers ---------------------------------------------------------------------------------------------------
 
 
+async def test_what_is_kept_is_found_by_whoever_looks_later_though_nobody_waited_for_it(store: SqliteStore) -> None:
+    store.keep(an_entry(), None, limits=PLENTY, now_ms=NOW_MS)
+
+    assert await exactly(store, "k1") == an_entry()
+    assert await exactly(store, "k2") is None
+
+
 async def test_an_answer_that_was_kept_is_found_as_it_was(store: SqliteStore) -> None:
     await keep(store, an_entry())
 

@@ -179,15 +179,35 @@ async def test_a_trail_is_found_by_request_and_by_trace_oldest_first(store: Sqli
 
 
 async def test_a_cancelled_caller_still_learns_what_became_of_its_write(store: SqliteStore) -> None:
-    await store.hold(a_hold("a1", 100), [])
-    changed = None
+    denied = object()
 
     with anyio.CancelScope() as scope:
         scope.cancel()
-        changed = (await store.settle(ended("a1", 60))).changed
+        denied = await store.hold(a_hold("a1", 100), [])
 
-    assert changed
+    assert denied is None
+    assert await store.spent("global", TODAY.day) == Spent(0, 100)
+
+
+async def test_a_settlement_is_written_for_whom_nobody_waits_and_before_the_next_hold(store: SqliteStore) -> None:
+    limit = Limit("global", TODAY.day, 150)
+    await store.hold(a_hold("a1", 100), [limit])
+
+    store.settle(ended("a1", 60))
+
+    assert await store.hold(a_hold("a2", 90), [limit]) is None
+    assert await store.spent("global", TODAY.day) == Spent(60, 90)
+
+
+async def test_closing_writes_what_nobody_waited_for(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "orchestra.db", clock=FakeClock())
+    await store.hold(a_hold("a1", 100), [])
+    store.settle(ended("a1", 60))
+    await store.close()
+
+    store = await SqliteStore.open(tmp_path / "orchestra.db", clock=FakeClock())
     assert await store.spent("global", TODAY.day) == Spent(60, 0)
+    await store.close()
 
 
 async def test_a_task_that_is_cancelled_past_the_shield_leaves_a_whole_write_and_a_working_store(

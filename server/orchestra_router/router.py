@@ -441,7 +441,7 @@ class Router:
             self._enter(call, "keep")
             # What will not do is asked again next time.
             asked = replace(asked, key=None) if call.flaw else asked
-            await self.cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
+            self.cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
         completion = ending.completion(
             written, call, guarded, number=answered.number, latency_ms=self._elapsed_ms(call)
         )

@@ -1,7 +1,9 @@
 """Money around one attempt: the worst case is set aside before it is sent, and what it came to is written after.
 
 Leaving `Ledger.reserve`, by any exit, ends the hold. Nothing cuts that short: a cancelled caller may lose the answer,
-but what the answer cost is never lost. What the database does not take is kept, and written before the next hold.
+but what the answer cost is never lost. Nobody waits for that to be written, though: it is written in its turn, before
+any hold that is asked for later. What the database does not take is kept, and written before the next hold; and should
+the process end first, the hold is there, and counts at its worst case.
 """
 
 import asyncio
@@ -24,8 +26,19 @@ from orchestra_router.errors import BudgetExceeded, KeyLimitReached, ProviderErr
 from orchestra_router.observe import logger
 from orchestra_router.policy import affording, budget, key_limits
 from orchestra_router.policy.alerts import Watching
+from orchestra_router.policy.budget import Budget
 from orchestra_router.pricing import Cost, Pricing
-from orchestra_router.store.base import Alert, AttemptState, Hold, Limit, Period, Settlement, SharedAllowance, Store
+from orchestra_router.store.base import (
+    Alert,
+    AttemptState,
+    Hold,
+    Limit,
+    Period,
+    Settled,
+    Settlement,
+    SharedAllowance,
+    Store,
+)
 from orchestra_router.store.key_records import Throttled
 from orchestra_router.types import Answer, Attempt, CompletionRequest, CostSource, Limits, Scope, Usage
 
@@ -97,18 +110,27 @@ class Ledger:
         self._settings = settings
         self._clock = clock
         self._watching = Watching(settings, pricing)
+        # The same for call after call.
         self._limits = lru_cache(maxsize=500)(self._limits_of)
+        self._downgrading = lru_cache(maxsize=500)(self._downgrading_of)
         self.on_alert: Callable[[], None] = _nothing
         """Called once an alert is in the outbox."""
         self._beside: dict[str, int] = {}
         """By request, what its attempts that are under way hold: they all count against its cap."""
         self._reclaimed = -math.inf
         """On the clock's monotonic scale."""
+        self._underway: set[asyncio.Future[Settled]] = set()
         self._unwritten: dict[str, Settlement] = {}
         """By attempt, oldest first."""
 
+    async def written(self) -> None:
+        """Returns once what every attempt so far cost is written, or is known not to be."""
+        while self._underway:
+            await asyncio.wait(self._underway)
+
     async def aclose(self) -> None:
         """Write what could not be written before; to be called before the store is closed."""
+        await self.written()
         try:
             await _uncut(self._catch_up())
         except StoreError as error:
@@ -134,8 +156,9 @@ class Ledger:
             StoreError: the ledger cannot be read.
         """
         period = budget.period_at(self._clock.now_ms(), self._settings.timezone)
-        applying = budget.applying(request.scope, request.task or "", period, self._settings)
-        spent = {each: await self._store.spent(each.holder, each.period) for each in affording.downgrading(applying)}
+        scope = request.scope
+        downgrading = self._downgrading(scope.access_key, scope.user, scope.limits, request.task or "", period)
+        spent = {each: await self._store.spent(each.holder, each.period) for each in downgrading}
         return affording.downgraded(plan, request, spent)
 
     @asynccontextmanager
@@ -193,7 +216,7 @@ class Ledger:
             reservation.outcome = "internal"
             raise
         finally:
-            await _uncut(self._settle(reservation))
+            await self._end(reservation)
 
     def _hold(
         self, candidate: Candidate, request: CompletionRequest, *, request_id: str, number: int, seconds_left: float
@@ -224,10 +247,10 @@ class Ledger:
         pauses = _pauses(min(seconds_left, budget.IN_FLIGHT_S))
         while True:
             try:
-                await _uncut(self._write_hold(reservation.hold))
+                await self._write_hold(reservation.hold)
             except asyncio.CancelledError:
                 # A caller who leaves at this very moment must not leave a hold behind that nobody ends.
-                await _uncut(self._settle(reservation))
+                self._settle(reservation)
                 raise
             except (BudgetExceeded, KeyLimitReached) as error:
                 pause = next(pauses, None) if error.in_flight else None
@@ -263,9 +286,23 @@ class Ledger:
     def _limits_of(self, access_key: str, user: str, own: Limits, task: str, period: Period) -> tuple[Limit, ...]:
         return budget.limits(Scope(access_key, user, limits=own), task, period, self._settings)
 
-    async def _settle(self, reservation: Reservation) -> None:
+    def _downgrading_of(
+        self, access_key: str, user: str, own: Limits, task: str, period: Period
+    ) -> tuple[Budget, ...]:
+        applying = budget.applying(Scope(access_key, user, limits=own), task, period, self._settings)
+        return affording.downgrading(applying)
+
+    async def _end(self, reservation: Reservation) -> None:
+        try:
+            if not self._pricing.is_warm and (reservation.usage is not None or self._reported(reservation)):
+                # The first time it imports the price list, and so not on the event loop.
+                await _uncut(anyio.to_thread.run_sync(self._priced, reservation, None))
+        finally:
+            self._settle(reservation)
+
+    def _settle(self, reservation: Reservation) -> None:
         hold = reservation.hold
-        state, cost = await self._came_to(reservation)
+        state, cost = self._came_to(reservation)
         reservation.ended = self._clock.monotonic()
         latency_ms = round((reservation.ended - reservation.started) * 1000)
         settlement = Settlement(
@@ -274,7 +311,7 @@ class Ledger:
             cost_nusd=cost.nusd,
             cost_source=cost.source,
             reported_nusd=reservation.reported_nusd,
-            computed_nusd=await self._computed_nusd(reservation) if cost.source == "provider" else None,
+            computed_nusd=self._computed_nusd(reservation) if cost.source == "provider" else None,
             usage=reservation.usage,
             outcome=reservation.outcome,
             status=reservation.status,
@@ -305,35 +342,44 @@ class Ledger:
             usage=reservation.usage,
             answered_as=reservation.answered_as,
         )
-        try:
-            await self._write(settlement)
-        except StoreError as error:
-            # The answer goes out all the same, for its cost is not lost: `_write` has kept it for the next hold, which
-            # writes it first or is refused. Until then the file counts the hold, the worst case; should this process
-            # end before, whoever reclaims that hold takes it for spent.
-            logger.error("what attempt %s cost is written later, and until then it is held: %s", hold.attempt_id, error)
+        self._write(settlement)
 
-    async def _write(self, settlement: Settlement) -> None:
-        try:
-            settled = await self._store.settle(settlement)
-        except StoreError:
+    def _write(self, settlement: Settlement) -> asyncio.Future[Settled]:
+        writing = asyncio.ensure_future(self._store.settle(settlement))
+        self._underway.add(writing)
+        writing.add_done_callback(partial(self._written, settlement))
+        return writing
+
+    def _written(self, settlement: Settlement, writing: asyncio.Future[Settled]) -> None:
+        self._underway.discard(writing)
+        error = writing.exception()
+        if isinstance(error, StoreError):
+            # The answer goes out all the same, for its cost is not lost: it is kept for the next hold, which writes it
+            # first or is refused. Until then the file counts the hold, the worst case.
             if len(self._unwritten) >= MOST_UNWRITTEN:
                 del self._unwritten[next(iter(self._unwritten))]
             self._unwritten[settlement.attempt_id] = settlement
-            raise
-        if settled.unwatched:
-            logger.error("whether there is something to alert about could not be checked: %s", settled.unwatched)
-        self._tell(settled.alerts)
+            logger.error(
+                "what attempt %s cost is written later, and until then it is held: %s", settlement.attempt_id, error
+            )
+        elif error is not None:
+            logger.error("what attempt %s cost is not written, for it cannot be", settlement.attempt_id, exc_info=error)
+        else:
+            settled = writing.result()
+            if settled.unwatched:
+                logger.error("whether there is something to alert about could not be checked: %s", settled.unwatched)
+            self._tell(settled.alerts)
 
     async def _catch_up(self) -> None:
         while self._unwritten:
             _, settlement = self._unwritten.popitem()
-            await self._write(settlement)
+            # Whoever waits here may leave; the write stays.
+            await asyncio.shield(self._write(settlement))
 
-    async def _came_to(self, reservation: Reservation) -> tuple[AttemptState, Cost]:
+    def _came_to(self, reservation: Reservation) -> tuple[AttemptState, Cost]:
         """What the attempt cost: known, surely nothing, or unknown and so counted at the worst case."""
         if reservation.usage is not None or self._reported(reservation):
-            cost = await self._priced(reservation, reservation.reported_nusd)
+            cost = self._priced(reservation, reservation.reported_nusd)
             if cost.nusd <= MOST_OVERRUN * max(reservation.hold.amount_nusd, SMALL_NUSD):
                 return "settled", cost
             logger.warning(
@@ -356,23 +402,20 @@ class Ledger:
         """Whether the provider's own figure alone, without usage, says what the attempt cost."""
         return bool(reservation.reported_nusd) and reservation.candidate.deployment.provider.reports_cost
 
-    async def _computed_nusd(self, reservation: Reservation) -> int | None:
+    def _computed_nusd(self, reservation: Reservation) -> int | None:
         """What our prices say of an attempt that its provider put a price on; None where they say nothing."""
         if reservation.usage is None:
             return None
-        cost = await self._priced(reservation, None)
+        cost = self._priced(reservation, None)
         return None if cost.source == "unpriced" else cost.nusd
 
-    async def _priced(self, reservation: Reservation, reported_nusd: int | None) -> Cost:
-        price = partial(
-            self._pricing.cost,
+    def _priced(self, reservation: Reservation, reported_nusd: int | None) -> Cost:
+        return self._pricing.cost(
             reservation.candidate.deployment,
             reservation.usage or Usage(),
             at_ms=reservation.hold.created_ms,
             reported_nusd=reported_nusd,
         )
-        # The first time it imports the price list, and so not on the event loop.
-        return price() if self._pricing.is_warm else await anyio.to_thread.run_sync(price)
 
     def _tell(self, alerts: Sequence[Alert]) -> None:
         for alert in alerts:

@@ -10,7 +10,7 @@ The ledger is the attempt table. A row is written before dispatch with the worst
 Every other change of state is ignored, so settling twice changes nothing.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -501,8 +501,11 @@ class Store(KeyStore, ViewStore, Protocol):
         """
         ...
 
-    async def settle(self, settlement: Settlement) -> Settled:
-        """End a hold, and raise what alerts follow from that."""
+    def settle(self, settlement: Settlement) -> Awaitable[Settled]:
+        """End a hold, and raise what alerts follow from that; done whether or not it is waited for.
+
+        Every hold that is asked for later, in this process, is checked after it.
+        """
         ...
 
     async def reclaim(self, *, now_ms: int, keep: Collection[str] = ()) -> int:
@@ -544,8 +547,13 @@ class Store(KeyStore, ViewStore, Protocol):
         """Those that may still be served, in no order."""
         ...
 
-    async def keep(self, entry: CacheEntry, vector: CacheVector | None, *, limits: CacheLimits, now_ms: int) -> None:
-        """Store, replacing what its key held, and make room: what has expired goes, then what was used least lately."""
+    def keep(
+        self, entry: CacheEntry, vector: CacheVector | None, *, limits: CacheLimits, now_ms: int
+    ) -> Awaitable[None]:
+        """Store, replacing what its key held, and make room: what has expired goes, then what was used least lately.
+
+        Done whether or not it is waited for; every look that is taken later, in this process, finds it.
+        """
         ...
 
     async def keep_vectors(self, vectors: Sequence[CacheVector]) -> None:

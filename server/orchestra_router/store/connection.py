@@ -1,7 +1,8 @@
 """SQLite connections, each on a thread of its own: one for all that is short, and one for reports.
 
-A hop to that thread costs more than a statement does, and a commit waits for the disk. So a call is one hop, and the
-writes that wait while a transaction runs are the next transaction together: each is whole or not at all.
+A hop to that thread costs more than a statement does, and a commit waits for the disk. So whatever is asked for in one
+turn of the event loop, or waits while the thread is busy, is one hop: the writes one transaction together, each whole
+or not at all, then the reads, which see them.
 """
 
 import asyncio
@@ -13,24 +14,32 @@ import aiosqlite
 import anyio
 
 T = TypeVar("T")
+Explain = Callable[[Exception], Exception]
 
 
-class _Job(Generic[T]):
-    """A write that waits for its transaction. The thread sets `result` or `error`; `told` is the caller's."""
+def _as_it_is(error: Exception) -> Exception:
+    return error
 
-    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
+
+class Job(Generic[T]):
+    """What waits for its turn. The thread sets `result` or `error`; `told` is the caller's."""
+
+    __slots__ = ("durable", "error", "result", "told", "work")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> None:
         self.work = work
+        self.durable = durable
         self.result: T
-        self.error: BaseException | None = None
-        self.told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.error: Exception | None = None
+        self.told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
-    def tell(self) -> None:
-        if self.told.done():  # its task was cancelled past our shield; the write stands all the same
+    def tell(self, explain: Explain) -> None:
+        if self.told.done():  # its task was cancelled past our shield; a write stands all the same
             return
         if self.error is not None:
-            self.told.set_exception(self.error)
+            self.told.set_exception(explain(self.error))
         else:
-            self.told.set_result(None)
+            self.told.set_result(self.result)
 
 
 class Connection(aiosqlite.Connection):
@@ -38,8 +47,12 @@ class Connection(aiosqlite.Connection):
         super().__init__(connector, iter_chunk_size=64)
         # A process that ends without closing must not hang on this thread; what was committed is on the disk.
         self._thread.daemon = True
-        self._waiting: list[_Job[Any]] = []
-        self._committing = False
+        self.explain: Explain = _as_it_is
+        """Makes of an error what callers are told."""
+        self._writes: list[Job[Any]] = []
+        self._reads: list[Job[Any]] = []
+        self._is_woken = False
+        self._is_busy = False
 
     async def start(self) -> None:
         """Start the thread and connect on it. Shielded, so that no half-made connection is left behind."""
@@ -54,36 +67,53 @@ class Connection(aiosqlite.Connection):
                 raise
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` reads. It must not write: nothing here holds the lock against other processes."""
-        return await self._hop(lambda: work(self._conn))
+        """What `work` reads, of every write that was asked for before. It must not write itself."""
+        job = Job(work)
+        self._reads.append(job)
+        self._wake()
+        return await job.told
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` returns, once its transaction is on the disk.
+    def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> "asyncio.Future[T]":
+        """What `work` returns, once its transaction is written; writes are carried out in the order of the calls.
 
-        `work` may be run again if it was rolled back for another's fault, so it touches nothing but the database.
-        Shielded: a cancelled caller still learns what happened, and meets its cancellation at its next await.
+        `work` may be run again if it was rolled back for another's fault, so it touches nothing but the database. It is
+        carried out whether or not anybody waits for it. `durable`: it is on the disk then; otherwise it survives the
+        end of every process, and a power cut from the next durable write on.
         """
-        job = _Job(work)
-        self._waiting.append(job)
-        if not self._committing:
-            self._commit_waiting()
-        with anyio.CancelScope(shield=True):
-            await job.told
-        return job.result
+        job = Job(work, durable=durable)
+        self._writes.append(job)
+        self._wake()
+        return job.told
 
-    def _commit_waiting(self) -> None:
-        jobs, self._waiting = self._waiting, []
-        self._committing = True
-        self._hop(lambda: commit(self._conn, jobs)).add_done_callback(lambda hop: self._committed(jobs, hop))
+    async def drained(self) -> None:
+        """Returns once every write that was asked for has been carried out."""
+        if self._writes or self._is_busy:
+            await self.read(_nothing)
 
-    def _committed(self, jobs: Sequence[_Job[Any]], hop: "asyncio.Future[None]") -> None:
-        self._committing = False
-        if self._waiting:  # before the answers go out, so that the thread is not left idle
-            self._commit_waiting()
+    def _wake(self) -> None:
+        # At the end of this turn of the loop: others may ask for something in it, too.
+        if not (self._is_woken or self._is_busy):
+            self._is_woken = True
+            asyncio.get_running_loop().call_soon(self._go)
+
+    def _go(self) -> None:
+        self._is_woken = False
+        writes, self._writes = self._writes, []
+        reads, self._reads = self._reads, []
+        self._is_busy = True
+        self._hop(lambda: carry_out(self._conn, writes, reads)).add_done_callback(
+            lambda hop: self._carried_out((*writes, *reads), hop)
+        )
+
+    def _carried_out(self, jobs: Sequence[Job[Any]], hop: "asyncio.Future[None]") -> None:
+        self._is_busy = False
+        if self._writes or self._reads:  # before the answers go out, so that the thread is not left idle
+            self._go()
         failure = hop.exception()
         for job in jobs:
-            job.error = job.error or failure
-            job.tell()
+            if isinstance(failure, Exception):
+                job.error = job.error or failure
+            job.tell(self.explain)
 
     def _hop(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -97,8 +127,9 @@ class Reports:
     In a WAL it neither waits for who writes nor keeps them waiting, and each read is of one moment.
     """
 
-    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connector: Callable[[], sqlite3.Connection], *, explain: Explain) -> None:
         self._connector = connector
+        self._explain = explain
         self._connection: Connection | None = None
         self._turn = anyio.Lock()
 
@@ -116,9 +147,29 @@ class Reports:
 
     async def _opened(self) -> Connection:
         connection = Connection(self._connector)
+        connection.explain = self._explain
         await connection.start()
         self._connection = connection
         return connection
+
+
+class Glance:
+    """A third connection, read on the event loop's own thread. It is opened at the first read."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        self._connector = connector
+        self._db: sqlite3.Connection | None = None
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Raises: sqlite3.Error, StoreError: it cannot be read now; whoever is to wait for it does so elsewhere."""
+        if self._db is None:
+            self._db = self._connector()
+        return work(self._db)
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
 
 
 def _at_one_moment(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -129,7 +180,24 @@ def _at_one_moment(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], 
         db.rollback()
 
 
-def commit(db: sqlite3.Connection, jobs: Sequence[_Job[Any]]) -> None:
+def carry_out(db: sqlite3.Connection, writes: Sequence[Job[Any]], reads: Sequence[Job[Any]]) -> None:
+    if writes:
+        relaxed = not any(job.durable for job in writes)
+        if relaxed:
+            db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            commit(db, writes)
+        finally:
+            if relaxed:
+                db.execute("PRAGMA synchronous = FULL")
+    for job in reads:
+        try:
+            job.result = job.work(db)
+        except Exception as error:  # noqa: BLE001 - the edge of the thread: it is raised where the job is awaited
+            job.error = error
+
+
+def commit(db: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:
     """Run `jobs` in one transaction, or each in its own when one of them is at fault."""
     try:
         db.execute("BEGIN IMMEDIATE")
@@ -144,3 +212,7 @@ def commit(db: sqlite3.Connection, jobs: Sequence[_Job[Any]]) -> None:
             for job in jobs:
                 job.error = None
                 commit(db, [job])
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """What has nothing to read."""

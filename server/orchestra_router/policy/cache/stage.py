@@ -3,6 +3,7 @@
 Failing open: a cache that cannot be read or written costs money, but no answer.
 """
 
+import asyncio
 import functools
 import secrets
 from dataclasses import dataclass, replace
@@ -71,6 +72,7 @@ class Cache:
         self._embedder = embedder
         self._settings = settings
         self._catalog = catalog
+        self._keeping: set[asyncio.Future[None]] = set()
         self._limits = CacheLimits(
             entries=settings.cache_entries,
             entries_per_scope=settings.cache_entries_per_scope,
@@ -142,10 +144,11 @@ class Cache:
         hit = _hit(found.entry, now_ms=now_ms, similarity=found.similarity)
         return Look(status="SEMANTIC HIT", hit=hit, match=match)
 
-    async def keep(
-        self, asked: Question, cached: Cached, request: CompletionRequest, *, cost_nusd: int, now_ms: int
-    ) -> None:
-        """Keep a whole, freely given answer. Errors, truncated and refused answers are asked again next time."""
+    def keep(self, asked: Question, cached: Cached, request: CompletionRequest, *, cost_nusd: int, now_ms: int) -> None:
+        """Keep a whole, freely given answer. Errors, truncated and refused answers are asked again next time.
+
+        Nobody waits for it, and whoever looks later finds it.
+        """
         if asked.key is None or unfit(cached.answer):
             return
         entry = CacheEntry(
@@ -167,13 +170,17 @@ class Cache:
                 entry, shelf=comparable.shelf, words=comparable.words, guard=str(GUARD_VERSION), prompt=comparable.text
             )
             vector = vector_of(entry, comparable)
-        try:
-            await self._store.keep(entry, vector, limits=self._limits, now_ms=now_ms)
-        except StoreError as error:
-            logger.warning("the cache could not be written: %s", type(error).__name__)
-            return
-        if comparable is not None and vector is None:
-            self.semantics.embed_later(entry, comparable.vector.payer)
+        keeping = asyncio.ensure_future(self._store.keep(entry, vector, limits=self._limits, now_ms=now_ms))
+        self._keeping.add(keeping)
+
+        def kept(_: asyncio.Future[None]) -> None:
+            self._keeping.discard(keeping)
+            if (error := keeping.exception()) is not None:
+                logger.warning("the cache could not be written: %s", type(error).__name__)
+            elif comparable is not None and vector is None:
+                self.semantics.embed_later(entry, comparable.vector.payer)
+
+        keeping.add_done_callback(kept)
 
     def notes(self) -> tuple[str, ...]:
         """What whoever runs this should know."""
@@ -183,10 +190,14 @@ class Cache:
 
     async def settled(self) -> None:
         """Returns when every kept answer that may be compared can be."""
+        while self._keeping:
+            await asyncio.wait(self._keeping)
         await self.semantics.chores.settled()
 
     async def aclose(self) -> None:
         """What is not embedded yet is left to whoever needs it."""
+        while self._keeping:
+            await asyncio.wait(self._keeping)
         await self.semantics.chores.aclose()
 
     async def wrong_for_all(self, entry_id: str, prompt: str | None, *, now_ms: int) -> bool:
