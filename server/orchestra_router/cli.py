@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestra_router.commands import (
     audit,
     beginning,
+    bench,
     cache,
     chaos,
     dashboard,
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     beginning.add_to(commands, parser)
     install.add_to(commands)
     keys.add_to(commands)
+    bench.add_to(commands)
     money.add_to(commands)
     commands.reporting("models", _models, "List every model of the catalog: price, context, state.")
     probe = commands.reporting("probe", _probe, "Ask every configured provider, for free, whether it can be used.")

@@ -286,9 +286,7 @@ class Ledger:
     def _limits_of(self, access_key: str, user: str, own: Limits, task: str, period: Period) -> tuple[Limit, ...]:
         return budget.limits(Scope(access_key, user, limits=own), task, period, self._settings)
 
-    def _downgrading_of(
-        self, access_key: str, user: str, own: Limits, task: str, period: Period
-    ) -> tuple[Budget, ...]:
+    def _downgrading_of(self, access_key: str, user: str, own: Limits, task: str, period: Period) -> tuple[Budget, ...]:
         applying = budget.applying(Scope(access_key, user, limits=own), task, period, self._settings)
         return affording.downgrading(applying)
 

@@ -68,9 +68,8 @@ from orchestra_router.store.cache_records import (
     ShelvedVector,
     WrongPair,
 )
-from orchestra_router.store.connection import Connection, Reports
-from orchestra_router.store.key_records import AccessKey, KeyChange, Throttled
 from orchestra_router.store.connection import Connection, Glance, Reports
+from orchestra_router.store.key_records import AccessKey, KeyChange, Throttled
 from orchestra_router.store.owner import this_process
 from orchestra_router.store.personal_records import Erased, Row
 from orchestra_router.store.view_records import (
