@@ -53,3 +53,12 @@ def test_ratios_are_to_the_bare_call_of_as_many_callers_and_missed_targets_are_n
         "MCP stdio: 2.00 bare calls",
     ]
     assert "   2.00     0.50     1400.0" in report.table(measured)
+
+
+def test_only_what_must_be_a_defect_fails_a_check() -> None:
+    def of(microseconds: float) -> report.Report:
+        results = {("bare httpx call", 1): taken(700, 1), ("routed, everything on", 1): taken(microseconds, 1)}
+        return report.Report(results=results, commit_us=1, starts={}, megabytes=1)
+
+    assert report.defects(of(6_900)) == []
+    assert report.defects(of(7_100)) == ["routed, everything on at 1: 10.1 times a bare call's CPU, over 10"]

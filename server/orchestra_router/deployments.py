@@ -4,7 +4,7 @@ The rows are pydantic models, because people write them in `orchestra.toml` and 
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -164,11 +164,11 @@ class Deployment:
     provider: Provider
     model: Model
     offer: Offer
+    key: str = field(init=False, repr=False, compare=False)
+    """The provider's name, then its own id for the model: "openrouter/openai/gpt-6-luna"."""
 
-    @property
-    def key(self) -> str:
-        """The provider's name, then its own id for the model: "openrouter/openai/gpt-6-luna"."""
-        return f"{self.provider.name}/{self.offer.id}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"{self.provider.name}/{self.offer.id}")
 
     @property
     def context_tokens(self) -> int:

@@ -16,8 +16,8 @@ from orchestra_router.bench.provider import CHUNKS
 from orchestra_router.bench.world import Place, place, prompt, request
 from orchestra_router.config import load
 from orchestra_router.connections.pool import Pool
+from orchestra_router.embedding.base import NO_PAYER
 from orchestra_router.router import Router, open_router
-from orchestra_router.types import NOBODY
 
 BARE = "bare httpx call"
 BARE_CHUNK = "bare httpx, a streamed chunk"
@@ -55,7 +55,7 @@ async def _router(where: Place, **settings: str) -> AsyncGenerator[Router]:
 
 
 async def _bare(stack: AsyncExitStack, where: Place) -> Kind:
-    client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+    client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=600))
 
     async def call(number: int) -> None:
         await _chat(client, where.url, "key", number)
@@ -97,7 +97,7 @@ async def _routed(router: Router) -> list[Kind]:
 async def _semantic(stack: AsyncExitStack, folder: Path, port: int) -> list[Kind]:
     """A router that compares by meaning, over a partition of `NEIGHBOURS` prompts of the same kind."""
     router = await stack.enter_async_context(_router(place(folder / "semantic", port)))
-    if await router.embedder.get(NOBODY) is None:
+    if await router.embedder.get(NO_PAYER) is None:
         return []
     for start in range(0, NEIGHBOURS, AT_ONCE):
         await asyncio.gather(*(_described(router, number) for number in range(start, start + AT_ONCE)))

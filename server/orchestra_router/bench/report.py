@@ -22,6 +22,14 @@ TARGETS: Mapping[tuple[str, int], tuple[float, str]] = {
 """By kind and number of callers: the most its time, or the least its rate, may be, in those of the bare call."""
 
 
+MOST_CPU: Mapping[tuple[str, int], float] = {
+    ("routed, everything on", 1): 10,
+    ("routed, everything on", 64): 6,
+    ("exact hit", 1): 3,
+}
+"""The CPU time that a kind may take, in those of the bare call: far more than it does, so that only a defect passes it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     results: Results
@@ -129,6 +137,16 @@ def missed(report: Report) -> Sequence[str]:
     ]
     calls = report.mcp_in_calls()
     return [*found, *([f"MCP stdio: {calls:.2f} bare calls"] if calls is not None and calls > 1 else [])]
+
+
+def defects(report: Report) -> Sequence[str]:
+    """What takes so much CPU time that something must be wrong, on whatever machine."""
+    found: list[str] = []
+    for (name, callers), most in MOST_CPU.items():
+        taken, bare = report.results.get((name, callers)), report.results.get((BARE, callers))
+        if taken is not None and bare is not None and taken.cpu_us > most * bare.cpu_us:
+            found.append(f"{name} at {callers}: {taken.cpu_us / bare.cpu_us:.1f} times a bare call's CPU, over {most}")
+    return found
 
 
 def _late(report: Report) -> Iterator[tuple[str, int, float, float]]:

@@ -29,6 +29,9 @@ def add_to(commands: Commands) -> None:
     bench.add_argument(
         "--folder", type=Path, metavar="FOLDER", help="on whose disk the databases are (the temporary one)"
     )
+    bench.add_argument(
+        "--check", action="store_true", help="fail where something costs so much that it must be a defect"
+    )
     bench.add_argument("--svg", type=Path, metavar="FILE", help="draw a picture, too")
 
 
@@ -37,13 +40,21 @@ def _bench(asked: argparse.Namespace) -> int:
 
     from orchestra_router.bench import report
 
+    orchestra = logging.getLogger("orchestra")
+    level = orchestra.level
     # A provider that is busy on purpose is not worth a line each time.
-    logging.getLogger("orchestra").setLevel(logging.CRITICAL)
-    measured = anyio.run(_measured, asked)
+    orchestra.setLevel(logging.CRITICAL)
+    try:
+        measured = anyio.run(_measured, asked)
+    finally:
+        orchestra.setLevel(level)
     if asked.svg is not None:
         asked.svg.write_text(report.picture(measured), encoding="utf-8")
     print(json.dumps(report.as_json(measured), indent=2) if asked.json else report.table(measured))
-    return 0
+    defects = report.defects(measured) if asked.check else ()
+    for defect in defects:
+        print(defect, file=sys.stderr)
+    return 1 if defects else 0
 
 
 async def _measured(asked: argparse.Namespace) -> "Report":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 NO_DATA: "Mapping[str, str]" = {
     "serve": "whoever calls is checked call by call",
+    "bench": "has data folders of its own",
     "demo": "has a data folder of its own",
     "chaos": "has data folders of its own",
     "doctor": "asks the router, which checks",

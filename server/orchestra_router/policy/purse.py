@@ -43,8 +43,10 @@ class Purse:
             BudgetExceeded: nobody is under way, and what is left does not do.
             DeadlineExceeded: it was not known within `within_s` seconds.
         """
-        if amount_nusd:  # what costs nothing waits for nobody
-            await self._take(_Turn(amount_nusd), within_s)
+        if amount_nusd == 0 or self._limit_nusd is None:  # waits for nobody
+            yield
+            return
+        await self._take(_Turn(amount_nusd), within_s)
         try:
             yield
         finally:

@@ -192,7 +192,7 @@ def _prompt_kind(request: CompletionRequest, size: Size) -> str:
     length = "short" if size.likely_input < SHORT_TOKENS else "medium" if size.likely_input < LONG_TOKENS else "long"
     asked = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
     beginning = asked[:READ_CHARACTERS]
-    foreign = sum(character > LAST_LATIN for character in beginning)
+    foreign = 0 if beginning.isascii() else sum(character > LAST_LATIN for character in beginning)
     return f"{length}, not Latin" if 2 * foreign > len(beginning) else length
 
 

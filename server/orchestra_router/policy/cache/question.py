@@ -100,8 +100,10 @@ def whose(scope: Scope, shared: Collection[str]) -> str:
 
 def prompt_hash(text: str) -> str:
     """The same for texts that differ in case, blanks or what nobody can see."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    seen = "".join(c for c in folded if unicodedata.category(c) != "Cf")
+    seen = text.lower()
+    if not seen.isascii():
+        folded = unicodedata.normalize("NFKC", text).casefold()
+        seen = "".join(c for c in folded if unicodedata.category(c) != "Cf")
     return hashlib.sha256(" ".join(seen.split()).encode("utf-8", "replace")).hexdigest()
 
 
