@@ -33,7 +33,7 @@ def test_the_surface_is_as_it_is_described_whatever_is_sent(tmp_path: Path) -> N
                 f"--header=Authorization: Bearer {server.key}",
                 f"--checks={','.join(CHECKS)}",
                 "--phases=examples,coverage,fuzzing",
-                "--max-examples=25",
+                "--max-examples=10",
                 "--seed=1",
                 "--suppress-health-check=all",
                 "--warnings=off",

@@ -11,7 +11,7 @@ for await (const listed of client.models.list()) saw.models.push(listed.id);
 
 const plain = await create({ user: "ada", metadata: { app: "story" } });
 saw.plain = { text: plain.choices[0].message.content, tokens: plain.usage.total_tokens };
-const { response } = await create({}, { headers: { "x-trace-id": "story-1" } }).withResponse();
+const { response } = await create({ user: "ada" }, { headers: { "x-trace-id": "story-1" } }).withResponse();
 saw.headers = Object.fromEntries(["x-trace-id", "x-orchestra-cache"].map((name) => [name, response.headers.get(name)]));
 
 saw.stream = { text: "" };

@@ -23,7 +23,7 @@ def main():
     plain = client.chat.completions.create(model=model, messages=user, user="ada", metadata={"app": "story"})
     saw["plain"] = {"text": plain.choices[0].message.content, "tokens": plain.usage.total_tokens}
     raw = client.chat.completions.with_raw_response.create(
-        model=model, messages=user, extra_headers={"x-trace-id": "story-1"}
+        model=model, messages=user, user="ada", extra_headers={"x-trace-id": "story-1"}
     )
     saw["headers"] = {name: raw.headers.get(name) for name in ("x-trace-id", "x-orchestra-cache")}
 
