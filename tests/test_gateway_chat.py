@@ -10,10 +10,12 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from http_worlds import HttpWorld, code_of, open_http
+from http_worlds import HttpWorld, bearer, code_of, open_http
 from orchestra_router.http.gateway import chat
 from orchestra_router.http.gateway.chat_request import ChatRequest
+from orchestra_router.policy.keyring import Terms
 from orchestra_router.simulation import Endless, Hang, Reply, Says, ServerError, Step
+from orchestra_router.types import Limits
 
 CHAT = "/v1/chat/completions"
 HELLO: Mapping[str, Any] = {"model": "openai/gpt-6-luna", "messages": [{"role": "user", "content": "Hello there."}]}
@@ -334,6 +336,14 @@ async def test_the_names_that_are_listed_can_be_asked_for(world: HttpWorld) -> N
     assert one.json()["id"] == "openai/gpt-6-luna"
     assert (none.status_code, code_of(none)) == (404, "model_not_found")
     assert "Did you mean openai/gpt-6-luna" in none.json()["error"]["message"]
+
+
+async def test_a_key_is_shown_the_models_that_it_may_ask(world: HttpWorld) -> None:
+    limits = Limits(providers=("open*",), models=("gpt-6-luna",), tasks=("coding",))
+    key = (await world.router.keyring.create(Terms(name="narrow", limits=limits))).secret
+    listed = [model["id"] for model in (await world.client.get("/v1/models", headers=bearer(key))).json()["data"]]
+
+    assert listed == ["auto", "task:coding", "openrouter/gpt-6-luna", "openai/gpt-6-luna"]
 
 
 async def test_a_model_may_be_a_task_or_left_to_us(world: HttpWorld) -> None:

@@ -4,8 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from clocks import FakeClock
+from orchestra_router.attempts import Call
 from orchestra_router.errors import AllAttemptsFailed, GuardrailBlocked
+from orchestra_router.policy.guardrails import Guarded, Guardrails
+from orchestra_router.policy.progress import Speech
 from orchestra_router.simulation import Cut, Endless, Hang, Says
+from orchestra_router.streams import hear_out
 from orchestra_router.types import Completion, CompletionRequest, Delta
 from worlds import World, ask, open_world
 
@@ -120,6 +125,30 @@ async def test_an_answer_that_is_rejected_is_not_heard(tmp_path: Path) -> None:
 
     assert len(completion.attempts) == 2
     assert "".join(pieces) == completion.answer.text
+
+
+async def test_the_rest_of_one_answer_is_not_put_behind_the_beginning_of_another(tmp_path: Path) -> None:
+    async def hear(_: str) -> None:
+        pass
+
+    async with open_world(tmp_path) as world:
+        answered = await world.router.complete(ask(provider="openai"))
+    call = Call(
+        request_id="r1",
+        request=ask(),
+        started_ms=0,
+        started=0,
+        deadline=1,
+        on_progress=None,
+        on_text=hear,
+        speech=Speech(hear, Guardrails(()), Guarded(ask()), FakeClock(), number=1),
+        attempts=list(answered.attempts),
+    )
+    assert call.speech is not None
+    await call.speech.add("It begins")
+
+    with pytest.raises(AllAttemptsFailed, match=r"openai/.* broke off"):
+        await hear_out(call, "Another answer.", number=2)
 
 
 async def test_a_stream_that_nobody_iterates_asks_nobody(tmp_path: Path) -> None:

@@ -66,9 +66,13 @@ def permitted(look: Look, limits: Limits, catalog: Catalog) -> Look:
     return look if reason is None else Look(status="MISS", reason=reason)
 
 
+def may_ask_about(limits: Limits, task: str) -> bool:
+    return not limits.tasks or _is_one_of(task, limits.tasks)
+
+
 def check_task(limits: Limits, task: str, reason: str) -> None:
     """Raises: AccessDenied: the key is for other tasks. `reason` says how `task` was found."""
-    if limits.tasks and not _is_one_of(task, limits.tasks):
+    if not may_ask_about(limits, task):
         raise AccessDenied(
             f"This access key may not ask about the task {task} ({reason}), only about {', '.join(limits.tasks)}. Name the"
             " task if that is what it is about."
