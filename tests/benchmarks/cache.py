@@ -22,14 +22,17 @@ from clocks import FakeClock
 from orchestra_router.config import load
 from orchestra_router.embedding.base import NO_PAYER
 from orchestra_router.policy.cache.question import Question
+from orchestra_router.policy.cache.stage import Cached
 from orchestra_router.policy.cache.vectors import encode
 from orchestra_router.router import Router, open_router
 from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheVector
-from orchestra_router.types import CompletionRequest
+from orchestra_router.types import Answer, CompletionRequest
 from worlds import ask
 
 LOOKS = 60
 TICK_S = 0.001
+FIRST_ASKED = 5_000
+KEPT, ASKED = "How do I reset my router password?", "How can I reset the password of my router?"
 AT_ONCE = 500
 PLENTY = CacheLimits(entries=10_000_000, entries_per_scope=10_000_000, bytes=10**12)
 WORDS = ["mountain", "river", "garden", "window", "letter", "engine", "bottle", "market", "island", "bridge"]
@@ -56,15 +59,18 @@ async def main(sizes: Sequence[int]) -> None:
                 taken.append(time.perf_counter() - started)
             said("embedding", taken)
             said("empty shelf", [await look(router, prompt(number)) for number in range(LOOKS)])
+            await keep_one(router)
             kept = 0
             for size in sizes:
                 await fill(router, range(kept, size))
                 kept = size
                 async with stalls() as at_first:
-                    first = await look(router, prompt(10**7))
+                    first = await look(router, prompt(FIRST_ASKED))
                 async with stalls() as waits:
-                    seconds = [await look(router, prompt(10**7 + number)) for number in range(1, LOOKS)]
+                    seconds = [await look(router, prompt(FIRST_ASKED + number)) for number in range(1, LOOKS)]
+                    hits = [await hit(router) for _ in range(LOOKS)]
                 said(f"{size:,} entries", seconds)
+                said("a hit", hits)
                 waited = sorted(waits)
                 print(
                     f"                first look {first * 1e3:.0f} ms, in which the event loop waited"
@@ -77,12 +83,29 @@ def request(text: str) -> CompletionRequest:
     return ask(text, task="general_chat")
 
 
+async def keep_one(router: Router) -> None:
+    """An answer that the hits are of."""
+    asked = request(KEPT)
+    cached = Cached(answer=Answer(text="Hold the button."), provider="p", model="m", reason="r")
+    await router.cache.keep(router.cache.question(asked), cached, asked, cost_nusd=1, now_ms=FakeClock().ms)
+    await router.cache.settled()
+
+
 async def look(router: Router, text: str) -> float:
     """Seconds that a miss takes from the request to the decision."""
     started = time.perf_counter()
     asked = router.cache.question(request(text))
     found = await router.cache.look(asked, request(text), now_ms=FakeClock().ms)
     assert found.hit is None
+    return time.perf_counter() - started
+
+
+async def hit(router: Router) -> float:
+    """Seconds that a hit by meaning takes, from the request to the decision."""
+    started = time.perf_counter()
+    asked = router.cache.question(request(ASKED))
+    found = await router.cache.look(asked, request(ASKED), now_ms=FakeClock().ms)
+    assert found.status == "SEMANTIC HIT"
     return time.perf_counter() - started
 
 
