@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import anyio
-import anyio.to_thread
 
-from orchestra_router import ending, patterns
+from orchestra_router import ending
 from orchestra_router.answers import Answers
 from orchestra_router.attempts import Attempts, Call
 from orchestra_router.batches import Batch, complete_all
@@ -29,6 +28,7 @@ from orchestra_router.embedding.local import LazyEmbedder
 from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.endpoint_embedder import EndpointEmbedder
 from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError
+from orchestra_router.gate import Gate
 from orchestra_router.inventory import Inventory
 from orchestra_router.keywords import Asked, Asking, request_of, requests_of
 from orchestra_router.observe import Finished, Observers, log_attempt, log_request
@@ -37,7 +37,6 @@ from orchestra_router.observe.records import StageName
 from orchestra_router.policy import (
     affording,
     budget,
-    estimate,
     key_limits,
     names,
     retention,
@@ -51,7 +50,7 @@ from orchestra_router.policy.audit import configured
 from orchestra_router.policy.cache.stage import Cache
 from orchestra_router.policy.costs import CostReport, cost_report
 from orchestra_router.policy.flights import Flights
-from orchestra_router.policy.guardrails import LARGE_TEXT_BYTES, Guarded, Guardrails
+from orchestra_router.policy.guardrails import Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.keyring import Keyring
 from orchestra_router.policy.learning import Learned, Learning
@@ -75,7 +74,7 @@ from orchestra_router.store.db import SqliteStore
 from orchestra_router.streams import AnswerStream, hear_out
 from orchestra_router.telemetry import sending
 from orchestra_router.transport import Transport
-from orchestra_router.types import Answer, Completion, CompletionRequest, Probe, Scope
+from orchestra_router.types import Completion, CompletionRequest, Probe
 
 
 class Router:
@@ -102,6 +101,7 @@ class Router:
             clock=clock,
             of_key=lambda guard: rules_for(key_limits.guarded(settings, guard), keys=config.secrets()),
         )
+        self._gate = Gate(self._guardrails, settings)
         self._flights = Flights()
         self._health = Health(store, config, clock)
         self._learning = Learning(store, settings, clock)
@@ -270,8 +270,7 @@ class Router:
         """The route a request would take, without spending anything. Raises as `complete` does before a call."""
         caller = await self._access.allowed(caller, "plan")
         request = request_of("plan", asked, asking, max_tokens=self.config.settings.max_tokens)
-        self._check_size(request)
-        guarded = await self._guarded(admitted(request, caller))
+        guarded = await self._gate.prompt(admitted(request, caller))
         routing.check_names(guarded.request, self.config.catalog)
         request, task_reason = await self._with_task(
             guarded.request, self._vector(guarded.request, Payer(request.scope))
@@ -394,9 +393,7 @@ class Router:
         # Until it is checked nothing of it is recorded, and no task that nobody knows.
         self._enter(call, "guard")
         whole, call.request = call.request, replace(call.request, task=None, metadata={})
-        self._check_size(whole)
-        await _check_pattern(whole)
-        guarded = await self._guarded(whole)
+        guarded = await self._gate.prompt(whole)
         call.sent, call.found = guarded.request, dict(guarded.found)
         call.request = replace(guarded.request, task=None)
         self._enter(call, "task")
@@ -436,7 +433,7 @@ class Router:
                 raise
             # Outside the reservation: an answer we refuse to hand over was still paid for.
             self._enter(call, "check")
-            written = ending.signed(answered.candidate, await self._checked(answered.answer, call.request.scope))
+            written = ending.signed(answered.candidate, await self._gate.answer(answered.answer, call.request.scope))
             call.written = written.answer
             self._enter(call, "keep")
             # What will not do is asked again next time.
@@ -457,29 +454,6 @@ class Router:
         request, reason = await tasks.with_task(request, self.config.catalog, vector if local else None)
         key_limits.check_task(request.scope.limits, request.task or "", reason)
         return request, reason
-
-    def _check_size(self, request: CompletionRequest) -> None:
-        try:
-            size, most = estimate.prompt_bytes(request), self.config.settings.max_prompt_bytes
-        except (UnicodeEncodeError, RecursionError):
-            raise InvalidRequest(
-                "The request holds half a character (a lone surrogate), or a schema nested too deep to be sent."
-            ) from None
-        if size > most:
-            raise InvalidRequest(
-                f"The prompt has {size:,} bytes; at most {most:,} are accepted. Shorten it, or raise max_prompt_bytes."
-            )
-
-    async def _guarded(self, request: CompletionRequest) -> Guarded:
-        if estimate.prompt_bytes(request) < LARGE_TEXT_BYTES:
-            return self._guardrails.check_prompt(request)
-        # Others are served meanwhile.
-        return await anyio.to_thread.run_sync(self._guardrails.check_prompt, request)
-
-    async def _checked(self, answer: Answer, scope: Scope) -> Answer:
-        if len(answer.text) < LARGE_TEXT_BYTES:
-            return self._guardrails.check_answer(answer, scope)
-        return await anyio.to_thread.run_sync(self._guardrails.check_answer, answer, scope)
 
     async def _plan(
         self, request: CompletionRequest, task_reason: str, rule: Rule | None, *, search_is_implied: bool
@@ -557,12 +531,3 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None
         task.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait({task})
-
-
-async def _check_pattern(request: CompletionRequest) -> None:
-    if request.accept is None:
-        return
-    try:
-        await anyio.to_thread.run_sync(patterns.check, request.accept)
-    except patterns.BadPattern as error:
-        raise InvalidRequest(f"`accept` {error}.") from None
