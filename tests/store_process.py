@@ -2,6 +2,7 @@
 
 store_process.py open PATH                    open it
 store_process.py hold PATH NAME COUNT         hold `ledgers.DAY` COUNT times, 100 each; say how many succeeded
+store_process.py ask PATH NAME COUNT          hold COUNT times with the access key "k"; say how many succeeded
 store_process.py hang PATH                    hold once, then stay until killed
 store_process.py probe PATH TARGET            try to claim the probe of TARGET, say what came of it, stay until let go
 """
@@ -17,6 +18,7 @@ from orchestra_router.clock import SystemClock
 from orchestra_router.policy.breaker import Claim, Moment, claimed
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.store.owner import this_process
+from orchestra_router.types import Scope
 
 
 def say(text: str) -> None:
@@ -34,6 +36,11 @@ async def main(part: str, path: Path, *rest: str) -> None:
         name, count = rest
         denials = [await store.hold(a_hold(f"{name}-{number}"), [DAY]) for number in range(int(count))]
         say(str(denials.count(None)))
+    elif part == "ask":
+        name, count = rest
+        holds = [a_hold(f"{name}-{n}", request_id=f"{name}-{n}", scope=Scope("k")) for n in range(int(count))]
+        refusals = [await store.hold(hold, []) for hold in holds]
+        say(str(refusals.count(None)))
     elif part == "hang":
         await store.hold(a_hold(), [DAY])
         say("held")

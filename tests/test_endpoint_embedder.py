@@ -12,10 +12,11 @@ import pytest
 from orchestra_router.commands import cache_eval
 from orchestra_router.embedding.base import Payer
 from orchestra_router.errors import BudgetExceeded, CacheMiss, ConfigError, EmbedderUnavailable
+from orchestra_router.policy.keyring import Terms
 from orchestra_router.policy.purse import Purse
 from orchestra_router.router import open_router
 from orchestra_router.simulation import Reply
-from orchestra_router.types import Completion, Scope
+from orchestra_router.types import Completion, Limits, Scope
 from worlds import World, ask, config_for, open_world
 
 PAID = "openai/text-embedding-3-small"
@@ -259,3 +260,15 @@ async def test_a_name_that_means_no_endpoint_is_a_clear_error(tmp_path: Path, wr
     with pytest.raises(ConfigError, match="ORCHESTRA_EMBEDDER"):
         async with endpoint(tmp_path, wrong):
             pass
+
+
+async def test_a_key_that_may_not_ask_the_embedders_provider_embeds_nothing(tmp_path: Path) -> None:
+    async with endpoint(tmp_path, LOCAL) as world:
+        made = await world.router.keyring.create(Terms(name="ada", limits=Limits(providers=("deepseek",))))
+        caller = await world.router.authenticate(made.secret)
+        for prompt in (FIRST, SAME):
+            await world.router.complete(ask(prompt, task="general_chat", provider="deepseek"), caller=caller)
+        await world.router.cache.settled()
+        calls = embedded(world, "ollama")
+
+    assert calls == []

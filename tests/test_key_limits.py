@@ -1,6 +1,7 @@
 """What an access key is held to, over every way a request can take."""
 
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from ledgers import NOW_MS, a_hold, add_key, ended
+from clocks import FakeClock
+from ledgers import NOW_MS, a_hold, add_key, child, ended
 from orchestra_router.errors import (
     AccessDenied,
     AllAttemptsFailed,
@@ -21,6 +23,7 @@ from orchestra_router.errors import (
 from orchestra_router.policy.access import Caller
 from orchestra_router.policy.keyring import Terms
 from orchestra_router.simulation import Hang, ServerError
+from orchestra_router.store.db import SqliteStore
 from orchestra_router.store.key_records import Throttled
 from orchestra_router.types import Limits, Scope, Usage
 from worlds import World, ask, open_world
@@ -173,6 +176,25 @@ async def test_tokens_are_counted_as_expected_while_they_are_asked_for_and_as_us
     assert meanwhile == Throttled(what="tokens", limit=1_000, used=900, free_ms=NOW_MS + 60_000)
     assert after is None
     assert too_many == Throttled(what="tokens", limit=1_000, used=1_000)
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(requests_per_minute=10), Limits(concurrency=10)], ids=["rate", "concurrency"]
+)
+async def test_several_processes_at_once_let_a_key_ask_no_more_than_its_limit(tmp_path: Path, limits: Limits) -> None:
+    path = tmp_path / "orchestra.db"
+    store = await SqliteStore.open(path, clock=FakeClock())
+    await add_key(store, "k", limits=limits)
+    await store.close()
+    async with AsyncExitStack() as stack:
+        children = [await stack.enter_async_context(child("ask", path, f"p{n}", "6")) for n in range(3)]
+        for each in children:
+            await each.ready()
+        for each in children:
+            await each.go()
+        let_through = [int(await each.says()) for each in children]
+
+    assert sum(let_through) == 10
 
 
 async def test_as_many_under_way_as_the_key_may_have_and_the_next_waits_its_turn(world: World) -> None:

@@ -19,6 +19,7 @@ from orchestra_router.config import load
 from orchestra_router.errors import AccessDenied, ConfigError, KeyLimitReached
 from orchestra_router.policy.access import ALLOWED, ROLES, Role, Verb
 from orchestra_router.policy.keyring import Terms
+from orchestra_router.policy.redactor import redactor
 from orchestra_router.router import open_router
 from orchestra_router.simulation import simulated_world
 from surface import configured, connected, fail, succeed
@@ -38,6 +39,11 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     capsys.readouterr()
     assert main([*words, "--json"]) == 0, capsys.readouterr().err
     return json.loads(capsys.readouterr().out)
+
+
+def holding(secret: str, home: Path) -> list[Path]:
+    """The files that it is in."""
+    return [path for path in home.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
 
 
 def commands(parser: argparse.ArgumentParser, path: str = "") -> Iterator[str]:
@@ -89,7 +95,7 @@ def test_the_secret_goes_to_standard_output_and_nowhere_else(capsys: pytest.Capt
     later = capsys.readouterr()
 
     assert secret not in told.err + later.out + later.err
-    assert not [path for path in home.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert not holding(secret, home)
 
 
 def test_what_the_guide_says_to_do_can_be_done(capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,6 +208,24 @@ async def test_over_stdio_a_key_asks_on_its_own_account_and_sees_no_more_than_th
     assert nothing.get("attempts", 0) == 0
     assert [row["group"] for row in mine["rows"]] == [made.key.key_id]
     assert probing["code"] == "access_denied"
+
+
+async def test_the_own_key_is_sent_to_nobody_and_written_nowhere(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with simulated_world() as world:
+        async with open_router(configured(world, home)) as router:
+            made = await router.keyring.create(Terms(name="ada"))
+        secret = made.secret.rpartition("_")[2]
+        config = configured(world, home, ORCHESTRA_KEY=made.secret, ORCHESTRA_LOG_LEVEL="DEBUG")
+        async with connected(config) as client:
+            await succeed(client, "complete", prompt=f"My key is {made.secret}.")
+            await fail(client, "complete", prompt="Hello", model=made.secret)
+        sent = [received.raw for provider in world.providers.values() for received in provider.received]
+
+    assert redactor(config)(f"key {made.secret}") == "key [SECRET redacted]"
+    assert sent
+    assert not [body for body in sent if secret.encode() in body]
+    assert not holding(secret, home)
+    assert secret not in caplog.text
 
 
 async def test_a_key_that_one_process_revokes_is_refused_in_another_at_its_next_call(tmp_path: Path) -> None:

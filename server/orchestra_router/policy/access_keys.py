@@ -55,9 +55,12 @@ def read(text: str) -> Presented:
 
 
 def matching(presented: Presented, kept: Iterable[KeySecret]) -> KeySecret | None:
-    """The secret that was presented. All of `kept` are looked at, and as long for a wrong one as for a right one."""
+    """The secret that was presented. All of `kept` are looked at, as long for a wrong one as for a right one.
+
+    Where there are none it is held against one that nothing matches, so that an unknown id takes no less time.
+    """
     found: KeySecret | None = None
-    for each in (*kept, KeySecret(salt=_NO_SALT, hash=_NO_HASH, created_ms=0)):
+    for each in tuple(kept) or (KeySecret(salt=_NO_SALT, hash=_NO_HASH, created_ms=0),):
         if hmac.compare_digest(_hash(presented.secret, each.salt), each.hash):
             found = each
     return found

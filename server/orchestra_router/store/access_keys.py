@@ -137,12 +137,13 @@ def _count(db: sqlite3.Connection, query: str, values: dict[str, Any]) -> int:
 
 def get(db: sqlite3.Connection, key_id: str) -> AccessKey | None:
     row = db.execute("SELECT * FROM access_keys WHERE key_id = ?", (key_id,)).fetchone()
-    return None if row is None else _key(db, row)
+    secrets = _secrets(db, key_id)  # whether or not there is such a key, so that nobody can tell by the time it takes
+    return None if row is None else _key(row, secrets)
 
 
 def every(db: sqlite3.Connection) -> tuple[AccessKey, ...]:
     rows = db.execute("SELECT * FROM access_keys ORDER BY created_ms, key_id").fetchall()
-    return tuple(_key(db, row) for row in rows)
+    return tuple(_key(row, _secrets(db, row["key_id"])) for row in rows)
 
 
 def add(db: sqlite3.Connection, key: AccessKey, event: AuditEvent) -> None:
@@ -178,18 +179,22 @@ def used(db: sqlite3.Connection, key_id: str, *, at_ms: int) -> None:
     db.execute("UPDATE access_keys SET used_ms = ? WHERE key_id = ?", (at_ms, key_id))
 
 
-def _key(db: sqlite3.Connection, row: sqlite3.Row) -> AccessKey:
-    secrets = db.execute(
+def _secrets(db: sqlite3.Connection, key_id: str) -> tuple[KeySecret, ...]:
+    rows = db.execute(
         "SELECT salt, hash, created_ms, until_ms FROM access_key_secrets WHERE key_id = ? ORDER BY created_ms, hash",
-        (row["key_id"],),
+        (key_id,),
     ).fetchall()
+    return tuple(KeySecret(**dict(row)) for row in rows)
+
+
+def _key(row: sqlite3.Row, secrets: tuple[KeySecret, ...]) -> AccessKey:
     limits: dict[str, Any] = json.loads(row["limits"])
     for name in ("providers", "models", "tasks"):
         limits[name] = tuple(limits[name])
     limits["guard"] = tuple((kind, action) for kind, action in limits["guard"])
     columns: dict[str, Any] = dict(row)
     columns["limits"] = Limits(**limits)
-    return AccessKey(**columns, secrets=tuple(KeySecret(**dict(secret)) for secret in secrets))
+    return AccessKey(**columns, secrets=secrets)
 
 
 def _row(key: AccessKey) -> dict[str, object]:
