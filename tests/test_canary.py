@@ -336,6 +336,12 @@ BROKEN = [
     f'[guard_patterns.x]\npattern = "({THEIRS["ssn"]}"\n',
     f'timezone = "{THEIRS["email"]}"\n',
     f'[budgets.user.anna]\nday_usd = "{KEYS["openai"]}"\n',
+    f'[budgets.user."{THEIRS["email"]}"]\nday_usd = -1\n',
+    f'[budgets.user."{THEIRS["email"]}"]\nday = 1\n',
+    f'[budgets.user."{THEIRS["email"]}"]\nat = {{ 100 = "x" }}\n[budgets.user."{THEIRS["email"]}"]\nx = 1\n',
+    f'[models."{THEIRS["email"]}"]\nx = 1\n',
+    f'[budgets]\n"{THEIRS["email"]}" = 1\n',
+    f'"{THEIRS["email"]}" = 1\n',
 ]
 
 
@@ -349,7 +355,27 @@ async def test_a_broken_configuration_is_explained_without_its_values(text: str,
     async with connected(raised.value) as client:
         _, told = await heard(client, "complete", {"prompt": PERSONAL})
 
-    assert caught(told + str(raised.value), canaries(KEYS, OTHERS, THEIRS)) == []
+    assert caught(told + str(raised.value) + repr(raised.value), canaries(KEYS, OTHERS, THEIRS)) == []
+
+
+async def test_with_a_broken_configuration_the_keys_are_known_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    handlers, level = logging.root.handlers[:], logging.root.level
+    ours = observe.logger.handlers[:], observe.logger.propagate
+    (tmp_path / "orchestra.toml").write_text("cache = 3\n[providers.openai]\nbase_url = 5\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        load({"ORCHESTRA_HOME": str(tmp_path), "OPENAI_API_KEY": KEYS["openai"], "XAI_API_KEY": KEYS["xai"]})
+
+    app.log_to_stderr(raised.value)
+    observe.logger.error("a library says %s and %s", KEYS["openai"], KEYS["xai"])
+    logging.root.handlers[:], observe.logger.handlers[:], observe.logger.propagate = handlers, *ours
+    logging.root.setLevel(level)
+
+    assert "a library says [SECRET redacted]" in written.getvalue()
+    assert caught(written.getvalue(), KEYS) == []
 
 
 CRASHES = {

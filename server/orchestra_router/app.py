@@ -85,7 +85,7 @@ def serve_stdio(config: "Config | ConfigError") -> None:
 def log_to_stderr(config: "Config | ConfigError") -> None:
     """From now on log lines go to stderr, without the keys of `config` and without anybody's data."""
     if isinstance(config, ConfigError):
-        configure_logging("WARNING", Redactor())
+        configure_logging("WARNING", Redactor(config.secrets))
         return
     configure_logging(config.settings.log_level, redactor(config), style=config.settings.log_format)
 

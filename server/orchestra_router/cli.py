@@ -28,6 +28,7 @@ from orchestra_router.commands import (
 from orchestra_router.commands.base import Commands, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.observe import crash_safely
+from orchestra_router.plain_text import lines
 
 # Each command imports what it needs when it runs: a client waits for `serve`, and needs little of the rest.
 # ruff: noqa: PLC0415 - see above
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except RouterError as error:
-        print(f"orchestra: {error}", file=sys.stderr)
+        print(f"orchestra: {lines(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:
         # Whatever is still in the buffer goes nowhere; Python complains otherwise when it closes stdout.

@@ -9,6 +9,7 @@ at once, with its line and its fix, and never with its value: a mistyped line ma
 import dataclasses
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -388,7 +389,9 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     problems += checker.problems
     problems += _unknown_variables(environ, catalog, checker)
     if problems:
-        raise ConfigError(_explained(problems))
+        error = ConfigError(_explained(problems))
+        error.secrets = (*found.secrets(), *_likely_secrets(environ))
+        raise error
     return Config(settings, catalog, found, file.path if file.path.exists() else None, rules, access_key)
 
 
@@ -592,6 +595,11 @@ def _access_key(environ: Mapping[str, str], problems: list[Problem]) -> str:
             Problem(ENVIRONMENT, 0, f"`{named}` holds no access key; put it there, or leave the variable out")
         )
     return secret
+
+
+def _likely_secrets(environ: Mapping[str, str]) -> list[str]:
+    """What looks like a key by its variable: with a broken configuration nobody can tell which ones are."""
+    return [value for name, value in environ.items() if re.search(r"KEY|TOKEN|SECRET|PASSWORD", name.upper())]
 
 
 def _variables(environ: Mapping[str, str], variable: str, catalog: Catalog) -> list[str]:

@@ -353,12 +353,14 @@ def _form(location: Location, detail: ErrorDetails) -> str:
 
 
 def dotted(location: Location) -> str:
+    """`location` as it is written, but for addresses: users may have those for names, and the line says which."""
     text = ""
     for step in location:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += f".{step}" if re.fullmatch(r"[A-Za-z0-9_-]+", step) else f'."{step}"'
+            name = "<address>" if "@" in step[1:] else step
+            text += f".{name}" if re.fullmatch(r"[A-Za-z0-9_-]+|<[a-z]+>", name) else f'."{name}"'
     return text.removeprefix(".")
 
 

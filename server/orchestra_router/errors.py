@@ -72,6 +72,8 @@ class UnknownModel(InvalidRequest):
 
 class ConfigError(RouterError):
     code = "config"
+    secrets: tuple[str, ...] = ()
+    """The keys there are all the same, so that whoever writes something down knows them. Never shown."""
 
 
 class AccessDenied(RouterError):

@@ -7,6 +7,7 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2028-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]+"
 )
+_LINE_ENDS = dict.fromkeys(map(ord, "\t\n\r"))
 _SPACES = {"\u2028": "\n", "\u2029": "\n", "\x0b": "\n", "\x0c": "\n", "\x85": "\n"}
 
 
@@ -15,7 +16,9 @@ def without_hidden(text: str) -> str:
 
     One variation selector stays behind the character that it varies: emoji and CJK names have them.
     """
-    return text if text.isascii() and text.isprintable() else _HIDDEN.sub(_seen, text)
+    if text.isascii() and text.translate(_LINE_ENDS).isprintable():
+        return text
+    return _HIDDEN.sub(_seen, text)
 
 
 def one_line(text: str) -> str:
@@ -33,11 +36,11 @@ def _seen(run: re.Match[str]) -> str:
     first = run[0][0]
     if before == "\U0001f3f4" and (flag := re.match("[\U000e0061-\U000e007a]{3,6}\U000e007f", run[0])):
         return flag[0]
-    kept = first if before and not before.isspace() and _varies(first, before) else ""
+    kept = first if not before.isspace() and _varies(first, before) else ""
     return kept + "".join(_SPACES.get(c, "") for c in run[0])
 
 
 def _varies(selector: str, base: str) -> bool:
     if "\ufe00" <= selector <= "\ufe0f":
-        return not base.isascii() or base in "#*0123456789"
+        return not base.isascii() or base in "#*0123456789"  # or at the beginning of a piece
     return "\U000e0100" <= selector <= "\U000e01ef" and base >= "\u3400"

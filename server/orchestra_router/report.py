@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from orchestra_router.errors import InvalidRequest
+from orchestra_router.plain_text import one_line
 from orchestra_router.policy.budget import dollars as exact
 from orchestra_router.policy.costs import BudgetState, CostReport
 from orchestra_router.policy.exports import Export
@@ -231,6 +232,7 @@ def bar(amount: int, most: int, *, full: str = " ") -> str:
 
 def table(lines: Sequence[Sequence[str]], *, left: int) -> str:
     """`lines` in columns; the first `left` and bars to the left, figures to the right."""
+    lines = [tuple(map(one_line, cells)) for cells in lines]
     columns = range(len(lines[0]))
     widths = [max(_width(line[place]) for line in lines) for place in columns]
     return "\n".join(

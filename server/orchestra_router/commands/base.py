@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
+from orchestra_router.plain_text import one_line
+
 if TYPE_CHECKING:
     from orchestra_router.config import Config
     from orchestra_router.router import Router
@@ -66,7 +68,8 @@ def with_router(work: Callable[["Router"], Awaitable[T]]) -> T:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, *rows]
+    # What providers and callers named must not steer the terminal.
+    lines = [tuple(map(one_line, cells)) for cells in (columns, *rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from orchestra_router.commands.base import Commands, table, with_router
 from orchestra_router.errors import InvalidRequest, RouterError
+from orchestra_router.plain_text import lines, one_line
 from orchestra_router.policy.periods import Period
 from orchestra_router.types import CompletionRequest, nusd, usd
 
@@ -174,8 +175,8 @@ def _show(asked: argparse.Namespace) -> int:
     if asked.json:
         print(json.dumps(found, indent=2))
         return 0
-    print("\n".join(f"{name:<11} {value}" for name, value in found.items() if name != "answer"))
-    print(f"\n{found['answer']['text']}")
+    print("\n".join(one_line(f"{name:<11} {value}") for name, value in found.items() if name != "answer"))
+    print(f"\n{lines(found['answer']['text'])}")
     return 0
 
 
@@ -243,7 +244,7 @@ def _shadow(asked: argparse.Namespace) -> int:
     for match in matches:
         verdict = "would be a hit" if match["would_be_hit"] else f"refused: {match['refusal']}"
         print(f"{match['at']}  entry {match['entry']}  similarity {match['similarity']}  {verdict}")
-        print(f"    kept   {match['earlier']}\n    asked  {match['asked']}")
+        print(f"    kept   {one_line(match['earlier'])}\n    asked  {one_line(match['asked'])}")
     hits = sum(match["would_be_hit"] for match in matches)
     print(f"{hits} of {len(matches)} would have been hits. What is wrong: orchestra cache wrong ENTRY --prompt ASKED")
     return 0

@@ -63,7 +63,7 @@ def _test(asked: argparse.Namespace) -> int:
     labelled = scores((line.values, line.there) for line in lines if line.there is not None)
     rows = [
         {"line": line.number, "kind": kind, "action": actions.get(kind, "off")}
-        | {"value": _printable(value) if asked.show else _masked(value)}
+        | {"value": value if asked.show else _masked(value)}
         | ({"label": verdict} if verdict else {})
         for line in lines
         for kind, value, verdict in line.judged()
@@ -128,12 +128,7 @@ def _shares(score: "Score | None") -> dict[str, float]:
 
 
 def _masked(value: str) -> str:
-    return _printable(value[:SHOWN_CHARACTERS]) + "*" * min(8, max(2, len(value) - SHOWN_CHARACTERS))
-
-
-def _printable(value: str) -> str:
-    """On one line, and unable to steer a terminal."""
-    return value if value.isprintable() else ascii(value)[1:-1]
+    return value[:SHOWN_CHARACTERS] + "*" * min(8, max(2, len(value) - SHOWN_CHARACTERS))
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

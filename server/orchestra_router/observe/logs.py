@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from orchestra_router.errors import RouterError
 from orchestra_router.observe.records import Finished, logger
+from orchestra_router.plain_text import lines
 from orchestra_router.types import Attempt
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class SafeFormatter(logging.Formatter):
         return "" if ei[1] is None else trace(ei[1])
 
     def _written(self, record: logging.LogRecord) -> str:
-        return self._scrub(super().format(record))
+        return lines(self._scrub(super().format(record)))
 
     def _unwritable(self, record: logging.LogRecord, why: str) -> str:
         return f"{record.levelname} {record.name}: {why}"

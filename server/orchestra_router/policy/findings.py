@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestra_router.policy.rules.base import Action, Rule, replaced
+from orchestra_router.policy.rules.seen import Seen
 
 Labels = Counter[tuple[str, str]]
 """(kind, value) -> how often it is in a text."""
@@ -45,7 +46,7 @@ def findings(rules: Sequence[Rule], text: str) -> tuple[Finding, ...]:
     """
     found: list[Finding] = []
     for rule in rules:
-        spans = tuple(rule.spans(text))
+        spans = Seen(text).spans(rule)
         found += (Finding(rule.kind, rule.action, text[start:end]) for start, end in spans)
         if rule.action != "flag":
             text = replaced(text, spans, lambda _, kind=rule.kind: f"[{kind.upper()}_1]")

@@ -19,8 +19,10 @@ from typing import Any
 
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.errors import GuardrailBlocked, InvalidRequest
+from orchestra_router.plain_text import without_hidden
 from orchestra_router.policy.placeholders import PLACEHOLDER, Placeholders, Sessions
 from orchestra_router.policy.rules.base import Rule, Span, replaced
+from orchestra_router.policy.rules.seen import Seen
 from orchestra_router.types import (
     NOBODY,
     Answer,
@@ -145,8 +147,6 @@ class Guardrails:
         Raises:
             GuardrailBlocked: it holds something that must not be handed on.
         """
-        if not self._rules_for(scope):
-            return answer
         scan = self._answer_scan(scope)
         return replace(
             answer,
@@ -165,7 +165,12 @@ class Guardrails:
         return self._of_key(guard) if guard and self._of_key is not None else self._rules
 
     def _answer_scan(self, scope: Scope = NOBODY) -> "_Scan":
-        return _Scan(self._rules_for(scope), lambda kind, _: f"[{kind.upper()} redacted]", whose="The answer")
+        return _Scan(
+            self._rules_for(scope),
+            lambda kind, _: f"[{kind.upper()} redacted]",
+            whose="The answer",
+            clean=without_hidden,
+        )
 
 
 class GuardedStream:
@@ -240,17 +245,28 @@ def _open_end(text: str) -> int:
 class _Scan:
     """One pass over one request or answer. `instead(kind, found)` is what takes the place of something found."""
 
-    def __init__(self, rules: Sequence[Rule], instead: Callable[[str, str], str], *, whose: str) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        instead: Callable[[str, str], str],
+        *,
+        whose: str,
+        clean: Callable[[str], str] = str,
+    ) -> None:
+        """`clean` is done to each text first."""
         self._rules = rules
         self._instead = instead
         self._whose = whose
+        self._clean = clean
         self.found: Counter[str] = Counter()
 
     def text(self, text: str) -> str:
         if not text:
             return text
+        text = self._clean(text)
+        seen = Seen(text)
         for rule in self._rules:
-            spans = tuple(rule.spans(text))
+            spans = seen.spans(rule)
             if not spans:
                 continue
             if rule.action == "block":
@@ -261,11 +277,13 @@ class _Scan:
             self.found[rule.kind] += len(spans)
             if rule.action == "redact":
                 text = replaced(text, spans, partial(self._instead, rule.kind))
+                seen = Seen(text)
         return text
 
     def spans(self, text: str) -> list[Span]:
         """Where anything stands that some rule finds."""
-        return sorted((span for rule in self._rules for span in rule.spans(text)), reverse=True)
+        seen = Seen(text)
+        return sorted((span for rule in self._rules for span in seen.spans(rule)), reverse=True)
 
     def json(self, text: str) -> str:
         """`text`, which is JSON, scanned value by value, so that it stays JSON (a bare number becomes a string).
@@ -315,8 +333,9 @@ class _Scan:
         """The kind of what may not be passed on in `text`; "" if all of it may."""
         if not text:
             return ""
+        seen = Seen(text)
         for rule in self._rules:
-            if rule.action in ("redact", "block") and next(iter(rule.spans(text)), None) is not None:
+            if rule.action in ("redact", "block") and seen.spans(rule):
                 return rule.kind
         return ""
 

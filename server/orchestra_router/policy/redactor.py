@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestra_router.errors import GuardrailBlocked
 from orchestra_router.policy.rules.base import Rule, replaced
+from orchestra_router.policy.rules.seen import Seen
 
 if TYPE_CHECKING:  # it loads the catalog
     from orchestra_router.config import Config
@@ -27,7 +28,7 @@ class Redactor:
         try:
             for rule in self._loaded():
                 name = f"[{rule.kind.upper()} redacted]"
-                text = replaced(text, tuple(rule.spans(text)), lambda _, name=name: name)
+                text = replaced(text, Seen(text).spans(rule), lambda _, name=name: name)
         except GuardrailBlocked:
             return "[a text that could not be checked]"
         return text
