@@ -227,6 +227,21 @@ def test_prompts_that_were_compared_go_where_the_scope_does_not_say_whose_they_a
     assert db.execute("SELECT count(*) FROM cache_wrong").fetchone()[0] == 0
 
 
+def test_a_key_that_was_for_an_erased_person_alone_is_revoked_and_names_nobody() -> None:
+    db = a_database()
+    for key, user in (("k1", "ada"), ("k2", "bob")):
+        db.execute(
+            "INSERT INTO access_keys (key_id, name, role, user, limits, created_ms) VALUES (?, ?, 'caller', ?, '{}', 1)",
+            (key, f"laptop of {user}", user),
+        )
+
+    erased = personal.erase(db, "ada", now_ms=NOW_MS)
+
+    rows = db.execute("SELECT key_id, name, user, revoked_ms FROM access_keys ORDER BY key_id").fetchall()
+    assert [tuple(row) for row in rows] == [("k1", "", NOBODY, NOW_MS), ("k2", "laptop of bob", "bob", None)]
+    assert erased.access_keys == 1
+
+
 # --- the trail ---------------------------------------------------------------------------------------------------
 
 

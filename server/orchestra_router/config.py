@@ -390,7 +390,7 @@ def load(environ: Mapping[str, str], *, path: Path | None = None) -> Config:
     problems += _unknown_variables(environ, catalog, checker)
     if problems:
         error = ConfigError(_explained(problems))
-        error.secrets = (*found.secrets(), *_likely_secrets(environ))
+        error.secrets = (*found.secrets(), access_key, *_likely_secrets(environ))
         raise error
     return Config(settings, catalog, found, file.path if file.path.exists() else None, rules, access_key)
 

@@ -117,7 +117,7 @@ class Router:
         self._webhook = self._delivering() if settings.alert_webhook else None
         self._records = Records(store)
         own = {kind: own.pattern for kind, own in settings.guard_patterns.items()}
-        self._request_log = RequestLog(settings, config.keys.secrets(), own)
+        self._request_log = RequestLog(settings, config.secrets(), own)
         self._prefixes = Prefixes(clock)
         self._answers = Answers(
             Attempts(

@@ -32,6 +32,7 @@ def _export(asked: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps({"record": kind, **_readable(row)}, ensure_ascii=False) + "\n")
 
     async def export(router: "Router") -> None:
+        await router.allowed("export_all")
         await router.store.export_user(user, write)
 
     with_router(export)
@@ -51,6 +52,7 @@ def _erase(asked: argparse.Namespace) -> int:
         _confirm(user)
 
     async def erase(router: "Router") -> "tuple[Erased, bool, list[str]]":
+        await router.allowed("erase")
         erased = await router.store.erase_user(user, now_ms=SystemClock().now_ms())
         return erased, await router.store.rebuild(), _settings_naming(user, router.config)
 
@@ -86,6 +88,7 @@ def _told(erased: "Erased", *, rebuilt: bool, settings: list[str]) -> "list[str]
     lines = [
         f"Made anonymous: {erased.requests} requests and {erased.attempts} attempts. What they cost still counts, for nobody.",
         f"Deleted: {erased.logged} requests' texts, {erased.cache_entries} cached answers, {erased.cache_pairs} compared prompts, {erased.alerts} alerts.",
+        f"Revoked: {erased.access_keys} access keys that were for this user alone.",
         f"Erased from the audit trail: {erased.audit_rows} rows, which stay in the chain without what they said.",
     ]
     if rebuilt:

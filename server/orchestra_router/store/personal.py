@@ -48,6 +48,7 @@ _EXPORTED = {
     "day": "SELECT * FROM day_sums WHERE dimension = 'user' AND value = :user ORDER BY day",
     "cell": "SELECT * FROM day_cells WHERE by_payer = 1 AND user = :user ORDER BY day",
     "failure": "SELECT * FROM day_failures WHERE user = :user ORDER BY day",
+    "access key": "SELECT key_id, name, role, limits, created_ms, expires_ms, revoked_ms, used_ms FROM access_keys WHERE user = :user",
     "alert": "SELECT * FROM alerts WHERE holder = 'user:' || :user ORDER BY at_ms",
     "access key": "SELECT key_id, name, role, user, limits, created_ms, expires_ms, revoked_ms, used_ms"
     " FROM access_keys WHERE user = :user ORDER BY created_ms",
@@ -57,6 +58,11 @@ _EXPORTED = {
     "cache feedback": "SELECT * FROM cache_wrong WHERE json_extract(who, '$[1]') = :user ORDER BY at_ms",
     "audit": "SELECT * FROM audit WHERE number IN (SELECT value FROM json_each(:trail)) ORDER BY number",
 }
+
+# A key's row stays, as what it paid for does.
+_REVOKED = """
+    UPDATE access_keys SET user = :nobody, name = '', revoked_ms = coalesce(revoked_ms, :now_ms) WHERE user = :user
+"""
 
 _ANONYMISED = (
     """
@@ -110,6 +116,7 @@ def erase(db: sqlite3.Connection, user: str, *, now_ms: int) -> Erased:
     # Behind the records, whose triggers have moved what is theirs already.
     _move_sums(db, "day_cells", user)
     _move_sums(db, "day_failures", user)
+    keys = db.execute(_REVOKED, {**found.values, "now_ms": now_ms}).rowcount
     audit.erase(db, found.trail, now_ms=now_ms)
     return Erased(
         requests=len(found.requests),
@@ -117,6 +124,7 @@ def erase(db: sqlite3.Connection, user: str, *, now_ms: int) -> Erased:
         cache_entries=entries,
         cache_pairs=pairs,
         alerts=alerts,
+        access_keys=keys,
         logged=logged,
         audit_rows=len(found.trail),
         running=sum(row["state"] == "held" for row in found.attempts),

@@ -17,6 +17,8 @@ class Erased:
     cache_pairs: int
     """Prompts that were compared with others, in `cache_matches` and `cache_wrong`."""
     alerts: int
+    access_keys: int
+    """Keys that were for this person alone, and are revoked."""
     logged: int
     """Requests whose texts were kept."""
     audit_rows: int
