@@ -37,6 +37,7 @@ class Wanted:
     guard_phone_regions: tuple[str, ...] = ("US", "GB", "DE", "FR")
     guard_ip: Action = "redact"
     guard_name: Action = "off"
+    guard_name_model: str = "en_core_web_lg"
     guard_profanity: Action = "redact"
     guard_patterns: dict[str, Own] = field(default_factory=dict[str, Own])
 

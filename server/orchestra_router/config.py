@@ -261,7 +261,13 @@ class Settings(HttpSettings, TelemetrySettings):
     guard_ip: GuardAction = Field(default="flag", description="The same for public IP addresses.")
     guard_name: GuardAction = Field(
         default="off",
-        description="The same for names of people and places; needs `presidio-analyzer` and a spaCy model.",
+        description="The same for names of people and places; needs the extra `presidio` and a spaCy model.",
+    )
+    guard_name_model: str = Field(
+        default="en_core_web_lg",
+        min_length=2,
+        max_length=1_000,
+        description="That spaCy model, or its folder; it is never fetched by itself.",
     )
     guard_profanity: GuardAction = Field(default="flag", description="The same for swear words.")
     guard_patterns: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,31}$")], GuardPattern] = Field(

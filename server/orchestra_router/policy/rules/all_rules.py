@@ -43,6 +43,8 @@ class GuardSettings(Protocol):
     @property
     def guard_name(self) -> Action: ...
     @property
+    def guard_name_model(self) -> str: ...
+    @property
     def guard_profanity(self) -> Action: ...
     @property
     def guard_patterns(self) -> Mapping[str, OwnPattern]: ...
@@ -71,7 +73,7 @@ def _every(settings: GuardSettings, keys: Iterable[str]) -> Iterator[Rule]:
     if settings.guard_name != "off":
         from orchestra_router.policy.rules.names import NamesRule  # noqa: PLC0415 - most do not use it
 
-        yield NamesRule(settings.guard_name)
+        yield NamesRule(settings.guard_name, settings.guard_name_model)
     if settings.guard_profanity != "off":
         from orchestra_router.policy.rules.profanity import ProfanityRule  # noqa: PLC0415 - a pattern of thousands of parts
 
