@@ -136,6 +136,35 @@ async def test_a_record_written_anew_as_a_whole_is_found_by_a_row_that_was_noted
     assert await problems(path, known=noted) == ("row 4 is not the one that you know",)
 
 
+async def test_an_end_that_was_cut_off_with_its_note_is_found_by_a_row_that_was_noted_only(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    await written(path)
+    with closing(sqlite3.connect(path)) as db:
+        noted: tuple[int, str] = db.execute("SELECT number, hash FROM audit WHERE number = 6").fetchone()
+    with forged(path) as db:
+        db.execute("DELETE FROM audit WHERE number > 4")
+        db.execute("UPDATE audit_ends SET last_number = 4, last_hash = (SELECT hash FROM audit WHERE number = 4)")
+
+    assert await problems(path) == ()
+    assert await problems(path, known=noted) == ("row 6 is not the one that you know",)
+
+
+async def test_notes_of_the_trail_itself_that_make_no_sense_are_problems_and_no_crash(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    await written(path)
+    store = await SqliteStore.open(path, clock=FakeClock())
+    for kind in ("erasure", "retention"):
+        for body in ({}, {"rows": 3, "up_to": "x"}, {"rows": [[1]], "up_to": None}):
+            await store.audit(AuditEvent(at_ms=9, kind=kind, subject="audit", body=body))
+    await store.audit(AuditEvent(at_ms=9, kind="erasure", subject="audit", body={"rows": [[1, 10**15]]}))
+    found = (await store.verify_audit()).problems
+    await store.close()
+
+    assert [problem for problem in found if "cannot be read" in problem] == [
+        f"the body of row {number} cannot be read" for number in range(7, 13)
+    ]
+
+
 @pytest.mark.parametrize(
     "statement", ["UPDATE audit SET subject = 'x' WHERE number = 2", "DELETE FROM audit WHERE number = 2"]
 )

@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import re
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from contextlib import suppress
@@ -55,6 +56,8 @@ deadline_s = 5
 max_retries = 1
 cooldown_s = 0
 log_level = "DEBUG"
+log_requests = true
+log_responses = true
 cache = "exact"
 alert_day_usd = 0
 alert_webhook = "http://127.0.0.1:9/{OTHERS["address"]}"
@@ -232,6 +235,47 @@ async def test_answers_leave_nothing_behind_and_bring_nothing_but_the_callers_ow
     audit = await exported(variables, capsys, monkeypatch)
     assert audit.count("\n") > 10
     assert caught(audit, everything) == []
+
+
+COMMANDS = [
+    *(["doctor"], ["doctor", "--json"], ["config", "check"], ["models"], ["report"], ["report", "--json"]),
+    *(["requests", "list"], ["requests", "list", "--json"], ["requests", "show", "TRACE"]),
+    *(["requests", "show", "TRACE", "--json"], ["cache", "list"], ["cache", "stats"], ["audit", "verify"]),
+    *(["export", "--user", "canary"], ["erase", "--user", "canary", "--yes", "--json"], ["audit", "export"]),
+]
+"""What prints something of what was asked. The last two come when everything of the user is erased."""
+
+
+async def test_commands_print_no_secret_and_nothing_of_an_erased_person_is_left(
+    world: SimulatedWorld,
+    variables: dict[str, str],
+    logs: StringIO,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    variables["ORCHESTRA_USER"] = "canary"
+    async with connected(load(variables)) as client:
+        for name in ("openrouter", "anthropic"):
+            world[name].script(Says(text=f"{WORDS['vendor']} {MADE_UP['model_ssn']} {KEYS[name]}"))
+            failed, told = await heard(client, "complete", plain(name) | {"metadata": {"app": "canary"}})
+            assert not failed, told
+    trace_id = re.findall(r"trace=(\w+)", logs.getvalue())[-1]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    printed: dict[str, str] = {}
+    for command in COMMANDS:
+        arguments = [trace_id if word == "TRACE" else word for word in command]
+        assert await anyio.to_thread.run_sync(main, arguments) in (0, 1), command
+        printed[" ".join(command)] = "".join(capsys.readouterr())
+
+    assert {name: caught(text, SECRETS) for name, text in printed.items() if caught(text, SECRETS)} == {}
+    for sink in ("requests show TRACE", "export --user canary"):
+        assert caught(printed[sink], WORDS) == ["prompt", "system", "vendor"]
+    assert json.loads(printed["erase --user canary --yes --json"])["rebuilt"]
+    assert caught(bytes_of(tmp_path), canaries(SECRETS, WORDS)) == []
+    assert caught(logs.getvalue(), canaries(SECRETS, WORDS)) == []
 
 
 @pytest.mark.parametrize("provider", ["openrouter", "openai", "anthropic", "gemini"])

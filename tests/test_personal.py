@@ -344,9 +344,14 @@ def test_the_commands_show_a_person_what_is_kept_and_erase_it(home: Path, capsys
     assert main(["erase", "--user", ANNA]) == 1
     assert "Say --yes if you are sure" in capsys.readouterr().err
 
+    assert main(["backup"]) == 0
+    capsys.readouterr()
     assert main(["erase", "--user", ANNA, "--yes"]) == 0
     told = capsys.readouterr().out
     assert "Made anonymous: 3 requests and 2 attempts" in told
+    (copy,) = home.glob("orchestra.backup-*.db")
+    assert f"The copy {copy} was not touched." in told
+    copy.unlink()
     assert "The setting `budgets.user` still names this user" in told
     assert main(["audit", "verify"]) == 0
     assert "erased with a person's data" in capsys.readouterr().out

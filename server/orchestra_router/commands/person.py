@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from orchestra_router.commands.base import Commands, with_router
@@ -51,16 +51,16 @@ def _erase(asked: argparse.Namespace) -> int:
     if not asked.yes:
         _confirm(user)
 
-    async def erase(router: "Router") -> "tuple[Erased, bool, list[str]]":
+    async def erase(router: "Router") -> "tuple[Erased, bool, _Left]":
         await router.allowed("erase")
         erased = await router.store.erase_user(user, now_ms=SystemClock().now_ms())
-        return erased, await router.store.rebuild(), _settings_naming(user, router.config)
+        return erased, await router.store.rebuild(), _Left.of(user, router.config)
 
-    erased, rebuilt, settings = with_router(erase)
+    erased, rebuilt, left = with_router(erase)
     if asked.json:
-        print(json.dumps({**asdict(erased), "rebuilt": rebuilt, "still_named_in": settings}, indent=2))
+        print(json.dumps({**asdict(erased), "rebuilt": rebuilt, **asdict(left)}, indent=2))
     else:
-        print("\n".join(_told(erased, rebuilt=rebuilt, settings=settings)))
+        print("\n".join(_told(erased, left, rebuilt=rebuilt)))
     return 0 if rebuilt and not erased.running else 1
 
 
@@ -78,13 +78,22 @@ def _confirm(user: str) -> None:
         raise InvalidRequest("Nothing was erased.")
 
 
-def _settings_naming(user: str, config: "Config") -> list[str]:
-    settings = config.settings
-    named = {"user": settings.user == user, "budgets.user": user in settings.budgets.user}
-    return [name for name, is_named in named.items() if is_named]
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What is not erased, for it is the owner's: settings that name the user, and copies of the database."""
+
+    settings: list[str]
+    copies: list[str]
+
+    @classmethod
+    def of(cls, user: str, config: "Config") -> "_Left":
+        settings, database = config.settings, config.settings.database
+        named = {"user": settings.user == user, "budgets.user": user in settings.budgets.user}
+        copies = sorted(str(file) for file in database.parent.glob(f"{database.stem}.*{database.suffix}"))
+        return cls([name for name, is_named in named.items() if is_named], copies)
 
 
-def _told(erased: "Erased", *, rebuilt: bool, settings: list[str]) -> "list[str]":
+def _told(erased: "Erased", left: _Left, *, rebuilt: bool) -> list[str]:
     lines = [
         f"Made anonymous: {erased.requests} requests and {erased.attempts} attempts. What they cost still counts, for nobody.",
         f"Deleted: {erased.logged} requests' texts, {erased.cache_entries} cached answers, {erased.cache_pairs} compared prompts, {erased.alerts} alerts.",
@@ -100,7 +109,9 @@ def _told(erased: "Erased", *, rebuilt: bool, settings: list[str]) -> "list[str]
         )
     if erased.running:
         lines.append(f"{erased.running} requests of this user are still running. Run this again when they have ended.")
+    lines += [f"The copy {file} was not touched. Delete it if it is not needed." for file in left.copies]
     lines += [
-        f"The setting `{name}` still names this user. Change it, or it will be recorded again." for name in settings
+        f"The setting `{name}` still names this user. Change it, or it will be recorded again."
+        for name in left.settings
     ]
     return lines
