@@ -35,7 +35,6 @@ def _list(asked: argparse.Namespace) -> int:
         raise InvalidRequest("--most is at least 1.")
 
     async def ask(router: "Router") -> list[Columns]:
-        await router.allowed("requests_all")
         return list(await router.store.newest_requests(user=asked.user, most=asked.most))
 
     rows = with_router(ask)
@@ -60,7 +59,6 @@ def _list(asked: argparse.Namespace) -> int:
 
 def _show(asked: argparse.Namespace) -> int:
     async def ask(router: "Router") -> "tuple[tuple[Trail, ...], Mapping[object, Columns]]":
-        await router.allowed("requests_all")
         found = await router.trails(asked.id)
         kept = await router.store.exchanges(asked.id, most=len(found)) if found else ()
         return found, {row["request_id"]: row for row in kept}
