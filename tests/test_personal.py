@@ -238,7 +238,7 @@ def test_a_key_that_was_for_an_erased_person_alone_is_revoked_and_names_nobody()
     erased = personal.erase(db, "ada", now_ms=NOW_MS)
 
     rows = db.execute("SELECT key_id, name, user, revoked_ms FROM access_keys ORDER BY key_id").fetchall()
-    assert [tuple(row) for row in rows] == [("k1", "", NOBODY, NOW_MS), ("k2", "laptop of bob", "bob", None)]
+    assert [tuple(row) for row in rows] == [("k1", NOBODY, NOBODY, NOW_MS), ("k2", "laptop of bob", "bob", None)]
     assert erased.access_keys == 1
 
 

@@ -48,7 +48,6 @@ _EXPORTED = {
     "day": "SELECT * FROM day_sums WHERE dimension = 'user' AND value = :user ORDER BY day",
     "cell": "SELECT * FROM day_cells WHERE by_payer = 1 AND user = :user ORDER BY day",
     "failure": "SELECT * FROM day_failures WHERE user = :user ORDER BY day",
-    "access key": "SELECT key_id, name, role, limits, created_ms, expires_ms, revoked_ms, used_ms FROM access_keys WHERE user = :user",
     "alert": "SELECT * FROM alerts WHERE holder = 'user:' || :user ORDER BY at_ms",
     "access key": "SELECT key_id, name, role, user, limits, created_ms, expires_ms, revoked_ms, used_ms"
     " FROM access_keys WHERE user = :user ORDER BY created_ms",
@@ -58,11 +57,6 @@ _EXPORTED = {
     "cache feedback": "SELECT * FROM cache_wrong WHERE json_extract(who, '$[1]') = :user ORDER BY at_ms",
     "audit": "SELECT * FROM audit WHERE number IN (SELECT value FROM json_each(:trail)) ORDER BY number",
 }
-
-# A key's row stays, as what it paid for does.
-_REVOKED = """
-    UPDATE access_keys SET user = :nobody, name = '', revoked_ms = coalesce(revoked_ms, :now_ms) WHERE user = :user
-"""
 
 _ANONYMISED = (
     """
@@ -106,6 +100,7 @@ def erase(db: sqlite3.Connection, user: str, *, now_ms: int) -> Erased:
     """Leave nothing that names `user` or was said by or to them; no total of money changes."""
     found = _Found(db, user)
     ((alerts,),) = db.execute("SELECT count(*) FROM alerts WHERE holder = 'user:' || ?", (user,))
+    ((keys,),) = db.execute("SELECT count(*) FROM access_keys WHERE user = ?", (user,))
     ((logged,),) = db.execute(
         "SELECT count(*) FROM request_log WHERE request_id IN (SELECT value FROM json_each(:requests))", found.values
     )
@@ -116,7 +111,6 @@ def erase(db: sqlite3.Connection, user: str, *, now_ms: int) -> Erased:
     # Behind the records, whose triggers have moved what is theirs already.
     _move_sums(db, "day_cells", user)
     _move_sums(db, "day_failures", user)
-    keys = db.execute(_REVOKED, {**found.values, "now_ms": now_ms}).rowcount
     audit.erase(db, found.trail, now_ms=now_ms)
     return Erased(
         requests=len(found.requests),
