@@ -102,9 +102,13 @@ def _of_its_time(request: CompletionRequest) -> str:
     if request.web_search or request.task == "web_search":
         return "web search"
     text = matched_text(request)
-    if text is not None and (word := _time_words().search(text[:MOST_CHARACTERS])) is not None:
-        return f"a word of time: {word[0].lower()}"
+    if text is not None and (word := _word_of_time(text[:MOST_CHARACTERS])):
+        return f"a word of time: {word.lower()}"
     return ""
+
+
+def _word_of_time(text: str) -> str:
+    return next((match["word"] for match in _time_words().finditer(text) if match["word"]), "")
 
 
 def _not_compared(request: CompletionRequest, setting: CacheSetting) -> str:
@@ -131,8 +135,11 @@ def _is_long(text: str) -> bool:
 
 @cache
 def _time_words() -> re.Pattern[str]:
-    """Any word of the table, whole where its script has spaces between words."""
+    """Any word of the table, as `word`; whole where its script has spaces between words. What is timeless comes first."""
     table: dict[str, dict[str, list[str]]] = tomllib.loads(TIME_WORDS.read_text(encoding="utf-8"))
     apart = [word for words in table["apart"].values() for word in words]
     inside = [word for words in table["inside"].values() for word in words]
-    return re.compile(rf"\b(?:{'|'.join(apart)})\b|{'|'.join(inside)}", re.IGNORECASE)
+    timeless = [phrase for phrases in table["timeless"].values() for phrase in phrases]
+    return re.compile(
+        rf"\b(?:{'|'.join(timeless)})\b|(?P<word>\b(?:{'|'.join(apart)})\b|{'|'.join(inside)})", re.IGNORECASE
+    )
