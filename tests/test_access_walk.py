@@ -33,8 +33,8 @@ RESOURCES: dict[str, Verb] = {
     "orchestra://spend/{day}": "costs_own",
     "orchestra://requests/{trace_id}": "requests_own",
 }
-OPEN = {"/health/live", "/openapi.json"}
-"""Paths that anybody may ask, without a key."""
+OPEN = {"/health/live", "/openapi.json", "/", "/page/{name}", "/sign-in", "/sign-out"}
+"""Paths that anybody may ask, without a key: none of them knows anything."""
 NEED_NO_CALLER = {"authenticate", "own_caller", "aclose", "start", "open"}
 
 
@@ -92,7 +92,7 @@ async def check_path(client: httpx.AsyncClient, endpoint: Endpoint, method: str,
         return await client.request(method, path, headers=headers)
 
     if endpoint.verb is None:
-        assert (await status({})).status_code < 400
+        assert (await status({})).status_code not in {401, 403}
         return
     for headers in ({}, {"authorization": "Basic x"}, bearer("ork_000000000000_" + "0" * 64)):
         answer = await status(headers)

@@ -25,7 +25,7 @@ from orchestra_router.policy.keyring import Terms
 from orchestra_router.simulation import Hang, ServerError
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.store.key_records import Throttled
-from orchestra_router.types import Limits, Scope, Usage
+from orchestra_router.types import Approval, Limits, Scope, Usage
 from worlds import World, ask, open_world
 
 
@@ -131,6 +131,13 @@ async def test_a_keys_budget_refuses_and_alerts_like_any_other_and_nobody_elses_
 
     report = await world.router.cost_report(caller=caller)
     assert [(budget.holder, budget.limit_nusd) for budget in report.budgets] == [(f"key:{caller.key_id}", 1)]
+
+
+async def test_who_may_not_let_a_call_go_over_its_budget_cannot_by_saying_so(world: World) -> None:
+    caller = await let_in(world, day_nusd=1)
+
+    with pytest.raises(BudgetExceeded):
+        await world.router.complete(ask(provider="deepseek", approval=Approval(10**9, "me")), caller=caller)
 
 
 async def test_so_many_requests_a_minute_and_then_it_says_when_to_come_again(world: World) -> None:

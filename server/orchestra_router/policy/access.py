@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from orchestra_router.clock import Clock
 from orchestra_router.errors import AccessDenied, InvalidRequest
-from orchestra_router.policy import access_keys
 from orchestra_router.store.key_records import AccessKey, KeySecret, state_at
 from orchestra_router.types import LOCAL_KEY, CompletionRequest, Limits, Scope
 
@@ -143,6 +142,8 @@ class Access:
                 trail.
             StoreError: the database cannot be used.
         """
+        from orchestra_router.policy import access_keys  # noqa: PLC0415 - most processes never meet a key
+
         presented = access_keys.read(secret)
         now_ms = self._clock.now_ms()
         key = await self._store.access_key(presented.key_id)
@@ -181,6 +182,7 @@ class Access:
         last = self._noted.get((key_id, problem))
         if last is not None and now - last < NOTED_EVERY_S:
             return
+
         self._noted[key_id, problem] = now
         await self._store.audit(trail.key_event(key_id, "refused", at_ms=self._clock.now_ms(), why=problem))
 
