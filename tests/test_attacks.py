@@ -1,5 +1,6 @@
 """What somebody would try: to get a number past the guard, to steer whoever reads an answer, to change what governs a call."""
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,17 @@ from orchestra_router.commands.base import table
 from orchestra_router.errors import BudgetExceeded, GuardrailBlocked
 from orchestra_router.plain_text import lines, one_line, without_hidden
 from orchestra_router.simulation import Says, simulated_world
-from orchestra_router.types import Completion, CompletionRequest, Delta, Message, Text, Tool, ToolCall, ToolResult
+from orchestra_router.types import (
+    Completion,
+    CompletionRequest,
+    Delta,
+    Image,
+    Message,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 from surface import configured, connected, succeed
 from worlds import World, ask, open_world
 
@@ -115,6 +126,27 @@ async def test_a_number_cut_by_an_image_or_over_two_texts_of_a_message_is_not_se
         told = sent(world, "openai")
 
     assert SSN[:5] not in told
+
+
+@pytest.mark.parametrize("media_type", ["text/plain; charset=utf-8", "image/svg+xml", "application/json", "TEXT/CSV"])
+async def test_an_attachment_that_is_text_is_read_by_the_guard_too(tmp_path: Path, media_type: str) -> None:
+    document = Image(data=base64.b64encode(f"<text>{SSN}</text>".encode()).decode(), media_type=media_type)
+    message = Message("user", (Text("What does it say?"), document))
+    async with open_world(tmp_path) as world:
+        world.providers["gemini"].script(Says(text="It says [SSN_1]."))
+        done = await world.router.complete(CompletionRequest(messages=(message,), provider="gemini"))
+        told = sent(world, "gemini")
+
+    assert base64.b64encode(b"<text>[SSN_1]</text>").decode() in told
+    assert done.answer.text == f"It says {SSN}."
+
+
+async def test_an_attachment_that_cannot_be_read_is_not_sent(tmp_path: Path) -> None:
+    broken = Image(data=base64.b64encode(b"\xff\xfe\x00").decode(), media_type="text/plain")
+    async with open_world(tmp_path) as world:
+        with pytest.raises(GuardrailBlocked, match="none in UTF-8"):
+            await world.router.complete(CompletionRequest(messages=(Message("user", (broken,)),), provider="gemini"))
+        assert world.calls == []
 
 
 MADE_UP = "219-09-9944"

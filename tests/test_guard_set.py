@@ -125,3 +125,28 @@ def test_a_file_that_cannot_be_used_is_explained(
     assert main(["guard", "test", str(home / "texts")]) == 1
 
     assert said in capsys.readouterr().err
+
+
+def test_the_guide_says_what_was_measured(measured: dict[str, Score]) -> None:
+    guide = (SET.parent.parent.parent / "docs" / "filters.md").read_text(encoding="utf-8")
+    table = guide.partition("| kind | precision | recall |")[2].partition("\n\n")[0]
+    said = {
+        kind.strip(" `"): (float(precision), float(recall))
+        for kinds, precision, recall in (line.strip("|").split("|") for line in table.splitlines()[2:])
+        for kind in kinds.split(",")
+    }
+
+    assert said == {
+        kind: (round(score.precision or 0, 3), round(score.recall or 0, 3)) for kind, score in measured.items()
+    }
+
+
+def test_the_pattern_of_the_guide_can_be_used(tmp_path: Path) -> None:
+    guide = (SET.parent.parent.parent / "docs" / "filters.md").read_text(encoding="utf-8")
+    (tmp_path / "orchestra.toml").write_text(guide.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+
+    rules = rules_for(load({"ORCHESTRA_HOME": str(tmp_path)}).settings)
+
+    assert [(found.kind, found.value) for found in findings(rules, "It was EMP-123456.")] == [
+        ("employee", "EMP-123456")
+    ]

@@ -37,6 +37,17 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
+def test_every_test_that_a_page_names_is_there() -> None:
+    there = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", file.read_text("utf-8"))
+    }
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))}
+
+    assert named - there == set()
+
+
 def test_every_guide_can_be_found_from_the_readme() -> None:
     found: set[Path] = set()
     due = [README]

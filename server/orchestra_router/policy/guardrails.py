@@ -8,6 +8,7 @@ gets the value back. The map from one to the other lives in memory and nowhere e
 A number that the model came up with gets no number of its own, so it is never taken for one of the caller's.
 """
 
+import base64
 import json
 import re
 from collections import Counter
@@ -58,6 +59,8 @@ _CONTEXT = re.compile(
 )
 """What gives a meaning to a number after it; more words than the rules look for do no harm."""
 _OPEN_BLOCK = "-----BEGIN"
+_TEXT_TYPE = re.compile(r"(?i)\s*(?:text/|[\w.+-]+/(?:[\w.+-]*\+)?(?:json|xml|yaml|csv|sql|rtf|javascript|toml)\b)")
+"""Of attachments that are read as text: images drawn in XML (SVG) too."""
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 LAST_WORDS = 3
 CONTEXT_CHARACTERS = 64
@@ -375,7 +378,10 @@ def _checked_part(part: Part, scan: _Scan) -> Part:
             scan.opaque(part.url, "An image's address")
             scan.opaque(part.media_type, "An image's media type")
             scan.opaque(part.data, "An image")
-            return part
+            document = _document(part)
+            if not document:
+                return part
+            return replace(part, data=base64.b64encode(scan.text(document).encode()).decode())
 
 
 def _checked_tool(tool: Tool, scan: _Scan) -> Tool:
@@ -396,8 +402,22 @@ def _placeholders_in(request: CompletionRequest) -> set[str]:
                 case ToolResult():
                     texts += (part.content, _unescaped(part.content))
                 case Image():
-                    pass
+                    texts.append(_document(part))
     return {name for text in texts for name in PLACEHOLDER.findall(text)}
+
+
+def _document(part: Image) -> str:
+    """The text of an attachment that is one; "" for a picture.
+
+    Raises:
+        GuardrailBlocked: it cannot be read, so nobody can tell what is in it.
+    """
+    if not part.data or _TEXT_TYPE.match(part.media_type) is None:
+        return ""
+    try:
+        return base64.b64decode(part.data).decode()
+    except ValueError:
+        raise GuardrailBlocked("An attachment that should be text is none in UTF-8, so it was not passed on.") from None
 
 
 def _unescaped(text: str) -> str:
