@@ -35,7 +35,7 @@ from orchestra_router.policy.cache.stage import Look
 from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.ledger import Ledger, Reservation
-from orchestra_router.policy.prefixes import Prefixes, beginnings, prefix_key
+from orchestra_router.policy.prefixes import Marks, Prefixes, beginnings, prefix_key
 from orchestra_router.policy.progress import Growing, Growth, OnProgress, OnText, Speech
 from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.retry import KEPT_FOR_OTHERS, Verdict, decide
@@ -304,12 +304,7 @@ class Attempts:
         marks = self._prefixes.marks(deployment, begun)
         adapter, wire = registry.build_request(
             deployment,
-            replace(
-                call.request,
-                mark_prefix=marks.fixed,
-                mark_turns=marks.turns,
-                prefix_key=prefix_key(deployment, begun),
-            ),
+            _marked(call.request, marks, prefix_key(deployment, begun)),
             api_key=self._config.keys.secret(deployment.provider.name, candidate.fingerprint),
             portkey_key=self._config.keys.get(PORTKEY),
             stream=call.streams,
@@ -435,6 +430,12 @@ class Attempts:
             return stream.feed(partial) + stream.broken_off()
         except GuardrailBlocked:
             return ""
+
+
+def _marked(request: CompletionRequest, marks: Marks, key: str) -> CompletionRequest:
+    if marks == Marks() and not key:
+        return request
+    return replace(request, mark_prefix=marks.fixed, mark_turns=marks.turns, prefix_key=key)
 
 
 def _noted(answered: Answered, call: Call) -> Answered:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceCalculation, TieredPrices
 
 MILLION = 1_000_000
-HALF_HOUR_MS = 1_800_000
+HALF_HOUR_MS, DAY_MS = 1_800_000, 86_400_000
 STALE_DAYS = 45
 """Prices change about monthly; a list older than this has probably missed a change."""
 DEFAULT_SEARCH_USD = Decimal(35)
@@ -222,7 +222,12 @@ class _Bounds:
 
 
 def _day(at_ms: int) -> dt.date:
-    return dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).date()
+    return _date(at_ms // DAY_MS)
+
+
+@lru_cache(maxsize=1_000)
+def _date(days: int) -> dt.date:
+    return dt.date(1970, 1, 1) + dt.timedelta(days=days)
 
 
 def _rows_within_a_day(prices: tuple[Price, ...], at_ms: int) -> Iterator[Price]:

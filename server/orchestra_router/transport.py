@@ -7,7 +7,7 @@ billed, so the two are kept apart.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -35,7 +35,8 @@ from orchestra_router.types import Answer, WireRequest, WireResponse
 if TYPE_CHECKING:
     import httpx
 
-    from orchestra_router.connections.pool import Pool
+    from orchestra_router.connections.connection import Header
+    from orchestra_router.connections.pool import Exchange, Pool
 
 MAX_BODY_BYTES = 32 * 2**20
 """A longer answer is no answer: the longest real ones (a million tokens) stay below 10 MB."""
@@ -133,8 +134,8 @@ class Transport:
         """The provider's response, whatever its status; at most `timeout_s` and `MAX_BODY_BYTES`."""
         try:
             with anyio.fail_after(timeout_s):
-                async with self._open(wire) as response:
-                    return await _read_whole(response)
+                async with self._open(wire) as reply:
+                    return await _read_whole(reply)
         except TimeoutError:
             raise ReadTimeout from None
 
@@ -146,20 +147,20 @@ class Transport:
         self, adapter: Adapter, wire: WireRequest, timeouts: StreamTimeouts, deliver: OnText, on_head: OnHead
     ) -> Answer:
         with anyio.fail_after(timeouts.first_s) as patience:
-            async with self._open(wire) as response:
-                on_head(_head(response).headers)
-                if not response.is_success or not _is_event_stream(response):
-                    whole = await _read_whole(response)
+            async with self._open(wire) as reply:
+                on_head(reply.head.headers)
+                if not 200 <= reply.head.status < 300 or not _is_event_stream(reply.head):
+                    whole = await _read_whole(reply)
                     self._raise_for_status(adapter, whole)
                     # A server that ignores `stream` answers in one piece.
                     with _from_answer():
                         return _with_request_id(await _parsed(adapter, whole.body), whole)
                 with _from_answer():
-                    answer = await _read_stream(adapter.stream_reader(), response, timeouts.idle_s, patience, deliver)
-                    return _with_request_id(answer, _head(response))
+                    answer = await _read_stream(adapter.stream_reader(), reply, timeouts.idle_s, patience, deliver)
+                    return _with_request_id(answer, reply.head)
 
     @asynccontextmanager
-    async def _open(self, wire: WireRequest) -> AsyncGenerator[httpx.Response]:
+    async def _open(self, wire: WireRequest) -> AsyncGenerator[_Reply]:
         pool = await self._opened()
         import httpx  # noqa: PLC0415 - 50 ms; imported when the first call needs it
 
@@ -167,19 +168,18 @@ class Transport:
 
         try:
             method = "GET" if wire.body is None else "POST"
-            request = httpx.Request(method, _url(wire.url), headers={**HEADERS, **wire.headers}, content=wire.body)
+            url, headers = _addressed(wire)
             with _mapped_errors():
-                response = await pool.handle_async_request(request)
+                exchange = await pool.exchange(method, url, headers, wire.body or b"")
         except ForbiddenAddress:
             raise AddressRefused from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.LocalProtocolError, httpx.InvalidURL):
             raise ConnectFailed from None
         try:
             with _mapped_errors():
-                yield response
+                yield _Reply(exchange)
         finally:
-            with anyio.CancelScope(shield=True):
-                await response.aclose()
+            await exchange.aclose()  # which waits for nothing
 
     async def _opened(self) -> Pool:
         async with self._opening:
@@ -228,20 +228,50 @@ def _new_pool(private_hosts: Collection[str]) -> Pool:
 
 
 @lru_cache(maxsize=1_000)
-def _url(text: str) -> httpx.URL:
-    """Each deployment has one, and reading it takes longer than sending."""
+def _target(text: str) -> tuple[httpx.URL, tuple[Header, ...]]:
+    """A URL, and the headers that are the same for all that is sent there. There are few, and reading one takes long."""
     import httpx  # noqa: PLC0415 - 50 ms; imported when the first call needs it
 
-    return httpx.URL(text)
+    url = httpx.URL(text)
+    return url, ((b"host", url.netloc), *_encoded(HEADERS))
 
 
-async def _read_whole(response: httpx.Response) -> WireResponse:
+def _addressed(wire: WireRequest) -> tuple[httpx.URL, list[Header]]:
+    url, headers = _target(wire.url)
+    said = _encoded(wire.headers)
+    own = {name for name, _ in said}
+    length = [] if wire.body is None else [(b"content-length", b"%d" % len(wire.body))]
+    return url, [*(header for header in headers if header[0] not in own), *said, *length]
+
+
+def _encoded(headers: Mapping[str, str]) -> list[Header]:
+    return [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+class _Reply:
+    """A response that is still being read: its head, and the pieces of its body as they come, unpacked."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        headers = {name.decode("ascii", "replace").lower(): value.decode("latin-1") for name, value in exchange.headers}
+        self.head = WireResponse(status=exchange.status, headers=headers, body=b"")
+        self._exchange = exchange
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        if self.head.headers.get("content-encoding", "identity") == "identity":
+            return aiter(self._exchange)
+        import httpx  # noqa: PLC0415 - 50 ms; imported when the first call needs it
+
+        packed = httpx.Response(self._exchange.status, headers=self._exchange.headers, stream=self._exchange)
+        return packed.aiter_bytes()
+
+
+async def _read_whole(reply: _Reply) -> WireResponse:
     body = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in reply.pieces():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise InvalidAnswer(status=response.status_code, provider_code="body_too_large")
-    return replace(_head(response), body=bytes(body))
+            raise InvalidAnswer(status=reply.head.status, provider_code="body_too_large")
+    return replace(reply.head, body=bytes(body))
 
 
 async def _parsed(adapter: Adapter, body: bytes) -> Answer:
@@ -251,11 +281,11 @@ async def _parsed(adapter: Adapter, body: bytes) -> Answer:
 
 
 async def _read_stream(
-    reader: StreamReader, response: httpx.Response, idle_s: float, patience: anyio.CancelScope, deliver: OnText
+    reader: StreamReader, reply: _Reply, idle_s: float, patience: anyio.CancelScope, deliver: OnText
 ) -> Answer:
     try:
         with _mapped_errors():
-            await _feed(reader, response, idle_s, patience, deliver)
+            await _feed(reader, reply, idle_s, patience, deliver)
     except (ServerFailed, InvalidAnswer) as error:
         if error.provider_code or error.status is not None:
             raise  # the provider said so itself, in an event
@@ -265,7 +295,7 @@ async def _read_stream(
 
 
 async def _feed(
-    reader: StreamReader, response: httpx.Response, idle_s: float, patience: anyio.CancelScope, deliver: OnText
+    reader: StreamReader, reply: _Reply, idle_s: float, patience: anyio.CancelScope, deliver: OnText
 ) -> None:
     """Hand every event to `reader` until its format says that the answer is over, or the body ends.
 
@@ -277,7 +307,7 @@ async def _feed(
     async with anyio.create_task_group() as group:
         group.start_soon(gathered.deliver_all, group.cancel_scope)
         try:
-            await _read_events(reader, response, idle_s, patience, gathered)
+            await _read_events(reader, reply, idle_s, patience, gathered)
         except Exception as error:  # noqa: BLE001 - raised below, outside the group, which would wrap it
             failed = error
         patience.deadline = math.inf
@@ -287,16 +317,16 @@ async def _feed(
 
 
 async def _read_events(
-    reader: StreamReader, response: httpx.Response, idle_s: float, patience: anyio.CancelScope, gathered: Gathered
+    reader: StreamReader, reply: _Reply, idle_s: float, patience: anyio.CancelScope, gathered: Gathered
 ) -> None:
     events = EventReader()
     received = 0
     begun = False
     unyielded = 0
-    async for chunk in response.aiter_bytes():
+    async for chunk in reply.pieces():
         received += len(chunk)
         if received > MAX_BODY_BYTES:
-            raise InvalidAnswer(status=response.status_code, provider_code="body_too_large")
+            raise InvalidAnswer(status=reply.head.status, provider_code="body_too_large")
         for start in range(0, len(chunk), SLICE_BYTES):
             part = chunk[start : start + SLICE_BYTES]
             for event in events.feed(part):
@@ -323,13 +353,8 @@ def _finish(reader: StreamReader, broken: ProviderError) -> Answer:
         raise broken from None
 
 
-def _head(response: httpx.Response) -> WireResponse:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return WireResponse(status=response.status_code, headers=headers, body=b"")
-
-
-def _is_event_stream(response: httpx.Response) -> bool:
-    return response.headers.get("content-type", "").lower().startswith("text/event-stream")
+def _is_event_stream(head: WireResponse) -> bool:
+    return head.headers.get("content-type", "").lower().startswith("text/event-stream")
 
 
 def _with_request_id(answer: Answer, response: WireResponse) -> Answer:

@@ -86,12 +86,16 @@ class Pool(httpx.AsyncBaseTransport):
             httpx.ConnectError, ConnectTimeout, ProxyError, LocalProtocolError: nothing was sent.
             httpx.TransportError: it may have been read and answered all the same.
         """
-        url = request.url
+        exchange = await self.exchange(request.method, request.url, request.headers.raw, request.content)
+        return httpx.Response(exchange.status, headers=exchange.headers, stream=exchange, request=request)
+
+    async def exchange(self, method: str, url: httpx.URL, headers: Sequence[Header], body: bytes) -> "Exchange":
+        """The same without httpx's records, which take longer than sending. `headers` are all there are, `host` too."""
         server = self._server(url)
-        headers, target = request.headers.raw, url.raw_path
+        target = url.raw_path
         if server.proxy is not None and server.scheme == "http":
             headers, target = [*headers, *server.proxy.headers], str(url).encode("ascii")
-        message = _head(request.method, target, headers) + request.content
+        message = _head(method, target, headers) + body
         connection = self._reused(server) or await self._connected(server)
         self._busy.add(connection)
         try:
@@ -100,8 +104,7 @@ class Pool(httpx.AsyncBaseTransport):
             self._busy.discard(connection)
             connection.abort()
             raise
-        body = _Body(connection, lambda: self._done(server, connection))
-        return httpx.Response(connection.status, headers=connection.headers, stream=body, request=request)
+        return Exchange(connection, lambda: self._done(server, connection))
 
     async def aclose(self) -> None:
         """Close every connection, those in use too."""
@@ -231,8 +234,12 @@ class Pool(httpx.AsyncBaseTransport):
         return await _first_to_answer(allowed)
 
 
-class _Body(httpx.AsyncByteStream):
+class Exchange(httpx.AsyncByteStream):
+    """A response whose head has come; iterating gives its body as it was sent. To be closed, by whatever exit."""
+
     def __init__(self, connection: Connection, done: Callable[[], None]) -> None:
+        self.status = connection.status
+        self.headers = connection.headers
         self._connection = connection
         self._done = done
         self._is_closed = False

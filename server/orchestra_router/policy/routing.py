@@ -25,7 +25,7 @@ from orchestra_router.policy.tasks import DEFAULT_TASK
 from orchestra_router.pricing import Pricing
 from orchestra_router.providers.params import fit
 from orchestra_router.routing_rules import Rule, meant, selected
-from orchestra_router.types import CompletionRequest, Strategy, usd
+from orchestra_router.types import CompletionRequest, Strategy, Text, usd
 
 COMPARE_ALL: frozenset[Strategy] = frozenset({"cheapest", "escalate"})
 """Strategies that compare all models a provider is asked for, whatever the task."""
@@ -144,6 +144,7 @@ def _survey(request: CompletionRequest, around: Surroundings, rule: Rule | None)
     task = request.task or DEFAULT_TASK
     found = _Found(estimate.measure(request))
     blocked: list[tuple[Candidate, Block]] = []
+    is_plain = _is_plain(request)
     everything = _wanted(request, task, around, found.notes)
     forbids = _allow_all
     if rule is not None:
@@ -154,7 +155,7 @@ def _survey(request: CompletionRequest, around: Surroundings, rule: Rule | None)
         obstacle = (
             limited(wanted.deployment)
             or forbids(wanted.deployment)
-            or _obstacle(wanted.deployment, request, found.size, around)
+            or _obstacle(wanted.deployment, request, found.size, around, is_plain=is_plain)
         )
         if obstacle is not None:
             found.excluded.append(Exclusion(wanted.deployment.key, obstacle))
@@ -162,7 +163,7 @@ def _survey(request: CompletionRequest, around: Surroundings, rule: Rule | None)
         candidate = _candidate(wanted, request, found.size, around)
         need = Need(candidate.likely_input, candidate.likely_output)
         ring = rotation.keyring(wanted.deployment, around.config.keys, around.health, need=need)
-        candidate, block = replace(candidate, keys=ring.fingerprints), ring.block
+        candidate, block = _with_keys(candidate, ring.fingerprints), ring.block
         if block is not None and block.cause == headroom.CAUSE and _within(block, SHORT_WAIT_S, around):
             candidate, block = replace(candidate, not_before_ms=block.until_ms or 0), None
         if block is not None:
@@ -181,6 +182,12 @@ def _survey(request: CompletionRequest, around: Surroundings, rule: Rule | None)
     found.excluded += [Exclusion(candidate.deployment.key, block.reason) for candidate, block in blocked]
     found.blocks = [block for _, block in blocked]
     return found
+
+
+def _is_plain(request: CompletionRequest) -> bool:
+    """Whether it holds nothing but texts, and wants nothing that a model may be unable to do."""
+    wants = request.tools or request.response_schema is not None or request.web_search or request.strict_params
+    return not wants and all(isinstance(part, Text) for message in request.messages for part in message.parts)
 
 
 def _order_is_named(request: CompletionRequest) -> bool:
@@ -355,12 +362,14 @@ def _as_ruled(
 # --- what can be used ----------------------------------------------------------------------------------------
 
 
-def _obstacle(deployment: Deployment, request: CompletionRequest, size: Size, around: Surroundings) -> str | None:
-    """Why `deployment` cannot serve `request` at all; None when it can."""
+def _obstacle(
+    deployment: Deployment, request: CompletionRequest, size: Size, around: Surroundings, *, is_plain: bool
+) -> str | None:
+    """Why `deployment` cannot serve `request` at all; None when it can. Any model takes one that `is_plain`."""
     return (
         _unreachable(deployment.provider, around)
         or _retired(deployment, around)
-        or _incapable(deployment, request, size)
+        or _incapable(deployment, request, size, is_plain=is_plain)
         or _unpriced(deployment, around)
     )
 
@@ -383,9 +392,11 @@ def _retired(deployment: Deployment, around: Surroundings) -> str | None:
     return f"retired on {last}{f'; use {replacement} instead' if replacement else ''}"
 
 
-def _incapable(deployment: Deployment, request: CompletionRequest, size: Size) -> str | None:
+def _incapable(deployment: Deployment, request: CompletionRequest, size: Size, *, is_plain: bool) -> str | None:
     if size.likely_input > deployment.context_tokens:
         return f"a prompt of about {size.likely_input:,} tokens does not fit its {deployment.context_tokens:,}"
+    if is_plain:
+        return None
     try:
         fit(deployment, request)
     except InvalidRequest as refusal:
@@ -407,6 +418,7 @@ def _candidate(wanted: Wanted, request: CompletionRequest, size: Size, around: S
     return Candidate(
         deployment=deployment,
         reason=wanted.reason,
+        keys=around.config.keys.fingerprints(deployment.provider.name),
         worst_nusd=around.pricing.worst_case_nusd(
             deployment,
             input_tokens=size.most_input,
@@ -428,6 +440,10 @@ def _candidate(wanted: Wanted, request: CompletionRequest, size: Size, around: S
         slow_ms=typical.slow_ms,
         success=around.learned.of(deployment, task).success,
     )
+
+
+def _with_keys(candidate: Candidate, keys: tuple[str, ...]) -> Candidate:
+    return candidate if candidate.keys == keys else replace(candidate, keys=keys)
 
 
 def _affordable(
