@@ -144,6 +144,20 @@ async def test_the_page_says_that_it_was_signed_out_and_goes_on_after_signing_in
         shown.trouble = [trouble for trouble in shown.trouble if "401" not in trouble]
 
 
+async def test_the_page_goes_on_by_itself_after_the_server_was_away(browser: Browser, tmp_path: Path) -> None:
+    async with open_dashboard(tmp_path, days=0) as world, watched(browser, world) as shown:
+        await shown.open()
+        await shown.page.context.set_offline(True)
+        await expect(shown.page.locator("#trouble")).to_contain_text("Orchestra does not answer", timeout=15_000)
+        await world.router.complete(ask("While nobody could see it."))
+        await shown.page.context.set_offline(False)
+
+        await expect(shown.page.locator("#volume-total")).to_have_text("1", timeout=20_000)
+        await expect(shown.page.locator("#trouble")).to_be_hidden()
+        # Chromium itself reports each request that found no server.
+        shown.trouble = [trouble for trouble in shown.trouble if "ERR_INTERNET_DISCONNECTED" not in trouble]
+
+
 # --- everybody ---------------------------------------------------------------------------------------------------
 
 
