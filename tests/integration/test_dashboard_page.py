@@ -188,6 +188,8 @@ async def test_the_keyboard_reaches_everything_and_charts_tell_what_they_show(br
         await expect(chart).to_have_attribute("aria-valuetext", re.compile(r"^25 Oct: .*\$"))
         await shown.page.keyboard.press("ArrowRight")
         await expect(chart).to_have_attribute("aria-valuetext", re.compile(r"^26 Oct: "))
+        await chart.hover(position={"x": 500, "y": 100})
+        await expect(shown.page.locator("#spend-chart .tip")).to_contain_text(re.compile(r"^\d+ Nov.*\$"))
         await shown.page.get_by_text("Show as a table").first.click()
         table = shown.page.locator("#spend-chart table")
         await expect(table).to_be_visible()
