@@ -141,12 +141,36 @@ async def test_an_attachment_that_is_text_is_read_by_the_guard_too(tmp_path: Pat
     assert done.answer.text == f"It says {SSN}."
 
 
+async def test_an_address_that_spells_a_number_in_percents_is_not_sent(tmp_path: Path) -> None:
+    image = Image(url=f"https://example.net/{SSN.replace('-', '%2D')}.png")
+    async with open_world(tmp_path) as world:
+        with pytest.raises(GuardrailBlocked):
+            await world.router.complete(CompletionRequest(messages=(Message("user", (image,)),), provider="gemini"))
+        assert world.calls == []
+
+
 async def test_an_attachment_that_cannot_be_read_is_not_sent(tmp_path: Path) -> None:
     broken = Image(data=base64.b64encode(b"\xff\xfe\x00").decode(), media_type="text/plain")
     async with open_world(tmp_path) as world:
         with pytest.raises(GuardrailBlocked, match="none in UTF-8"):
             await world.router.complete(CompletionRequest(messages=(Message("user", (broken,)),), provider="gemini"))
         assert world.calls == []
+
+
+@pytest.mark.parametrize(
+    "given", [{"trace_id": SSN}, {"request_id": f"order/{SSN}"}, {"trace_id": "sk-proj-" + "canary0Qm4Zr8Ls2Wn6"}]
+)
+async def test_an_id_that_holds_a_secret_is_refused_before_anything_is_recorded(
+    tmp_path: Path, given: dict[str, str]
+) -> None:
+    async with open_world(tmp_path) as world:
+        with pytest.raises(GuardrailBlocked) as refused:
+            await world.router.complete(ask("Hello", **given))
+        rows = await world.router.store.newest_requests(most=5)
+
+    assert world.calls == []
+    assert rows == ()
+    assert not any(value in str(refused.value) for value in given.values())
 
 
 MADE_UP = "219-09-9944"

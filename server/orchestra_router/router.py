@@ -377,6 +377,8 @@ class Router:
         self, request: CompletionRequest, on_progress: OnProgress | None, on_text: OnText | None, purse: Purse
     ) -> Call:
         parent, trace_id = trace_context.current(), trace_context.trace_of(request.trace_id)
+        for name in (request.trace_id, request.request_id):
+            self._guardrails.check_given_id(name)
         return Call(
             request_id=request.request_id or secrets.token_hex(8),
             request=replace(request, trace_id=trace_id),

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any
+from urllib.parse import unquote
 
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.errors import GuardrailBlocked, InvalidRequest
@@ -47,6 +48,8 @@ LARGE_TEXT_BYTES = 500_000
 """Scanning this much takes longer than other requests should wait."""
 
 _ID = re.compile(r"[A-Za-z0-9@~][A-Za-z0-9._:/@+~-]*")
+_DRAWN_ID = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{8,64}")
+"""As programs draw them by lot, ours among them."""
 _WORD = re.compile(r"[!-~\u00a1-\u024f]+|\S")
 """Where words are not written apart, every character is one."""
 _GROUP = re.compile(r"\S*\d\S*|\S|[A-Z]{2,}\S*")
@@ -143,6 +146,11 @@ class Guardrails:
             GuardrailBlocked: it holds something that must not be repeated.
         """
         self._answer_scan().opaque(name, "The name")
+
+    def check_given_id(self, name: str) -> None:
+        """The same for the id that a caller gave a request or a trace: it goes on record, whatever becomes of the request."""
+        if name and _DRAWN_ID.fullmatch(name) is None:
+            self._answer_scan().opaque(name, "The id of the request or of its trace")
 
     def check_answer(self, answer: Answer, scope: Scope = NOBODY) -> Answer:
         """`answer` to `scope` with what the rules find in it replaced. Run before the caller's own values are put back.
@@ -375,7 +383,8 @@ def _checked_part(part: Part, scan: _Scan) -> Part:
             scan.opaque(part.name, "The name of a tool")
             return replace(part, content=scan.json(part.content))
         case Image():
-            scan.opaque(part.url, "An image's address")
+            for url in (part.url, unquote(part.url)):
+                scan.opaque(url, "An image's address")
             scan.opaque(part.media_type, "An image's media type")
             scan.opaque(part.data, "An image")
             document = _document(part)
