@@ -6,6 +6,7 @@ are clear, else by the meaning too -> general chat, where it stays unclear
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from orchestra_router.catalog import Catalog, TaskWords
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 DEFAULT_TASK = "general_chat"
 SHOWN_SIGNS = 2
 SHOWN_CHARACTERS = 40
+MOST_REMEMBERED = 256
+"""Texts whose task is remembered, in memory: a megabyte at most."""
 LEAST_CONFIDENCE = 0.4
 """A task less likely than that is no reason to leave general chat, which is good enough for any."""
 CLEAR_CONFIDENCE = 0.9
@@ -91,13 +94,40 @@ def classify(
     text = signals.ends(asked(request))
     if not text.strip():
         return Classification(task=DEFAULT_TASK, reason="no task named, and nothing to tell it by", method="rules")
+    if meaning is None:
+        # A question that comes again, as one that the cache answers does, is not read again.
+        return _by_words(text, _Words(words), has_tools=bool(request.tools))
+    return _classified(text, words, meaning, has_tools=bool(request.tools))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Words:
+    """Words that are the same only as the very same."""
+
+    words: Mapping[str, TaskWords]
+
+    def __hash__(self) -> int:
+        return id(self.words)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Words) and other.words is self.words
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def _by_words(text: str, words: _Words, *, has_tools: bool) -> Classification:
+    return _classified(text, words.words, None, has_tools=has_tools)
+
+
+def _classified(
+    text: str, words: Mapping[str, TaskWords], meaning: "NDArray[float32] | None", *, has_tools: bool
+) -> Classification:
     patterns = Patterns.found(text, words)
     model = classifier.rules() if meaning is None else classifier.rules_and_meaning()
     if own := classifier.own_task(patterns, words, model.tasks):
         task, sign = own
         reason = f"no task named; {_quoted((sign,))} points to {task}"
         return Classification(task=task, reason=reason, method="own patterns", signals=(sign,))
-    without = frozenset({"web_search"}) if request.tools else frozenset[str]()
+    without = frozenset({"web_search"}) if has_tools else frozenset[str]()
     spoken, covered = language(text)
     return _decided(model.scores(text, patterns, vector=meaning, without=without), spoken, covered=covered)
 
