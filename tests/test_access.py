@@ -118,6 +118,8 @@ async def test_a_key_that_has_expired_or_was_revoked_is_refused_like_one_that_ne
     await keyring.revoke(long.key.key_id)
 
     assert await refusal(world, short.secret) == await refusal(world, long.secret) == await refusal(world, "ork_no")
+    renamed = await keyring.edit(short.key.key_id, lambda terms: replace(terms, name="old"))
+    assert renamed.name == "old"
     whys = [(row.body or {}).get("why") for row in await world.router.store.audit_rows() if row.kind == "key"]
     assert [why for why in whys if why] == ["expired", "revoked", "no such key"]
 

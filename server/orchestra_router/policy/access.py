@@ -182,7 +182,6 @@ class Access:
         last = self._noted.get((key_id, problem))
         if last is not None and now - last < NOTED_EVERY_S:
             return
-
         self._noted[key_id, problem] = now
         await self._store.audit(trail.key_event(key_id, "refused", at_ms=self._clock.now_ms(), why=problem))
 

@@ -79,7 +79,9 @@ class Keyring:
 
         def changed(key: AccessKey) -> AccessKey:
             terms = change(terms_of(key))
-            _check(terms, now_ms, self._config)
+            # One that has expired can still be renamed.
+            stays = terms.expires_ms == key.expires_ms
+            _check(replace(terms, expires_ms=None) if stays else terms, now_ms, self._config)
             return replace(key, **_columns(terms))
 
         def differs(before: AccessKey, after: AccessKey) -> dict[str, Any]:
