@@ -87,7 +87,7 @@ async def keep_one(router: Router) -> None:
     """An answer that the hits are of."""
     asked = request(KEPT)
     cached = Cached(answer=Answer(text="Hold the button."), provider="p", model="m", reason="r")
-    await router.cache.keep(router.cache.question(asked), cached, asked, cost_nusd=1, now_ms=FakeClock().ms)
+    router.cache.keep(router.cache.question(asked), cached, asked, cost_nusd=1, now_ms=FakeClock().ms)
     await router.cache.settled()
 
 

@@ -82,7 +82,8 @@ async def look(router: Router, text: str) -> None:
 async def keep(router: Router, text: str) -> None:
     asked = request(text)
     cached = Cached(answer=Answer(text="x" * BODY_BYTES), provider="p", model="m", reason="r")
-    await router.cache.keep(router.cache.question(asked), cached, asked, cost_nusd=1, now_ms=FakeClock().ms)
+    router.cache.keep(router.cache.question(asked), cached, asked, cost_nusd=1, now_ms=FakeClock().ms)
+    await router.cache.settled()
 
 
 async def said(what: str, work: Callable[[int], Awaitable[object]], *, times: int = TIMES) -> None:
