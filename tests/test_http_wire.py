@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -136,6 +137,21 @@ async def test_a_session_is_its_keys_alone(world: HttpWorld) -> None:
     others = await world.client.post("/mcp", json=ping, headers=session | bearer(other))
 
     assert (own.status_code, others.status_code) == (200, 404)
+
+
+async def test_a_server_that_cannot_be_says_why_in_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said: dict[str, str] = {}
+        for to in (f"127.0.0.1:{port}", f"0.0.0.0:{port}", "somewhere:else"):
+            ended = await anyio.run_process(command("serve", "--http", to), env=environment(tmp_path), check=False)
+            assert ended.returncode == 1, ended.stderr
+            said[to] = ended.stderr.decode()
+
+    assert said[f"127.0.0.1:{port}"].startswith(f"orchestra: Nothing can listen at 127.0.0.1:{port}")
+    assert said[f"0.0.0.0:{port}"].startswith(f"orchestra: 0.0.0.0:{port} can be reached from other machines")
+    assert said["somewhere:else"].startswith("orchestra: `--http somewhere:else` is no address")
+    assert not any("Traceback" in text for text in said.values())
 
 
 async def test_a_process_that_is_told_to_end_settles_and_goes(tmp_path: Path) -> None:

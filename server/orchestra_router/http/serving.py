@@ -18,7 +18,7 @@ import uvicorn
 from orchestra_router.app import SIMULATED, log_to_stderr, simulation
 from orchestra_router.clock import SystemClock
 from orchestra_router.config import Config, Settings
-from orchestra_router.errors import ConfigError
+from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.http import health
 from orchestra_router.http.app import HttpApp
 from orchestra_router.http.callers import Authenticate, authenticating
@@ -225,24 +225,34 @@ async def _serve_simulated(home: Path, to: Address) -> None:
 
 
 async def _serve(config: Config, to: Address, notice: str) -> None:
-    signals = Signals()
+    failed: RouterError | None = None
     async with serving(config, SystemClock(), notice=notice) as service:
-        router = await service.router()
-        keys = len(await router.store.access_keys())
-        check_bind(to, config.settings, keys=keys)
-        listener = bound(to)
-        # What a service manager or a container collects is no place for a key.
-        for_a_person = bool(notice) or sys.stderr.isatty()
-        key, authenticate = authenticating(service) if for_a_person else ("", router.authenticate)
-        with signals.caught():
-            async with listening(service, authenticate, config.settings, listener, simulated=bool(notice)) as server:
-                _say(server, key, keys, notice)
-                await signals.first.wait()
-                drain_s = config.settings.http_drain_s
-                if server.traffic.answering:
-                    tell(f"Ending: {server.traffic.answering} requests have {drain_s:.0f} s. Again to end at once.")
-                await _first_of(server.traffic.drained(drain_s), signals.second.wait())
-                asyncio.get_running_loop().call_later(EXIT_GRACE_S, os._exit, 1)
+        try:
+            await _serve_until_told(service, config.settings, to, notice)
+        except RouterError as error:
+            failed = error  # raised below, outside the service's group, which would wrap it
+    if failed is not None:
+        raise failed
+
+
+async def _serve_until_told(service: Service, settings: Settings, to: Address, notice: str) -> None:
+    router = await service.router()
+    keys = len(await router.store.access_keys())
+    check_bind(to, settings, keys=keys)
+    listener = bound(to)
+    # What a service manager or a container collects is no place for a key.
+    for_a_person = bool(notice) or sys.stderr.isatty()
+    key, authenticate = authenticating(service) if for_a_person else ("", router.authenticate)
+    signals = Signals()
+    with signals.caught():
+        async with listening(service, authenticate, settings, listener, simulated=bool(notice)) as server:
+            _say(server, key, keys, notice)
+            await signals.first.wait()
+            if server.traffic.answering:
+                seconds = f"{settings.http_drain_s:.0f} s"
+                tell(f"Ending: {server.traffic.answering} requests have {seconds}. Again to end at once.")
+            await _first_of(server.traffic.drained(settings.http_drain_s), signals.second.wait())
+            asyncio.get_running_loop().call_later(EXIT_GRACE_S, os._exit, 1)
 
 
 def _say(server: Listening, key: str, keys: int, notice: str) -> None:
