@@ -119,9 +119,14 @@ class Service:
 @asynccontextmanager
 async def serving(config: "Config | ConfigError", clock: Clock, *, notice: str = "") -> AsyncGenerator[Service]:
     """A `Service` for as long as the server runs. On the way out running calls are cancelled and settle."""
+    failed: RouterError | None = None
     async with anyio.create_task_group() as group:
         service = Service(config, clock, group, notice=notice)
         try:
             yield service
+        except RouterError as error:
+            failed = error  # raised below, outside the group, which would wrap it
         finally:
             await service.aclose()
+    if failed is not None:
+        raise failed

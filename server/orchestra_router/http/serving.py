@@ -18,7 +18,7 @@ import uvicorn
 from orchestra_router.app import SIMULATED, log_to_stderr, simulation
 from orchestra_router.clock import SystemClock
 from orchestra_router.config import Config, Settings
-from orchestra_router.errors import ConfigError, RouterError
+from orchestra_router.errors import ConfigError
 from orchestra_router.http import health
 from orchestra_router.http.app import HttpApp
 from orchestra_router.http.callers import Authenticate, authenticating
@@ -225,14 +225,8 @@ async def _serve_simulated(home: Path, to: Address) -> None:
 
 
 async def _serve(config: Config, to: Address, notice: str) -> None:
-    failed: RouterError | None = None
     async with serving(config, SystemClock(), notice=notice) as service:
-        try:
-            await _serve_until_told(service, config.settings, to, notice)
-        except RouterError as error:
-            failed = error  # raised below, outside the service's group, which would wrap it
-    if failed is not None:
-        raise failed
+        await _serve_until_told(service, config.settings, to, notice)
 
 
 async def _serve_until_told(service: Service, settings: Settings, to: Address, notice: str) -> None:
