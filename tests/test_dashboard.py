@@ -91,7 +91,13 @@ async def test_a_wrong_key_is_refused_and_gets_no_cookie(browser: httpx.AsyncCli
     assert "set-cookie" not in refused.headers
 
 
-@pytest.mark.parametrize("body", [b"", b"key=abc", b'["key"]', b'{"key": 1}', b"[" * 100_000, b"\xff"])
+async def test_who_has_no_key_cannot_have_much_read(browser: httpx.AsyncClient) -> None:
+    large = await browser.post("/sign-in", content=b'{"key": "' + b"a" * 5_000 + b'"}')
+
+    assert (large.status_code, code_of(large)) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize("body", [b"", b"key=abc", b'["key"]', b'{"key": 1}', b"[" * 4_000, b"\xff"])
 async def test_what_is_no_sign_in_is_refused_with_what_would_be(browser: httpx.AsyncClient, body: bytes) -> None:
     refused = await browser.post("/sign-in", content=body)
 

@@ -120,7 +120,7 @@ class HttpApp:
                 await self._admit(scope, headers, endpoint, endpoint.verb)
             if self._traffic.draining and endpoint.begins_work:
                 return refusal(_shutting_down())
-            patient = Patience(receive, headers, self._settings)
+            patient = Patience(receive, headers, self._settings, most_bytes=endpoint.most_bytes)
             with self._traffic.request(listens=endpoint.listens) as under_way:
                 answer = await endpoint.handler(Request(scope, patient.receive))
                 await answer(scope, patient.receive, send)

@@ -27,6 +27,8 @@ POLICY = (
     " base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 NOT_STALE = "no-cache"
+MOST_BYTES = 4_096
+"""That a sign-in may have, which anybody can send: a key has fewer than a hundred characters."""
 _PICKED = ("range", "first_day", "last_day", "access_key", "user", "task")
 
 
@@ -43,7 +45,7 @@ class Dashboard:
         return (
             Endpoint("/", ("GET",), None, self.shown),
             Endpoint("/sign-in", ("GET",), None, self.form),
-            Endpoint("/sign-in", ("POST",), None, self.sign_in),
+            Endpoint("/sign-in", ("POST",), None, self.sign_in, most_bytes=MOST_BYTES),
             Endpoint("/sign-out", ("POST",), None, self.sign_out),
             Endpoint("/page/{name}", ("GET",), None, self.file),
             *(

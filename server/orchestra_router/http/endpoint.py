@@ -41,6 +41,8 @@ class Endpoint:
     """Not answered any more by a server that is told to end."""
     listens: bool = False
     """It waits for what may never come, so a server that is told to end does not wait for it."""
+    most_bytes: int | None = None
+    """Of its body, where that is less than the settings allow: reading much of one keeps everybody waiting."""
 
     @property
     def allowed(self) -> tuple[str, ...]:

@@ -72,9 +72,11 @@ def is_loopback(address: str) -> bool:
 class Patience:
     """Receives a request's body for an application: no more than allowed, and no slower."""
 
-    def __init__(self, receive: Receive, headers: Headers, settings: Settings) -> None:
+    def __init__(self, receive: Receive, headers: Headers, settings: Settings, *, most_bytes: int | None) -> None:
+        """`most_bytes` counts where it is less than what the settings allow."""
         self._receive = receive
-        self._most = round(settings.http_body_mb * 1_000_000)
+        self._allowed = round(settings.http_body_mb * 1_000_000)
+        self._most = self._allowed if most_bytes is None else min(most_bytes, self._allowed)
         self._seconds = settings.http_read_timeout_s
         self._received = 0
         self._until: float | None = None
@@ -106,9 +108,10 @@ class Patience:
         return message
 
     def _too_large(self) -> Refused:
+        raised = ", or raise `http_body_mb`" if self._most == self._allowed else ""
         return Refused(
             413,
             "request_too_large",
-            f"The body has more than {self._most:,} bytes. Send less, or raise `http_body_mb`.",
+            f"The body has more than {self._most:,} bytes. Send less{raised}.",
             headers=CLOSE,
         )
