@@ -122,10 +122,14 @@ def test_what_cannot_be_is_explained(capsys: pytest.CaptureFixture[str]) -> None
         ("create", "Ada", "--expires", "2020-01-01"),
         ("create", " "),
         ("create", "Ada", "--provider", "opnai"),
+        ("create", "Ada", "--user", "ada\x1b[31m"),
+        ("create", "Ada", "--model", "gpt*\x1b[31m"),
         ("show", "nobody"),
     ):
-        assert main(["keys", *words]) == 1
-        assert "orchestra: " in capsys.readouterr().err
+        assert main(["keys", *words]) == 1, words
+        said = capsys.readouterr().err
+        assert "orchestra: " in said
+        assert "\x1b" not in said
 
 
 def test_every_command_says_who_may_run_it() -> None:

@@ -96,8 +96,7 @@ class Caller:
             InvalidRequest: that can be no name.
         """
         for name in (user, session):
-            if _NAME.fullmatch(name) is None:
-                raise InvalidRequest("A user or session has at most 100 letters, digits and . _ @ + -.")
+            check_name(name)
         if user and self.scope.user and user != self.scope.user and self.key_id != LOCAL_KEY:
             raise AccessDenied(f"The access key {self.key_id} is for one user, and not for this one.")
         return replace(self, scope=replace(self.scope, user=user or self.scope.user, session=session))
@@ -184,6 +183,12 @@ class Access:
             return
         self._noted[key_id, problem] = now
         await self._store.audit(trail.key_event(key_id, "refused", at_ms=self._clock.now_ms(), why=problem))
+
+
+def check_name(name: str) -> None:
+    """Raises: InvalidRequest: no user or session can be called so."""
+    if _NAME.fullmatch(name) is None:
+        raise InvalidRequest("A user or session has at most 100 letters, digits and . _ @ + -.")
 
 
 def admitted(request: CompletionRequest, caller: Caller) -> CompletionRequest:

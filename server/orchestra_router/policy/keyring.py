@@ -9,7 +9,8 @@ from orchestra_router.clock import Clock
 from orchestra_router.config import Config
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy import access_keys, key_limits, names
-from orchestra_router.policy.access import ROLES, Access, Caller, Role
+from orchestra_router.policy.access import ROLES, Access, Caller, Role, check_name
+from orchestra_router.policy.guardrails import is_id
 from orchestra_router.store import trail
 from orchestra_router.store.audit_records import AuditEvent
 from orchestra_router.store.base import Store
@@ -17,6 +18,8 @@ from orchestra_router.store.key_records import AccessKey, KeyChange, state_at
 from orchestra_router.types import Limits
 
 LONGEST_NAME = 100
+_WILDCARDS = str.maketrans("*?[]!", "aaaaa")
+"""What a pattern may have and no id has, as what one may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,7 @@ def _check(terms: Terms, now_ms: int, config: Config) -> None:
     """Raises: InvalidRequest."""
     if not terms.name.strip() or len(terms.name) > LONGEST_NAME or not terms.name.isprintable():
         raise InvalidRequest(f"A key needs a name of at most {LONGEST_NAME} characters, like 'Ada, laptop'.")
+    check_name(terms.user)
     if terms.role not in ROLES:
         raise InvalidRequest(f"There is no role {terms.role!r}. Roles: {', '.join(ROLES)}.")
     if terms.expires_ms is not None and terms.expires_ms <= now_ms:
@@ -191,6 +195,8 @@ def _check(terms: Terms, now_ms: int, config: Config) -> None:
 
 def _check_names(limits: Limits, config: Config) -> None:
     catalog = config.catalog
+    if not all(is_id(name.translate(_WILDCARDS)) for name in limits.models):
+        raise InvalidRequest("A model is named by letters, digits and . _ : / @ + -, with * and ? for any of them.")
     for what, given, known in (
         ("provider", limits.providers, catalog.providers),
         ("task", limits.tasks, catalog.tasks),
