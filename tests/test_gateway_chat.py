@@ -408,6 +408,7 @@ REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "`messages[0].content[0].type` must be"),
     ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "c"}]}, "answers no tool call"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]}, "https address"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}]}]}, "https address"),
     ({"n": 2}, "`n` must be 1"),
     ({"logprobs": True}, "`logprobs` cannot be had"),
     ({"presence_penalty": 0.5}, "`presence_penalty` is not passed on"),

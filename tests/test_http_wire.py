@@ -107,6 +107,7 @@ UNREADABLE = (
     b"\xff\xfe",
     b'{"model": NaN}',
     b'{"temperature": 1e999, "model": "auto", "messages": [{"role": "user", "content": "x"}]}',
+    b'{"model": "auto", "messages": [{"role": "user", "content": "x"}], "web_search_options": {"most": 1e999}}',
     b'{"model": "auto", "messages": [{"role": "user", "content": "\\ud800"}]}',
     b'{"seed": 1' + b"0" * 5_000 + b"}",
     b"[" * 100_000,

@@ -1,6 +1,7 @@
 """From OpenAI's request to the router's."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import NoReturn, cast
@@ -35,7 +36,7 @@ async def read(body: bytes) -> ChatRequest:
 
 def _read(body: bytes) -> ChatRequest:
     try:
-        data = json.loads(body.decode(), parse_constant=_no_constant)
+        data = json.loads(body.decode(), parse_constant=_no_constant, parse_float=_finite)
         too_deep = _is_deeper(data, MAX_DEPTH)
     except (ValueError, RecursionError):
         raise Refused(
@@ -59,6 +60,14 @@ def _read(body: bytes) -> ChatRequest:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+def _finite(number: str) -> float:
+    """Raises: ValueError: it is past what JSON's readers agree on, and would go out as no JSON."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(number)
+    return value
 
 
 def _is_deeper(data: object, most: int) -> bool:

@@ -86,7 +86,7 @@ class Part(BaseModel):
         if self.image_url is None:
             return Text(self.text or self.refusal)
         url = self.image_url.url
-        if url.startswith(("https://", "http://")):
+        if url.startswith("https://"):
             return Image(url=url)
         head = _DATA_URL.match(url)
         if head is None or _BASE64.fullmatch(url, head.end()) is None:
