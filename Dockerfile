@@ -1,7 +1,8 @@
 # docker build -t orchestra .
 # MCP over stdio, never with -t:
 #   docker run -i --rm -v orchestra:/data -e OPENROUTER_API_KEY orchestra
-# HTTP, for this machine only:
+# HTTP, for this machine only, with an access key, without which it does not begin:
+#   docker run --rm -v orchestra:/data orchestra keys create NAME
 #   docker run -p 127.0.0.1:8765:8765 -v orchestra:/data -e OPENROUTER_API_KEY -e ORCHESTRA_HTTP_HOSTS=localhost \
 #     orchestra serve --http 0.0.0.0:8765
 FROM python:3.13-slim AS build

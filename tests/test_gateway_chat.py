@@ -426,6 +426,13 @@ REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
 )  # fmt: skip
 
 
+async def test_a_great_many_mistakes_are_counted_and_not_listed(world: HttpWorld) -> None:
+    response = await post(world, metadata={str(number): number for number in range(20_000)})
+
+    assert (response.status_code, code_of(response)) == (400, "invalid_request")
+    assert "20,000 values are not what they should be" in response.json()["error"]["message"]
+
+
 async def test_what_cannot_be_served_is_refused_by_name(world: HttpWorld) -> None:
     for changes, named in REFUSED:
         response = await post(world, **changes)

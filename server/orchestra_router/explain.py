@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 MOST_PROBLEMS = 8
+MOST_LOOKED_AT = 10_000
+"""More problems than these are counted only: to list them all takes seconds, in which everybody else waits."""
 HALF_A_CHARACTER = "holds half of a character (a surrogate without its other half); send it whole"
 
 _WANTED: Mapping[str, str] = {
@@ -24,6 +26,8 @@ _WANTED: Mapping[str, str] = {
 
 
 def explain(tool: str, model: type[BaseModel], error: ValidationError) -> str:
+    if error.error_count() > MOST_LOOKED_AT:
+        return f"`{tool}` cannot be called like this: {error.error_count():,} values are not what they should be."
     problems = error.errors(include_url=False, include_input=False)
     problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")  # a misspelt name explains the rest
     lines = [_problem(model, problem) for problem in problems[:MOST_PROBLEMS]]

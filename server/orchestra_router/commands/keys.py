@@ -4,6 +4,7 @@ import argparse
 import datetime as dt
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -209,7 +210,8 @@ def _shown_once(made: "NewKey", asked: argparse.Namespace) -> int:
         print(json.dumps(_key(made.key) | {"secret": made.secret}, indent=2))
         return 0
     print(made.secret)
-    print(f"Shown once: give it to whoever is to ask with it. Its public id is {made.key.key_id}.")
+    # Not among what a script keeps of it: KEY=$(orchestra keys create NAME).
+    print(f"Shown once: give it to whoever is to ask with it. Its public id is {made.key.key_id}.", file=sys.stderr)
     return 0
 
 
