@@ -77,6 +77,16 @@ async def test_a_body_that_can_be_read_in_two_ways_is_not_read(
     assert alive.status_code == 200
 
 
+async def test_a_body_whose_length_is_said_in_two_ways_hides_no_other_request(world: HttpWorld) -> None:
+    hidden = b"0\r\n\r\n" + request(world, "GET", "/health/live", "connection: close")
+    both = ("content-length: 5", "transfer-encoding: chunked")
+
+    answer = await world.raw(request(world, "POST", "/health/live", *both, body=hidden))
+
+    assert statuses(answer) == [400]
+    assert b"connection: close" in answer.lower()
+
+
 async def test_a_client_that_ends_its_half_in_the_middle_of_a_body_is_dropped(world: HttpWorld) -> None:
     head = request(world, "POST", "/v1/chat/completions", "content-length: 100", body=b"{")
     await world.raw(head, hang_up=True)

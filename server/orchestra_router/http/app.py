@@ -20,7 +20,7 @@ from orchestra_router.config import Settings
 from orchestra_router.errors import AccessDenied, RouterError
 from orchestra_router.http.callers import Authenticate
 from orchestra_router.http.endpoint import Endpoint
-from orchestra_router.http.protection import CLOSE, Doors, Patience
+from orchestra_router.http.protection import CLOSE, Doors, Patience, check_length
 from orchestra_router.http.refusals import Refused, refusal, refused
 from orchestra_router.http.sessions import Sessions
 from orchestra_router.http.traffic import Traffic
@@ -111,6 +111,7 @@ class HttpApp:
         """What is still to be sent; None when all has been."""
         try:
             headers = Headers(scope=scope)
+            check_length(headers)
             self._doors.check(headers)
             _name_trace(scope, headers)
             if (preflight := self._preflight(scope, headers)) is not None:

@@ -60,6 +60,17 @@ def _without_port(host: str) -> str:
     return name if colon and port.isdigit() and not (host.startswith("[") and host.endswith("]")) else host
 
 
+def check_length(headers: Headers) -> None:
+    """Raises: Refused: a body's length is said in two ways, so a proxy may take the rest of it for another request."""
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise Refused(
+            400,
+            "bad_header",
+            "`Content-Length` and `Transfer-Encoding` are both there: how long the body is must be said in one way.",
+            headers=CLOSE,
+        )
+
+
 def is_loopback(address: str) -> bool:
     if address == "localhost":
         return True
