@@ -93,7 +93,7 @@ async def stdio(command: Sequence[str], environ: Mapping[str, str]) -> AsyncGene
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Where `orchestra serve --http` listens, and the key that it takes."""
+    """Where `orchestra serve --http` listens, and an access key that it takes."""
 
     url: str
     key: str
@@ -101,6 +101,7 @@ class Served:
 
 @asynccontextmanager
 async def http(environ: Mapping[str, str]) -> AsyncGenerator[Served]:
+    key = await _access_key(environ)
     process = await asyncio.create_subprocess_exec(
         *OURS,
         "serve",
@@ -111,19 +112,29 @@ async def http(environ: Mapping[str, str]) -> AsyncGenerator[Served]:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        yield await _served(process)
+        yield Served(await _url(process), key)
     finally:
         process.kill()
         await process.wait()
 
 
-async def _served(process: asyncio.subprocess.Process) -> Served:
+async def _access_key(environ: Mapping[str, str]) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *OURS, "keys", "create", "bench", env={**os.environ, **environ}, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    found = re.search(r"\bork_[\w.-]+", said.decode())
+    if found is None:
+        raise RuntimeError("No access key could be made for the benchmark.")
+    return found[0]
+
+
+async def _url(process: asyncio.subprocess.Process) -> str:
     said = ""
     while process.stderr is not None and (line := await process.stderr.readline()):
         said += line.decode()
-        url, key = re.search(r"serves at (\S+)", said), re.search(r"takes this key: (\S+)", said)
-        if url is not None and key is not None:
-            return Served(url[1], key[1])
+        if (url := re.search(r"serves at (\S+)", said)) is not None:
+            return url[1]
     raise RuntimeError(f"The server did not start: {said}")
 
 
