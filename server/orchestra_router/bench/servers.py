@@ -120,7 +120,13 @@ async def http(environ: Mapping[str, str]) -> AsyncGenerator[Served]:
 
 async def _access_key(environ: Mapping[str, str]) -> str:
     process = await asyncio.create_subprocess_exec(
-        *OURS, "keys", "create", "bench", env={**os.environ, **environ}, stdout=asyncio.subprocess.PIPE
+        *OURS,
+        "keys",
+        "create",
+        "bench",
+        env={**os.environ, **environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
     )
     said, _ = await process.communicate()
     found = re.search(r"\bork_[\w.-]+", said.decode())
