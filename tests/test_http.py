@@ -138,6 +138,15 @@ async def test_a_body_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     assert (chunked.status_code, code_of(chunked)) == (413, "request_too_large")
 
 
+async def test_a_message_may_not_be_much_larger_than_a_prompt_may(tmp_path: Path) -> None:
+    async with open_http(tmp_path, max_prompt_bytes=1000) as world:
+        refused = await world.client.post("/mcp", content=b"x" * 1501)
+        read = await world.client.post("/mcp", content=b"x" * 1499)
+
+    assert (refused.status_code, code_of(refused)) == (413, "request_too_large")
+    assert read.status_code == 400
+
+
 async def test_who_sends_too_slowly_is_told_so_and_cut_off(tmp_path: Path) -> None:
     async with open_http(tmp_path, http_read_timeout_s=0.05) as world:
         key = f"authorization: Bearer {world.key}\r\n".encode()

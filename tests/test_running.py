@@ -28,7 +28,7 @@ class Stage:
         self.answers: dict[str, Answered | None] = {}
         self.heard: list[str] = []
 
-    def start(self, request_id: str = "r1") -> Call:
+    def start(self, request_id: str = "r1", owner: Scope = ME) -> Call:
         async def work(tell: Tell) -> Completion:
             try:
                 await tell("asking the provider")
@@ -39,7 +39,7 @@ class Stage:
                     await anyio.lowlevel.checkpoint()
                     self.settled.append(request_id)
 
-        return self.running.start(request_id, ME, work)
+        return self.running.start(request_id, owner, work)
 
     async def wait_for(self, call: Call, within_s: float = 50) -> None:
         self.answers[call.request_id] = await self.running.answer(call, self._hear, within_s=within_s)
@@ -134,7 +134,9 @@ async def test_an_answer_that_nobody_collects_is_forgotten_in_the_end(stage: Sta
         stage.running.find("r1", ME)
 
 
-async def test_of_very_many_answers_only_the_newest_are_kept(stage: Stage) -> None:
+async def test_of_very_many_answers_of_one_key_only_the_newest_are_kept(stage: Stage) -> None:
+    theirs = stage.start("theirs", SOMEBODY_ELSE)
+    stage.group.start_soon(stage.wait_for, theirs, 1)
     for number in range(KEEP_CALLS + 3):
         call = stage.start(f"r{number}")
         stage.group.start_soon(stage.wait_for, call, 1)
@@ -146,6 +148,7 @@ async def test_of_very_many_answers_only_the_newest_are_kept(stage: Stage) -> No
     kept = [number for number in range(KEEP_CALLS + 3) if _is_kept(stage.running, f"r{number}")]
 
     assert len(kept) == KEEP_CALLS
+    assert stage.running.find("theirs", SOMEBODY_ELSE)
 
 
 def _is_kept(running: RunningCalls, request_id: str) -> bool:

@@ -28,7 +28,7 @@ HEARTBEAT_S = 10
 KEEP_S = 900
 """How long an answer nobody waited for can still be collected."""
 KEEP_CALLS = 100
-"""How many such answers are kept, the newest."""
+"""How many such answers are kept for one access key, the newest: nobody's are pushed out by somebody else's."""
 
 Tell = Callable[[str], Awaitable[None]]
 Answered = Union[Completion, "Batch"]
@@ -159,9 +159,11 @@ class RunningCalls:
     def _forget_old(self) -> None:
         now = self._clock.monotonic()
         ended = sorted((call for call in self._to_collect.values() if call.done.is_set()), key=lambda call: call.ended)
-        expired = [call for call in ended if now - call.ended > KEEP_S]
-        for call in (*expired, *ended[:-KEEP_CALLS]):
-            self._to_collect.pop(call.request_id, None)
+        for key in {call.owner.access_key for call in ended}:
+            theirs = [call for call in ended if call.owner.access_key == key]
+            expired = [call for call in theirs if now - call.ended > KEEP_S]
+            for call in (*expired, *theirs[:-KEEP_CALLS]):
+                self._to_collect.pop(call.request_id, None)
 
 
 async def _pass_on(messages: MemoryObjectReceiveStream[str], tell: Tell) -> None:

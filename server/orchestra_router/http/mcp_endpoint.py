@@ -14,19 +14,25 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestra_router import jsonrpc
 from orchestra_router.app import instructions
+from orchestra_router.config import Settings
 from orchestra_router.http.endpoint import Endpoint, caller_of
 from orchestra_router.stdin import mended
 from orchestra_tools.server import OrchestraServer
 from orchestra_tools.service import Service
 
 PATH = "/mcp"
+ROOM = 1.5
+"""What a message may have, in those of the longest prompt: escapes, and the arguments beside it."""
 MAX_SESSIONS = 1_000
 """Open sessions of clients of the older era; the newer one has none."""
 SESSION_IDLE_S = 1_800
 
 
 class McpEndpoint:
-    def __init__(self, service: Service, *, simulated: bool, body_bytes: int) -> None:
+    def __init__(self, service: Service, *, simulated: bool, settings: Settings) -> None:
+        # Its messages are text, and while one is read nobody else is served; so less than a body with images may have.
+        self._most_bytes = round(ROOM * settings.max_prompt_bytes)
+
         @asynccontextmanager
         async def opened(_: MCPServer[Service]) -> AsyncGenerator[Service]:
             yield service  # opened and closed by whoever serves
@@ -34,7 +40,7 @@ class McpEndpoint:
         server = OrchestraServer(instructions=instructions(simulated=simulated), lifespan=opened)
         self._sessions = StreamableHTTPSessionManager(
             server.lowlevel,
-            max_request_body_size=body_bytes,
+            max_request_body_size=self._most_bytes,
             session_idle_timeout=SESSION_IDLE_S,
             max_sessions=MAX_SESSIONS,
         )
@@ -44,7 +50,7 @@ class McpEndpoint:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         return (
-            Endpoint(PATH, ("POST", "DELETE"), "connect", self.handle),
+            Endpoint(PATH, ("POST", "DELETE"), "connect", self.handle, most_bytes=self._most_bytes),
             Endpoint(PATH, ("GET",), "connect", self.handle, listens=True),
         )
 

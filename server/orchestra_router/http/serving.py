@@ -142,7 +142,7 @@ async def listening(
 ) -> AsyncGenerator[Listening]:
     """Serve at `listener` inside. On leaving, what is still being answered is cut short and settled."""
     traffic, exposition = Traffic(), Exposition()
-    mcp = McpEndpoint(service, simulated=simulated, body_bytes=round(settings.http_body_mb * 1_000_000))
+    mcp = McpEndpoint(service, simulated=simulated, settings=settings)
     described = Description((*Health(traffic).endpoints, *Chat().endpoints, *exposition.endpoints, *ENDPOINTS))
     sessions = Sessions(authenticate, service.clock.monotonic)
     endpoints = (
