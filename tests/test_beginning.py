@@ -1,5 +1,6 @@
 """`orchestra init` writes settings that can be used, and never over others; completion completes."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -38,6 +39,24 @@ def test_what_was_answered_is_what_counts(home: Path, monkeypatch: pytest.Monkey
     assert (float(settings.budget_month_usd), float(settings.budget_day_usd)) == (1200.5, 80)
     assert settings.timezone == "Europe/Berlin"
     assert len(asked) == 3
+
+
+def test_a_program_is_told_where_it_was_written(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--yes", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == {"file": str(home / "orchestra.toml"), "keys": 0}
+
+
+def test_a_program_is_told_whether_a_configuration_can_be_used(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "check", "--json"]) == 0
+    good = json.loads(capsys.readouterr().out)
+    home.mkdir(exist_ok=True)
+    (home / "orchestra.toml").write_text("budget_dya_usd = 1\n", encoding="utf-8")
+    assert main(["config", "check", "--json"]) == 1
+    broken = json.loads(capsys.readouterr().out)
+
+    assert (good["usable"], broken["usable"]) == (True, False)
+    assert any("budget_day_usd" in problem for problem in broken["problems"])
 
 
 def test_a_wrong_answer_is_explained_and_asked_again(

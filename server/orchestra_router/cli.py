@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.reporting("models", _models, "List every model of the catalog: price, context, state.")
     probe = commands.reporting("probe", _probe, "Ask every configured provider, for free, whether it can be used.")
     probe.add_argument("provider", nargs="?", help="only this one")
-    config = commands.command("config", _config_check, "Say whether the configuration can be used, and if not, why.")
+    config = commands.reporting("config", _config_check, "Say whether the configuration can be used, and if not, why.")
     config.add_argument("check", nargs="?", choices=("check",), help="the same")
     audit.add_to(commands)
     cache.add_to(commands)
@@ -150,8 +150,18 @@ def _doctor(asked: argparse.Namespace) -> int:
     return doctor.run(os.environ, as_json=asked.json, probe=not asked.offline)
 
 
-def _config_check(_: argparse.Namespace) -> int:
-    config = load_config()
+def _config_check(asked: argparse.Namespace) -> int:
+    try:
+        config = load_config()
+    except ConfigError as error:
+        if not asked.json:
+            raise
+        print(json.dumps({"usable": False, "problems": str(error).splitlines()}, indent=2))
+        return 1
+    if asked.json:
+        told = {"usable": True, "file": str(config.file or ""), "keys": len(config.keys), "rules": len(config.rules)}
+        print(json.dumps(told, indent=2))
+        return 0
     print(f"The configuration can be used; {len(config.keys)} provider keys are set.")
     return 0
 

@@ -1,6 +1,7 @@
 """`orchestra init` and `orchestra completion`: what one does once, at the beginning."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ DAY_USD = "5"
 
 
 def add_to(commands: Commands, parser: argparse.ArgumentParser) -> None:
-    init = commands.command("init", _init, "Ask three questions, and write a small orchestra.toml.")
+    init = commands.reporting("init", _init, "Ask three questions, and write a small orchestra.toml.")
     init.add_argument("--month-usd", metavar="USD", help="US dollars that a calendar month may cost")
     init.add_argument("--day-usd", metavar="USD", help="the same for a calendar day")
     init.add_argument("--timezone", metavar="ZONE", help="whose midnights begin a day, like Europe/Berlin")
@@ -45,6 +46,9 @@ def _init(asked: argparse.Namespace) -> int:
     with file.open("x", encoding="utf-8") as stream:
         stream.write(text)
     written = load_config()
+    if asked.json:
+        print(json.dumps({"file": str(file), "keys": len(written.keys)}, indent=2))
+        return 0
     print(f"Written: {file}")
     print(_about_keys(written))
     return 0

@@ -27,7 +27,7 @@ def add_to(commands: Commands) -> None:
     measure.add_argument("file", help='JSON lines: {"prompt": "...", "label": "coding", "alt": ["general_chat"]}')
     measure.add_argument("--rules", action="store_true", help="by the words alone, without the embedder")
     group.reporting("learned", _learned, "Show what this installation has seen of its models.")
-    forget = group.command("forget", _forget, "Forget what was learned.")
+    forget = group.reporting("forget", _forget, "Forget what was learned.")
     forget.add_argument("task", nargs="?", help="only of this task")
 
 
@@ -102,5 +102,8 @@ def _forget(asked: argparse.Namespace) -> int:
         return await router.forget_learned(asked.task)
 
     forgotten = with_router(ask)
+    if asked.json:
+        print(json.dumps({"attempts": forgotten, "task": asked.task or ""}, indent=2))
+        return 0
     print(f"Forgotten: {forgotten} attempts{f' of {asked.task}' if asked.task else ''}. The ledger is as it was.")
     return 0
