@@ -6,7 +6,6 @@ settle -> check the answer -> store in the cache -> record -> answer
 
 import asyncio
 import random
-import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import Any, Unpack
 
 import anyio
 
-from orchestra_router import ending
+from orchestra_router import ending, ids
 from orchestra_router.answers import Answers
 from orchestra_router.attempts import Attempts, Call
 from orchestra_router.batches import Batch, complete_all
@@ -254,7 +253,7 @@ class Router:
         trace_id = trace_context.trace_of(requests[0].trace_id)
         requests = tuple(replace(request, trace_id=trace_id) for request in requests)
         return await complete_all(
-            self, requests, request_id=request_id or secrets.token_hex(8), caller=caller, on_progress=on_progress
+            self, requests, request_id=request_id or ids.drawn(), caller=caller, on_progress=on_progress
         )
 
     def stream(self, asked: Asked = None, /, *, caller: Caller | None = None, **asking: Unpack[Asking]) -> AnswerStream:
@@ -380,7 +379,7 @@ class Router:
         for name in (request.trace_id, request.request_id):
             self._guardrails.check_given_id(name)
         return Call(
-            request_id=request.request_id or secrets.token_hex(8),
+            request_id=request.request_id or ids.drawn(),
             request=replace(request, trace_id=trace_id),
             parent=parent if parent and parent.trace_id == trace_id else None,
             started_ms=self._clock.now_ms(),

@@ -38,7 +38,8 @@ async def test_of_a_thousand_dropped_streams_nothing_is_left(tmp_path: Path) -> 
         alive = await world.client.get("/health/ready")
 
     assert all(received.client_left for received in asked)
-    assert report.total.attempts == len(asked) > STREAMS * 0.6
+    # One that was dropped while it was being sent was perhaps read, and counts.
+    assert STREAMS + 1 >= report.total.attempts >= len(asked) > STREAMS * 0.6
     assert {budget.held_nusd for budget in report.budgets} == {0}
     assert left[0] <= 0
     # Those of the pool of connections to providers may differ a little.

@@ -1,10 +1,10 @@
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mcp.types import ToolAnnotations
 
+from orchestra_router import ids
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.access import Caller
 from orchestra_router.types import Completion, CompletionRequest
@@ -40,7 +40,7 @@ async def complete(arguments: CompleteArguments, service: Service, caller: Calle
 
 async def start(request: CompletionRequest, service: Service, caller: Caller, tell: Tell | None) -> Call:
     router = await service.router()
-    request = replace(request, request_id=secrets.token_hex(8), approval=approval.given())
+    request = replace(request, request_id=ids.drawn(), approval=approval.given())
 
     async def work(tell_waiting: Tell) -> Completion:
         # Without a listener there is no progress to make, and the answer need not be streamed.
@@ -51,7 +51,7 @@ async def start(request: CompletionRequest, service: Service, caller: Caller, te
 
 async def start_batch(requests: Sequence[CompletionRequest], service: Service, caller: Caller) -> Call:
     router = await service.router()
-    request_id = secrets.token_hex(8)
+    request_id = ids.drawn()
 
     async def work(tell_waiting: Tell) -> "Batch":
         return await router.batch(requests, request_id=request_id, caller=caller, on_progress=tell_waiting)

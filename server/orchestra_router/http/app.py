@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestra_router import ids
 from orchestra_router.config import Settings
 from orchestra_router.errors import AccessDenied, RouterError
 from orchestra_router.http.callers import Authenticate
@@ -74,7 +75,7 @@ class HttpApp:
             raise ValueError(f"{scope['type']} is not served")
         request = Request(scope)
         state = scope.setdefault("state", {})
-        state["service"], state["trace_id"] = self._service, secrets.token_hex(16)
+        state["service"], state["trace_id"] = self._service, ids.drawn(ids.TRACE_BYTES)
         shared_with = request.headers.get("origin") if self._doors.shares_with(request.headers.get("origin")) else None
         started = False
 

@@ -6,11 +6,12 @@ context), or from the program that this runs in, where that is traced.
 
 import hashlib
 import re
-import secrets
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+
+from orchestra_router import ids
 
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
@@ -61,7 +62,7 @@ def trace_of(named: str) -> str:
     if named:
         return named
     parent = current()
-    return parent.trace_id if parent is not None else secrets.token_hex(16)
+    return parent.trace_id if parent is not None else ids.drawn(ids.TRACE_BYTES)
 
 
 def as_trace_id(trace_id: str) -> str:

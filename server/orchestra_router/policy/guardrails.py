@@ -48,8 +48,8 @@ LARGE_TEXT_BYTES = 500_000
 """Scanning this much takes longer than other requests should wait."""
 
 _ID = re.compile(r"[A-Za-z0-9@~][A-Za-z0-9._:/@+~-]*")
-_DRAWN_ID = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{8,64}")
-"""As programs draw them by lot, ours among them."""
+_DRAWN_ID = re.compile(r"(?=[0-9-]*[a-f])(?:[0-9a-f]{8,64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE)
+"""As programs draw them by lot, ours and UUIDs among them."""
 _WORD = re.compile(r"[!-~\u00a1-\u024f]+|\S")
 """Where words are not written apart, every character is one."""
 _GROUP = re.compile(r"\S*\d\S*|\S|[A-Z]{2,}\S*")

@@ -1,7 +1,6 @@
 """POST /v1/chat/completions: the request is the router's, the answer OpenAI's, whole or as it grows."""
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orchestra_router import ids
 from orchestra_router.errors import InvalidRequest, RouterError
 from orchestra_router.http.endpoint import Endpoint, caller_of, router_of, service_of, trace_of
 from orchestra_router.http.gateway import answer, asked
@@ -64,7 +64,7 @@ class Chat:
         caller = _for_whom(chat, caller_of(request))
         wanted = replace(
             asked.asked(chat, router.config, self._states, caller.scope),
-            request_id=secrets.token_hex(8),
+            request_id=ids.drawn(),
             trace_id=trace_of(request),
         )
         created_s = service.clock.now_ms() // 1000
