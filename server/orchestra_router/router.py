@@ -501,8 +501,10 @@ async def open_router(
     clock = clock or SystemClock()
     store = await SqliteStore.open(config.settings.database, clock=clock)
     router = Router(config, store, clock=clock, jitter=jitter)
-    telemetry = sending(config, router.observers) if config.settings.telemetry_endpoint else None
+    telemetry = None
     try:
+        if config.settings.telemetry_endpoint:
+            telemetry = sending(config, router.observers)
         await store.reclaim(now_ms=clock.now_ms())
         await store.drop_cached(expired_before_ms=clock.now_ms())
         await store.audit(configured(config, at_ms=clock.now_ms()), if_new=True)
