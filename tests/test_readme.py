@@ -140,6 +140,23 @@ def test_the_rules_that_are_shown_can_be_used(tmp_path: Path) -> None:
     assert [rule.name for rule in load({"ORCHESTRA_HOME": str(tmp_path)}).rules] == ["quiet hours", "confidential"]
 
 
+def settings_shown() -> list[tuple[str, str]]:
+    """Each piece of an `orchestra.toml` in the guides, with its page."""
+    pages = [page for page in PAGES if page.parent.name != "clients"]
+    return [
+        (page.name, text)
+        for page in pages
+        for text in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize(("page", "text"), settings_shown(), ids=lambda shown: shown.splitlines()[0])
+def test_every_setting_that_is_shown_can_be_used(page: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "orchestra.toml").write_text(text, encoding="utf-8")
+
+    assert load({"ORCHESTRA_HOME": str(tmp_path)}).file is not None, page
+
+
 def test_every_provider_and_its_variable_is_in_the_table(tmp_path: Path) -> None:
     catalog = load({"ORCHESTRA_HOME": str(tmp_path)}).catalog
     page = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
