@@ -40,7 +40,8 @@ async def steps(world: World, request: CompletionRequest) -> tuple[str, str]:
     return cheap.deployment.provider.name, strong.deployment.provider.name
 
 
-def recorded(world: World) -> list[tuple[int | None, int, int]]:
+async def recorded(world: World) -> list[tuple[int | None, int, int]]:
+    await world.router.cost_report()  # which waits until everything so far is on record
     with closing(sqlite3.connect(world.home / "orchestra.db")) as db:
         return db.execute("SELECT escalated, escalation_saved_nusd, wasted_nusd FROM requests").fetchall()
 
@@ -53,7 +54,7 @@ async def test_a_good_answer_of_the_cheap_model_is_the_answer_and_what_it_saved_
         assert completion.provider == plan.route[0].deployment.provider.name
         assert completion.escalation_saved_nusd == plan.route[1].expected_nusd - completion.cost_nusd > 0
         assert (completion.flaw, completion.wasted_nusd) == ("", 0)
-        assert recorded(world) == [(0, completion.escalation_saved_nusd, 0)]
+        assert await recorded(world) == [(0, completion.escalation_saved_nusd, 0)]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ async def test_an_answer_that_will_not_do_goes_one_step_up_and_both_bills_count(
         assert completion.cost_nusd == world.providers.billed_nusd
         assert completion.wasted_nusd == world.providers[cheap].billed_nusd > 0
         assert any(cheap in note and f"({flaw})" in note and strong in note for note in completion.notes)
-        assert recorded(world) == [(1, 0, completion.wasted_nusd)]
+        assert await recorded(world) == [(1, 0, completion.wasted_nusd)]
         total = (await world.router.cost_report()).total
         assert (total.cheap_steps, total.escalated, total.wasted_nusd) == (1, 1, completion.wasted_nusd)
 
@@ -94,7 +95,7 @@ async def test_an_answer_without_words_goes_one_step_up_and_is_not_asked_for_aga
         completion = await world.router.complete(escalating())
 
         assert [attempt.provider for attempt in completion.attempts] == [cheap, strong]
-        assert recorded(world)[0][0] == 1
+        assert (await recorded(world))[0][0] == 1
 
 
 async def test_an_answer_off_its_schema_goes_one_step_up(tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ async def test_a_cheap_model_that_is_down_costs_no_second_opinion(tmp_path: Path
         completion = await world.router.complete(escalating())
 
         assert completion.provider == strong
-        assert recorded(world) == [(None, 0, 0)]
+        assert await recorded(world) == [(None, 0, 0)]
 
 
 async def test_where_cheap_answers_never_do_the_strong_model_is_asked_at_once(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
-"""A record that the database does not take in time is written later, and reports know it then."""
+"""Nobody waits for a record; what the database does not take in time is written later, and reports know it then."""
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -44,13 +46,44 @@ async def recorded(store: SqliteStore) -> list[str]:
 
 
 async def test_it_is_written_before_the_next_one(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    Lock(store, 2, monkeypatch)
-    records = Records(store)
+    lock = Lock(store, 2, monkeypatch)
+    kept = Records(store)
+    for name in ("first", "second"):
+        await kept.write(a_record(name))
+    await kept.settled()
 
-    for name in ("first", "second", "third"):
-        await records.write(a_record(name))
+    lock.times = 0
+    await kept.write(a_record("third"))
+    await kept.settled()
 
-    assert await recorded(store) == ["first", "second", "third"]
+    assert sorted(await recorded(store)) == ["first", "second", "third"]
+
+
+async def test_an_answer_goes_out_before_its_record_is_written_and_what_is_read_later_knows_it(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        completion = await world.router.complete(ask())
+        with sqlite3.connect(world.router.config.settings.database) as db:
+            on_the_disk = db.execute("SELECT count(*) FROM requests").fetchone()
+        trail = await world.router.trails(completion.request_id)
+
+    assert on_the_disk == (0,)
+    assert [each.request["outcome"] for each in trail] == ["ok"]
+
+
+async def test_a_request_waits_for_room_where_too_many_records_wait_for_the_database(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MOST_UNDERWAY", 2)
+    kept = Records(store)
+    writing = [asyncio.create_task(kept.write(a_record(name))) for name in ("r1", "r2", "r3")]
+
+    await asyncio.sleep(0)
+    waited = [each.done() for each in writing]
+    await asyncio.gather(*writing)
+    await kept.settled()
+
+    assert waited == [True, True, False]
+    assert await recorded(store) == ["r1", "r2", "r3"]
 
 
 async def test_it_is_written_when_the_process_ends(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +102,7 @@ async def test_only_so_many_are_kept_and_the_oldest_leaves(store: SqliteStore, m
     kept = Records(store)
     for name in ("r1", "r2", "r3"):
         await kept.write(a_record(name))
+        await kept.settled()
 
     lock.times = 0
     await kept.catch_up()

@@ -1,41 +1,54 @@
-"""The record of each request, written when it has ended; failing open.
+"""The record of each request, written after its answer has gone out; failing open.
 
-The money is in the ledger already, and an answer that was paid for is not thrown away because its record cannot be
-written. What the database does not take is kept, and written before the next record.
+The money is in the ledger already, so nobody waits for the record, and an answer that was paid for is not thrown away
+because its record cannot be written. Records are queued in their order, and whatever this process reads later finds
+them. What the database does not take is kept, and written with the next record or before the next report.
 """
 
+import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from orchestra_router.errors import StoreError
 from orchestra_router.observe import logger
 from orchestra_router.store.base import RequestRecord, Store
 
+MOST_UNDERWAY = 1_000
+"""Records that wait for the database; past that their requests wait, too, so that memory stays bounded."""
 MOST_UNWRITTEN = 1_000
-"""Records kept in memory; past that the oldest is lost, and reports do not know its labels."""
+"""Records kept in memory that could not be written; past that the oldest is lost, and reports do not know its labels."""
 
 
 class Records:
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._underway: set[asyncio.Future[None]] = set()
         self._unwritten: deque[RequestRecord] = deque(maxlen=MOST_UNWRITTEN)
         """Oldest first."""
 
     async def write(self, record: RequestRecord) -> None:
-        try:
-            await self.catch_up()
-            await self._store.record(record)
-        except StoreError as error:
-            # Without its texts, which are as long as callers make them.
-            self._unwritten.append(replace(record, exchange=None))
-            logger.error("request %s could not be recorded yet: %s", record.request_id, error)
+        """Queue `record`, waiting only while too many are in the queue."""
+        while len(self._underway) >= MOST_UNDERWAY:
+            await asyncio.wait(self._underway, return_when=asyncio.FIRST_COMPLETED)
+        if self._unwritten and not self._underway:
+            # One at a time: while the database takes nothing, each of them is one more failure.
+            self._queue(self._unwritten.popleft(), self._unwritten.appendleft).add_done_callback(self._more)
+        self._queue(record, self._unwritten.append)
+
+    async def settled(self) -> None:
+        """Returns once every record so far is written, or is known not to be."""
+        while self._underway:
+            await asyncio.wait(self._underway)
 
     async def catch_up(self) -> None:
-        """Write what could not be written before.
+        """Returns once every record is written.
 
         Raises:
-            StoreError: it still cannot be.
+            StoreError: one cannot be.
         """
+        await self.settled()
         while self._unwritten:
             record = self._unwritten.popleft()
             try:
@@ -50,3 +63,27 @@ class Records:
             await self.catch_up()
         except StoreError as error:
             logger.error("%d request(s) are not on record: %s", len(self._unwritten), error)
+
+    def _queue(self, record: RequestRecord, keep: Callable[[RequestRecord], None]) -> asyncio.Future[None]:
+        writing = asyncio.ensure_future(self._store.record(record))
+        self._underway.add(writing)
+        writing.add_done_callback(partial(self._written, record, keep))
+        return writing
+
+    def _written(
+        self, record: RequestRecord, keep: Callable[[RequestRecord], None], writing: asyncio.Future[None]
+    ) -> None:
+        self._underway.discard(writing)
+        error = writing.exception()
+        if isinstance(error, StoreError):
+            # Without its texts, which are as long as callers make them.
+            keep(replace(record, exchange=None))
+            logger.error("request %s could not be recorded yet: %s", record.request_id, error)
+        elif error is not None:
+            logger.error("request %s is not on record, for it cannot be", record.request_id, exc_info=error)
+
+    def _more(self, tried: asyncio.Future[None]) -> None:
+        """The database takes records again, so it gets all that are left."""
+        if tried.exception() is None:
+            while self._unwritten:
+                self._queue(self._unwritten.popleft(), self._unwritten.append)

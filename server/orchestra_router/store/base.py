@@ -628,7 +628,9 @@ class Store(KeyStore, ViewStore, Protocol):
         ...
 
     # records and reports
-    async def record(self, record: RequestRecord) -> None: ...
+    def record(self, record: RequestRecord) -> Awaitable[None]:
+        """Done whether or not it is waited for; everything that is read later, in this process, knows it."""
+        ...
 
     async def attempts_of(self, request_or_trace_id: str) -> tuple[Mapping[str, object], ...]:
         """The attempts of one request, oldest first, as plain columns, for the trail."""

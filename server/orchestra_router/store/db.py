@@ -282,10 +282,9 @@ class SqliteStore:
 
     # --- records and reports ---------------------------------------------------------------------------------
 
-    async def record(self, record: RequestRecord) -> None:
+    def record(self, record: RequestRecord) -> asyncio.Future[None]:
         # What an answer cost is in the ledger; of a power cut's last moment the record may be lost.
-        with anyio.CancelScope(shield=True):
-            await self._soon(lambda db: _recorded(db, record), durable=False)
+        return self._soon(lambda db: _recorded(db, record), durable=False)
 
     async def attempts_of(self, request_or_trace_id: str) -> tuple[Mapping[str, object], ...]:
         return await self._read(lambda db: reports.attempts_of(db, request_or_trace_id))
