@@ -6,9 +6,9 @@ billed, so the two are kept apart.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -84,9 +84,7 @@ class Transport:
         """
         response = await self.send(wire, timeout_s=timeout_s)
         on_head(response.headers)
-        self._raise_for_status(adapter, response)
-        with _from_answer():
-            return _with_request_id(await _parsed(adapter, response.body), response)
+        return await self._answer(adapter, response)
 
     async def ask_streaming(
         self,
@@ -133,9 +131,12 @@ class Transport:
     async def send(self, wire: WireRequest, *, timeout_s: float) -> WireResponse:
         """The provider's response, whatever its status; at most `timeout_s` and `MAX_BODY_BYTES`."""
         try:
-            with anyio.fail_after(timeout_s):
-                async with self._open(wire) as reply:
-                    return await _read_whole(reply)
+            async with asyncio.timeout(timeout_s):
+                exchange = await self._begun(wire)
+                try:
+                    return await _read_whole(exchange)
+                finally:
+                    exchange.close()
         except TimeoutError:
             raise ReadTimeout from None
 
@@ -147,39 +148,33 @@ class Transport:
         self, adapter: Adapter, wire: WireRequest, timeouts: StreamTimeouts, deliver: OnText, on_head: OnHead
     ) -> Answer:
         with anyio.fail_after(timeouts.first_s) as patience:
-            async with self._open(wire) as reply:
-                on_head(reply.head.headers)
-                if not 200 <= reply.head.status < 300 or not _is_event_stream(reply.head):
-                    whole = await _read_whole(reply)
-                    self._raise_for_status(adapter, whole)
+            exchange = await self._begun(wire)
+            try:
+                head = _head(exchange)
+                on_head(head.headers)
+                if not 200 <= head.status < 300 or not _is_event_stream(head):
                     # A server that ignores `stream` answers in one piece.
-                    with _from_answer():
-                        return _with_request_id(await _parsed(adapter, whole.body), whole)
-                with _from_answer():
-                    answer = await _read_stream(adapter.stream_reader(), reply, timeouts.idle_s, patience, deliver)
-                    return _with_request_id(answer, reply.head)
+                    return await self._answer(adapter, await _read_whole(exchange))
+                pieces = _pieces(exchange, head)
+                try:
+                    answer = await _read_stream(
+                        adapter.stream_reader(), pieces, head, timeouts.idle_s, patience, deliver
+                    )
+                except ProviderError as error:
+                    error.in_answer = True
+                    raise
+                return _with_request_id(answer, head)
+            finally:
+                exchange.close()
 
-    @asynccontextmanager
-    async def _open(self, wire: WireRequest) -> AsyncGenerator[_Reply]:
-        pool = await self._opened()
-        import httpx  # noqa: PLC0415 - 50 ms; imported when the first call needs it
-
-        from orchestra_router.connections.pool import ForbiddenAddress  # noqa: PLC0415 - as above
-
+    async def _begun(self, wire: WireRequest) -> Exchange:
+        """What answers `wire`, whose head has come; to be closed, by whatever exit."""
+        pool = self._pool or await self._opened()
         try:
-            method = "GET" if wire.body is None else "POST"
             url, headers = _addressed(wire)
-            with _mapped_errors():
-                exchange = await pool.exchange(method, url, headers, wire.body or b"")
-        except ForbiddenAddress:
-            raise AddressRefused from None
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.LocalProtocolError, httpx.InvalidURL):
-            raise ConnectFailed from None
-        try:
-            with _mapped_errors():
-                yield _Reply(exchange)
-        finally:
-            await exchange.aclose()  # which waits for nothing
+            return await pool.exchange("GET" if wire.body is None else "POST", url, headers, wire.body or b"")
+        except Exception as error:  # noqa: BLE001 - raised again
+            raise _in_our_terms(error) from None
 
     async def _opened(self) -> Pool:
         async with self._opening:
@@ -187,38 +182,43 @@ class Transport:
                 self._pool = await anyio.to_thread.run_sync(_new_pool, self._private_hosts)
         return self._pool
 
-    def _raise_for_status(self, adapter: Adapter, response: WireResponse) -> None:
+    async def _answer(self, adapter: Adapter, response: WireResponse) -> Answer:
         if response.status >= 400:
             raise adapter.parse_error(response, now_ms=self._clock.now_ms())
         if response.status >= 300:
             # We follow no redirects: a key must not travel to wherever an answer points. Nothing was done for it.
             raise PermissionRefused(status=response.status)
+        try:
+            return _with_request_id(await _parsed(adapter, response.body), response)
+        except ProviderError as error:
+            # Inside an answer that had begun with a success: it may have been billed.
+            error.in_answer = True
+            raise
 
 
-@contextmanager
-def _mapped_errors() -> Generator[None]:
-    """Failures after dispatch, in our terms. Those before it are the caller's to tell apart."""
-    import httpx  # noqa: PLC0415 - 50 ms; imported when the first call needs it
+def _in_our_terms(error: Exception) -> Exception:
+    """What a failure of the connection means for the money; anything else as it is."""
+    import httpx  # noqa: PLC0415 - 50 ms; there since the first connection
 
-    try:
-        yield
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.LocalProtocolError):
-        raise
-    except httpx.DecodingError:
-        raise InvalidAnswer(provider_code="undecodable_body") from None
-    except httpx.RequestError:
+    from orchestra_router.connections.pool import ForbiddenAddress  # noqa: PLC0415 - as above
+
+    before_dispatch = (
+        httpx.ConnectError,
+        httpx.ConnectTimeout,
+        httpx.ProxyError,
+        httpx.LocalProtocolError,
+        httpx.InvalidURL,
+    )
+    if isinstance(error, ForbiddenAddress):
+        return AddressRefused()
+    if isinstance(error, before_dispatch):
+        return ConnectFailed()
+    if isinstance(error, httpx.DecodingError):
+        return InvalidAnswer(provider_code="undecodable_body")
+    if isinstance(error, httpx.RequestError):
         # Sent at least in part, and no whole response: it may have been billed.
-        raise ServerFailed from None
-
-
-@contextmanager
-def _from_answer() -> Generator[None]:
-    """Marks what goes wrong inside an answer that had begun with a success: it may have been billed."""
-    try:
-        yield
-    except ProviderError as error:
-        error.in_answer = True
-        raise
+        return ServerFailed()
+    return error
 
 
 def _new_pool(private_hosts: Collection[str]) -> Pool:
@@ -248,30 +248,41 @@ def _encoded(headers: Mapping[str, str]) -> list[Header]:
     return [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
 
 
-class _Reply:
-    """A response that is still being read: its head, and the pieces of its body as they come, unpacked."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        headers = {name.decode("ascii", "replace").lower(): value.decode("latin-1") for name, value in exchange.headers}
-        self.head = WireResponse(status=exchange.status, headers=headers, body=b"")
-        self._exchange = exchange
-
-    def pieces(self) -> AsyncIterator[bytes]:
-        if self.head.headers.get("content-encoding", "identity") == "identity":
-            return aiter(self._exchange)
-        import httpx  # noqa: PLC0415 - 50 ms; imported when the first call needs it
-
-        packed = httpx.Response(self._exchange.status, headers=self._exchange.headers, stream=self._exchange)
-        return packed.aiter_bytes()
+def _head(exchange: Exchange) -> WireResponse:
+    headers = {name.decode("ascii", "replace").lower(): value.decode("latin-1") for name, value in exchange.headers}
+    return WireResponse(status=exchange.status, headers=headers, body=b"")
 
 
-async def _read_whole(reply: _Reply) -> WireResponse:
-    body = bytearray()
-    async for chunk in reply.pieces():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise InvalidAnswer(status=reply.head.status, provider_code="body_too_large")
-    return replace(reply.head, body=bytes(body))
+def _is_packed(head: WireResponse) -> bool:
+    return head.headers.get("content-encoding", "identity") != "identity"
+
+
+def _pieces(exchange: Exchange, head: WireResponse) -> AsyncIterator[bytes]:
+    """The pieces of the body as they come, unpacked."""
+    if not _is_packed(head):
+        return aiter(exchange)
+    import httpx  # noqa: PLC0415 - 50 ms; there since the first connection
+
+    return httpx.Response(exchange.status, headers=exchange.headers, stream=exchange).aiter_bytes()
+
+
+async def _read_whole(exchange: Exchange) -> WireResponse:
+    head = _head(exchange)
+    try:
+        if not _is_packed(head):
+            body = await exchange.read(most=MAX_BODY_BYTES)
+        else:
+            unpacked = bytearray()
+            async for piece in _pieces(exchange, head):
+                unpacked += piece
+                if len(unpacked) > MAX_BODY_BYTES:
+                    break
+            body = bytes(unpacked)
+    except Exception as error:  # noqa: BLE001 - raised again
+        raise _in_our_terms(error) from None
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidAnswer(status=head.status, provider_code="body_too_large")
+    return WireResponse(status=head.status, headers=head.headers, body=body)
 
 
 async def _parsed(adapter: Adapter, body: bytes) -> Answer:
@@ -281,21 +292,31 @@ async def _parsed(adapter: Adapter, body: bytes) -> Answer:
 
 
 async def _read_stream(
-    reader: StreamReader, reply: _Reply, idle_s: float, patience: anyio.CancelScope, deliver: OnText
+    reader: StreamReader,
+    pieces: AsyncIterator[bytes],
+    head: WireResponse,
+    idle_s: float,
+    patience: anyio.CancelScope,
+    deliver: OnText,
 ) -> Answer:
     try:
-        with _mapped_errors():
-            await _feed(reader, reply, idle_s, patience, deliver)
-    except (ServerFailed, InvalidAnswer) as error:
-        if error.provider_code or error.status is not None:
-            raise  # the provider said so itself, in an event
+        await _feed(reader, pieces, head, idle_s, patience, deliver)
+    except Exception as failure:  # noqa: BLE001 - raised again, or what it means is
+        error = _in_our_terms(failure)
+        if not isinstance(error, ServerFailed | InvalidAnswer) or error.provider_code or error.status is not None:
+            raise error from None  # the provider said so itself, in an event
         # The connection broke. The answer may still be whole; if not, finish() says what had come.
         return _finish(reader, error)
     return reader.finish()
 
 
 async def _feed(
-    reader: StreamReader, reply: _Reply, idle_s: float, patience: anyio.CancelScope, deliver: OnText
+    reader: StreamReader,
+    pieces: AsyncIterator[bytes],
+    head: WireResponse,
+    idle_s: float,
+    patience: anyio.CancelScope,
+    deliver: OnText,
 ) -> None:
     """Hand every event to `reader` until its format says that the answer is over, or the body ends.
 
@@ -307,7 +328,7 @@ async def _feed(
     async with anyio.create_task_group() as group:
         group.start_soon(gathered.deliver_all, group.cancel_scope)
         try:
-            await _read_events(reader, reply, idle_s, patience, gathered)
+            await _read_events(reader, pieces, head, idle_s, patience, gathered)
         except Exception as error:  # noqa: BLE001 - raised below, outside the group, which would wrap it
             failed = error
         patience.deadline = math.inf
@@ -317,16 +338,21 @@ async def _feed(
 
 
 async def _read_events(
-    reader: StreamReader, reply: _Reply, idle_s: float, patience: anyio.CancelScope, gathered: Gathered
+    reader: StreamReader,
+    pieces: AsyncIterator[bytes],
+    head: WireResponse,
+    idle_s: float,
+    patience: anyio.CancelScope,
+    gathered: Gathered,
 ) -> None:
     events = EventReader()
     received = 0
     begun = False
     unyielded = 0
-    async for chunk in reply.pieces():
+    async for chunk in pieces:
         received += len(chunk)
         if received > MAX_BODY_BYTES:
-            raise InvalidAnswer(status=reply.head.status, provider_code="body_too_large")
+            raise InvalidAnswer(status=head.status, provider_code="body_too_large")
         for start in range(0, len(chunk), SLICE_BYTES):
             part = chunk[start : start + SLICE_BYTES]
             for event in events.feed(part):
@@ -357,6 +383,8 @@ def _is_event_stream(head: WireResponse) -> bool:
     return head.headers.get("content-type", "").lower().startswith("text/event-stream")
 
 
-def _with_request_id(answer: Answer, response: WireResponse) -> Answer:
-    named = next((response.headers[name] for name in REQUEST_ID_HEADERS if name in response.headers), "")
-    return replace(answer, provider_request_id=named or answer.provider_request_id)
+def _with_request_id(answer: Answer, head: WireResponse) -> Answer:
+    for name in REQUEST_ID_HEADERS:
+        if named := head.headers.get(name):
+            return replace(answer, provider_request_id=named)
+    return answer

@@ -70,6 +70,20 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
             await self._news()
 
+    async def whole_body(self, *, most: int) -> bytes:
+        """The body once all of it has come, or as soon as it is longer than `most` bytes.
+
+        Raises:
+            httpx.TransportError: it broke off.
+        """
+        while not self._is_complete and self._unread_bytes <= most:
+            self.transport.resume_reading()
+            await self._news()
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._unread_bytes = 0
+        return body
+
     def begin_tunnel(self) -> None:
         """The proxy at the other end has agreed: what comes from here on is somebody else's."""
         self._parser = httptools.HttpResponseParser(self)

@@ -247,10 +247,22 @@ class Exchange(httpx.AsyncByteStream):
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._connection.body()
 
-    async def aclose(self) -> None:
+    async def read(self, *, most: int) -> bytes:
+        """The body once all of it has come; of a longer one than `most` bytes, a beginning that is longer than that.
+
+        Raises:
+            httpx.TransportError: it broke off.
+        """
+        return await self._connection.whole_body(most=most)
+
+    def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
             self._done()
+
+    async def aclose(self) -> None:
+        """What httpx calls."""
+        self.close()
 
 
 def _head(method: str, target: bytes, headers: Sequence[Header]) -> bytes:
