@@ -43,7 +43,7 @@ from orchestra_router.providers import registry
 from orchestra_router.providers.base import Adapter
 from orchestra_router.store.base import CheapStep
 from orchestra_router.transport import StreamTimeouts, Transport
-from orchestra_router.types import Answer, Attempt, CompletionRequest, Refusal, WireRequest
+from orchestra_router.types import Answer, Attempt, CompletionRequest, Refusal, WireRequest, changed
 
 SHORTEST_S = 0.05
 """With less than this left nothing is asked: nobody could answer, and it would count at its worst case."""
@@ -435,7 +435,7 @@ class Attempts:
 def _marked(request: CompletionRequest, marks: Marks, key: str) -> CompletionRequest:
     if marks == Marks() and not key:
         return request
-    return replace(request, mark_prefix=marks.fixed, mark_turns=marks.turns, prefix_key=key)
+    return changed(request, mark_prefix=marks.fixed, mark_turns=marks.turns, prefix_key=key)
 
 
 def _noted(answered: Answered, call: Call) -> Answered:

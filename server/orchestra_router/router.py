@@ -73,7 +73,7 @@ from orchestra_router.store.db import SqliteStore
 from orchestra_router.streams import AnswerStream, hear_out
 from orchestra_router.telemetry import sending
 from orchestra_router.transport import Transport
-from orchestra_router.types import Completion, CompletionRequest, Probe
+from orchestra_router.types import Completion, CompletionRequest, Probe, changed
 
 
 class Router:
@@ -251,7 +251,7 @@ class Router:
         """
         requests = requests_of("batch", asked, asking, max_tokens=self.config.settings.max_tokens)
         trace_id = trace_context.trace_of(requests[0].trace_id)
-        requests = tuple(replace(request, trace_id=trace_id) for request in requests)
+        requests = tuple(changed(request, trace_id=trace_id) for request in requests)
         return await complete_all(
             self, requests, request_id=request_id or ids.drawn(), caller=caller, on_progress=on_progress
         )
@@ -380,7 +380,7 @@ class Router:
             self._guardrails.check_given_id(name)
         return Call(
             request_id=request.request_id or ids.drawn(),
-            request=replace(request, trace_id=trace_id),
+            request=changed(request, trace_id=trace_id),
             parent=parent if parent and parent.trace_id == trace_id else None,
             started_ms=self._clock.now_ms(),
             started=self._clock.monotonic(),
@@ -393,10 +393,10 @@ class Router:
     async def _answer(self, call: Call) -> Completion:
         # Until it is checked nothing of it is recorded, and no task that nobody knows.
         self._enter(call, "guard")
-        whole, call.request = call.request, replace(call.request, task=None, metadata={})
+        whole, call.request = call.request, changed(call.request, task=None, metadata={})
         guarded = await self._gate.prompt(whole)
         call.sent, call.found = guarded.request, dict(guarded.found)
-        call.request = replace(guarded.request, task=None)
+        call.request = changed(guarded.request, task=None)
         self._enter(call, "task")
         routing.check_names(guarded.request, self.config.catalog)
         vector = self._vector(guarded.request, Payer(call.request.scope, call.purse, call.deadline))
@@ -424,7 +424,7 @@ class Router:
             call.note(*plan.notes)
             if plan.without_search:
                 # Good enough for now, and not to be served once somebody can search.
-                call.request, asked = replace(call.request, web_search=False), replace(asked, key=None)
+                call.request, asked = changed(call.request, web_search=False), replace(asked, key=None)
             self._enter(call, "attempts")
             try:
                 answered = await self._answers.good_enough(plan, call, guarded)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from orchestra_router.errors import (
 from orchestra_router.gathering import Gathered
 from orchestra_router.providers.base import Adapter, StreamReader
 from orchestra_router.providers.sse import EventReader
-from orchestra_router.types import Answer, WireRequest, WireResponse
+from orchestra_router.types import Answer, WireRequest, WireResponse, changed
 
 if TYPE_CHECKING:
     import httpx
@@ -386,5 +386,5 @@ def _is_event_stream(head: WireResponse) -> bool:
 def _with_request_id(answer: Answer, head: WireResponse) -> Answer:
     for name in REQUEST_ID_HEADERS:
         if named := head.headers.get(name):
-            return replace(answer, provider_request_id=named)
+            return changed(answer, provider_request_id=named)
     return answer

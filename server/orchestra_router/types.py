@@ -6,7 +6,9 @@ Money is an integer number of billionths of a US dollar (`_nusd`). Time is integ
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Literal
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
 
 NUSD_PER_USD = 1_000_000_000
 
@@ -32,6 +34,20 @@ def nusd(usd: Decimal | float | str) -> int:
 def usd(amount_nusd: int) -> float:
     """Dollars, for people and JSON only; never for arithmetic."""
     return amount_nusd / NUSD_PER_USD
+
+
+def changed(record: T, **changes: object) -> T:
+    """What `dataclasses.replace` makes of a record without slots, in a tenth of the time: a request has 30 fields.
+
+    Raises:
+        TypeError: it has no such field.
+    """
+    kept = vars(record)
+    if not changes.keys() <= kept.keys():
+        raise TypeError(f"{type(record).__name__} has no field {', '.join(changes.keys() - kept.keys())}.")
+    copy = object.__new__(type(record))
+    object.__setattr__(copy, "__dict__", kept | changes)
+    return copy
 
 
 # --- What is asked -----------------------------------------------------------------------------------------
@@ -162,7 +178,7 @@ class Approval:
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CompletionRequest:
     """One request, as every stage sees it. None means "not set by the caller"."""
 
@@ -266,7 +282,7 @@ class Citation:
     title: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What one provider answered, in common terms. `usage` is None when it sent none (so: estimate it)."""
 

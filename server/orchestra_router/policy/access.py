@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 from orchestra_router.clock import Clock
 from orchestra_router.errors import AccessDenied, InvalidRequest
 from orchestra_router.store.key_records import AccessKey, KeySecret, state_at
-from orchestra_router.types import LOCAL_KEY, CompletionRequest, Limits, Scope
+from orchestra_router.types import LOCAL_KEY, CompletionRequest, Limits, Scope, changed
 
 if TYPE_CHECKING:  # no client should have to wait for the store
     from orchestra_router.store.base import Store
@@ -197,7 +197,7 @@ def admitted(request: CompletionRequest, caller: Caller) -> CompletionRequest:
     Whoever may not let a call go over its budget cannot by asking for it either.
     """
     approval = request.approval if caller.may("approve") else None
-    return replace(request, scope=caller.scope, approval=approval)
+    return changed(request, scope=caller.scope, approval=approval)
 
 
 def _problem(key: AccessKey | None, match: KeySecret | None, now_ms: int) -> str | None:

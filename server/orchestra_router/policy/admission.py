@@ -4,8 +4,7 @@ That is within the provider's rate limit, as one of the calls that may be made t
 that tries what is half open. The turns are this process's own; limits and probes are shared by all on the data folder.
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 import anyio
 
@@ -29,9 +28,8 @@ class Admission:
         self._turns: dict[str, anyio.Semaphore] = {}
         """By provider. Whoever waits longest is next."""
 
-    @asynccontextmanager
-    async def admitted(self, candidate: Candidate, *, deadline: float) -> AsyncGenerator[None]:
-        """Everything of one attempt at `candidate` happens in here. What it takes ends with it, by any exit.
+    def admitted(self, candidate: Candidate, *, deadline: float) -> "Turn":
+        """Everything of one attempt at `candidate` happens in here: `async with admission.admitted(...)`.
 
         `deadline` is on the clock's monotonic scale.
 
@@ -39,21 +37,29 @@ class Admission:
             PassedOver: it is not to be asked just now.
             DeadlineExceeded: its turn did not come in time.
         """
+        return Turn(self, candidate, deadline)
+
+    async def enter(self, candidate: Candidate, deadline: float) -> str:
+        """Take a turn, which `leave` gives back. Returns the id of the probe that this is, or ""."""
         await self._within_limits(candidate, deadline)
-        async with self._turn(candidate.deployment.provider, deadline):
-            probe_id = await self._claim(candidate, deadline)
-            try:
-                yield
-            except ProviderError as error:
-                error.probing = bool(probe_id)
-                raise
-            finally:
-                if probe_id:
-                    with anyio.CancelScope(shield=True):
-                        await self._health.release(candidate.deployment, probe_id, fingerprint=candidate.fingerprint)
+        turns = await self._take_turn(candidate.deployment.provider, deadline)
+        try:
+            return await self._claim(candidate, deadline)
+        except BaseException:
+            turns.release()
+            raise
+
+    async def leave(self, candidate: Candidate, probe_id: str) -> None:
+        try:
+            if probe_id:
+                with anyio.CancelScope(shield=True):
+                    await self._health.release(candidate.deployment, probe_id, fingerprint=candidate.fingerprint)
+        finally:
+            self._turns[candidate.deployment.provider.name].release()
 
     async def _within_limits(self, candidate: Candidate, deadline: float) -> None:
-        await self._wait_until(candidate.not_before_ms, deadline)
+        if candidate.not_before_ms:
+            await self._wait_until(candidate.not_before_ms, deadline)
         need = Need(candidate.likely_input, candidate.likely_output)
         while (block := self._health.take(candidate.deployment, need, fingerprint=candidate.fingerprint)) is not None:
             seconds = ((block.until_ms or 0) - self._clock.now_ms()) / 1000
@@ -70,17 +76,15 @@ class Admission:
             raise PassedOver("Its rate limit ends after this request's time.", retry_after_s=seconds)
         await self._clock.sleep(seconds)
 
-    @asynccontextmanager
-    async def _turn(self, provider: Provider, deadline: float) -> AsyncGenerator[None]:
-        turns = self._turns.setdefault(provider.name, anyio.Semaphore(provider.max_concurrent))
+    async def _take_turn(self, provider: Provider, deadline: float) -> anyio.Semaphore:
+        turns = self._turns.get(provider.name)
+        if turns is None:
+            turns = self._turns[provider.name] = anyio.Semaphore(provider.max_concurrent)
         try:
             turns.acquire_nowait()
         except anyio.WouldBlock:
             await self._wait_for_turn(turns, provider, deadline)
-        try:
-            yield
-        finally:
-            turns.release()
+        return turns
 
     async def _wait_for_turn(self, turns: anyio.Semaphore, provider: Provider, deadline: float) -> None:
         with anyio.move_on_after(self._left(deadline)) as waiting:
@@ -92,6 +96,8 @@ class Admission:
             )
 
     async def _claim(self, candidate: Candidate, deadline: float) -> str:
+        if not self._health.is_marked(candidate.deployment, fingerprint=candidate.fingerprint):
+            return ""
         seconds = max(0.0, min(self._config.settings.request_timeout_s, self._left(deadline)))
         give_up = min(self._clock.monotonic() + PROBE_PATIENCE_S, deadline)
         while True:
@@ -111,3 +117,25 @@ class Admission:
 
     def _left(self, deadline: float) -> float:
         return max(0.0, deadline - self._clock.monotonic())
+
+
+class Turn:
+    """An attempt's turn, taken on entering and given back by any exit."""
+
+    __slots__ = ("_admission", "_candidate", "_deadline", "_probe_id")
+
+    def __init__(self, admission: Admission, candidate: Candidate, deadline: float) -> None:
+        self._admission = admission
+        self._candidate = candidate
+        self._deadline = deadline
+        self._probe_id = ""
+
+    async def __aenter__(self) -> None:
+        self._probe_id = await self._admission.enter(self._candidate, self._deadline)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, ProviderError):
+            error.probing = bool(self._probe_id)
+        await self._admission.leave(self._candidate, self._probe_id)

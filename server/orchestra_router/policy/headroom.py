@@ -93,6 +93,10 @@ class Headroom:
                 others = tuple(other for other in known if other.kind != one.allowance.kind)
                 self._known[one.target] = (one.at_ms, (*others, one.allowance))
 
+    @property
+    def knows_nothing(self) -> bool:
+        return not self._known
+
     def take(self, name: str, need: Need) -> None:
         """Count one request off that is sent now."""
         if name in self._known:

@@ -130,6 +130,8 @@ class Health:
 
     def take(self, deployment: Deployment, need: Need, *, fingerprint: str) -> Block | None:
         """Count a request off that is sent now; or say why the rate limit there does not take it."""
+        if self._headroom.knows_nothing:
+            return None
         name = limited(deployment, fingerprint=fingerprint)
         block = _shortage(self._headroom.known(name), need, now_ms=self._clock.now_ms())
         if block is None:
@@ -172,6 +174,8 @@ class Health:
     async def succeeded(self, deployment: Deployment, *, fingerprint: str, began_ms: int) -> None:
         """Close what had opened before the attempt began that now succeeded."""
         self._failed_last.discard(deployment.key)
+        if not self._rows:
+            return
         at = self._now()
         known = breaker.of(self._rows, targets(deployment, fingerprint=fingerprint))
         open_ = tuple(r.target for r in known if breaker.after_success(r, began_ms=began_ms, at=at) is not None)
@@ -183,6 +187,10 @@ class Health:
             return tuple(row for row in closed if row is not None)
 
         await self._change(open_, change)
+
+    def is_marked(self, deployment: Deployment, *, fingerprint: str) -> bool:
+        """Whether something is known against `deployment`, its provider or that key, be it over."""
+        return bool(self._rows and breaker.of(self._rows, targets(deployment, fingerprint=fingerprint)))
 
     async def claim(self, deployment: Deployment, *, fingerprint: str, seconds: float, bypass: bool) -> str | None:
         """The id of the one probe that `deployment` now waits for, claimed for `seconds`; "" when it needs none.

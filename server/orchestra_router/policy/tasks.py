@@ -5,7 +5,7 @@ are clear, else by the meaning too -> general chat, where it stays unclear
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +17,7 @@ from orchestra_router.policy.classification import classifier, signals
 from orchestra_router.policy.classification.classifier import Scores
 from orchestra_router.policy.classification.languages import language
 from orchestra_router.policy.classification.signals import Patterns
-from orchestra_router.types import CompletionRequest
+from orchestra_router.types import CompletionRequest, changed
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -68,7 +68,7 @@ async def with_task(
         raise InvalidRequest(names.unknown("task", request.task, catalog.tasks))
     # A pinned model answers as it can; a search is bought only where the route is ours or it was asked for.
     search = request.web_search or (request.model is None and catalog.tasks[task].web_search)
-    return replace(request, task=task, web_search=search), reason
+    return changed(request, task=task, web_search=search), reason
 
 
 async def classified(
