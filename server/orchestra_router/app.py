@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 from mcp.server import MCPServer
 
-from orchestra_router import stdio
+from orchestra_router import garbage, stdio
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.errors import ConfigError
 from orchestra_router.observe import configure_logging
@@ -79,6 +79,7 @@ def serve_stdio(config: "Config | ConfigError") -> None:
     log_to_stderr(config)
     if isinstance(config, ConfigError):
         logger.error("%s", config)
+    garbage.own_process()
     anyio.run(_serve_stdio, build_server(config, around=_leaving))
 
 

@@ -25,6 +25,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
+from orchestra_router import garbage
 from orchestra_router.deployments import Deployment, Price, in_force
 from orchestra_router.types import NUSD_PER_USD, CostSource, Usage, nusd
 
@@ -209,6 +210,7 @@ class Pricing:
 def warm() -> None:
     """Import genai-prices and its data, so that the first price does not wait for it."""
     _listed(Usage(), "gpt-6-luna", "openai", at_ms=0)
+    garbage.loaded()
 
 
 # --- the table -----------------------------------------------------------------------------------------------

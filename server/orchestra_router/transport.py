@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from orchestra_router import garbage
 from orchestra_router.clock import Clock
 from orchestra_router.errors import (
     AddressRefused,
@@ -180,6 +181,7 @@ class Transport:
         async with self._opening:
             if self._pool is None:
                 self._pool = await anyio.to_thread.run_sync(_new_pool, self._private_hosts)
+                garbage.loaded()
         return self._pool
 
     async def _answer(self, adapter: Adapter, response: WireResponse) -> Answer:

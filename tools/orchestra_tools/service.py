@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context
 
+from orchestra_router import garbage
 from orchestra_router.clock import Clock
 from orchestra_router.errors import AccessDenied, ConfigError, RouterError
 from orchestra_router.policy.access import Caller
@@ -104,6 +105,7 @@ class Service:
                 from orchestra_router.router import open_router  # noqa: PLC0415 - see the line above
 
                 async with open_router(config, clock=self.clock) as opening.router:
+                    garbage.loaded()
                     opening.done.set()
                     await self._closing.wait()
             except RouterError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import anyio.to_thread
 
+from orchestra_router import garbage
 from orchestra_router.embedding import blas, weights
 from orchestra_router.embedding.base import NO_PAYER, EmbedderState, Payer
 from orchestra_router.embedding.minilm import DIMENSIONS, MiniLM
@@ -151,6 +152,7 @@ class LazyEmbedder:
             return
         try:
             self._embedder = await anyio.to_thread.run_sync(LocalEmbedder.load, found)
+            garbage.loaded()
             self._state = EmbedderState(identity=self._embedder.identity, source=str(found.folder))
         except EmbedderUnavailable as error:
             self._found, self._state = None, EmbedderState(problem=str(error))

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import anyio
 import uvicorn
 
+from orchestra_router import garbage
 from orchestra_router.app import SIMULATED, log_to_stderr, simulation
 from orchestra_router.clock import SystemClock
 from orchestra_router.config import Config, Settings
@@ -209,6 +210,7 @@ def serve_http(config: Config, to: Address) -> None:
         RouterError: it cannot be served, and why.
     """
     log_to_stderr(config)
+    garbage.own_process()
     anyio.run(_serve, config, to, "")
 
 

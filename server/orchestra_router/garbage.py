@@ -1,0 +1,21 @@
+"""Spares the garbage collector what is there to stay.
+
+A full collection looks at every object of the process, a hundred thousand modules' worth here, and stops every call for
+tens of milliseconds while it does. What stays until the process ends need not be looked at again.
+"""
+
+import gc
+
+_owned = False
+
+
+def own_process() -> None:
+    """Say that the process is a server and nothing else: where the router is a library, its host decides."""
+    global _owned  # noqa: PLW0603 - there is one collector in a process
+    _owned = True
+
+
+def loaded() -> None:
+    """To be called when much has been loaded that stays."""
+    if _owned:
+        gc.freeze()
