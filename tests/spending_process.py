@@ -14,7 +14,7 @@ import anyio
 from orchestra_router.clock import SystemClock
 from orchestra_router.config import load
 from orchestra_router.errors import BudgetExceeded
-from orchestra_router.pricing import warm
+from orchestra_router.price_lists import warm
 from orchestra_router.router import Router, open_router
 from orchestra_router.simulation import Reply, simulated_config, simulated_world
 from worlds import ask

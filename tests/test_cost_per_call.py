@@ -16,7 +16,7 @@ import pytest
 
 from orchestra_router.bench.world import place, prompt, provider, request
 from orchestra_router.config import load
-from orchestra_router.pricing import warm
+from orchestra_router.price_lists import warm
 from orchestra_router.router import Router, open_router
 from orchestra_router.store.connection import Connection
 from orchestra_router.store.db import SqliteStore

@@ -19,7 +19,8 @@ from orchestra_router.config import Config, load
 from orchestra_router.deployments import Candidate
 from orchestra_router.errors import BudgetExceeded, DeadlineExceeded, InvalidRequest, RateLimited, StoreError
 from orchestra_router.policy.ledger import Ledger, Reservation
-from orchestra_router.pricing import Pricing, warm
+from orchestra_router.price_lists import warm
+from orchestra_router.pricing import Pricing
 from orchestra_router.simulation import Reply
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.types import Answer, Usage
@@ -358,7 +359,7 @@ async def test_the_hold_of_an_edited_offer_covers_the_bill_of_the_model_it_now_n
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As in a new process, which has not imported the price list when it plans.
-    monkeypatch.setattr("orchestra_router.pricing._imported", threading.Event())
+    monkeypatch.setattr("orchestra_router.price_lists._imported", threading.Event())
     toml = '\n[models."gpt-6-luna".at.openai]\nid = "gpt-5-pro"\n'
     async with open_world(tmp_path, toml=toml) as world:
         candidate = (await world.router.plan(ask(provider="openai", model="gpt-6-luna"))).route[0]
