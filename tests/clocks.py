@@ -1,5 +1,7 @@
 """A clock the test owns."""
 
+from collections.abc import Callable
+
 
 class FakeClock:
     """Stands still until somebody sleeps or the test moves it; remembers every sleep."""
@@ -8,6 +10,7 @@ class FakeClock:
         self.ms = now_ms
         self._back_ms = 0
         self.slept: list[float] = []
+        self._later: list[tuple[float, Callable[[], None]]] = []
 
     def now_ms(self) -> int:
         return self.ms - self._back_ms
@@ -17,10 +20,18 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        self.ms += round(seconds * 1000)
+        self.advance(seconds)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        entry = (self.monotonic() + seconds, call)
+        self._later.append(entry)
+        return lambda: self._later.remove(entry) if entry in self._later else None
 
     def advance(self, seconds: float) -> None:
         self.ms += round(seconds * 1000)
+        for entry in [entry for entry in self._later if entry[0] <= self.monotonic()]:
+            self._later.remove(entry)
+            entry[1]()
 
     def set_wall_back(self, seconds: float) -> None:
         """As a machine's clock is corrected: the time of day jumps, the monotonic scale does not."""

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -378,6 +379,39 @@ async def test_a_client_that_asks_what_is_spoken_may_go_on_without_a_handshake(w
 
     assert "completions" in again["result"]["capabilities"]
     assert "Paris" in answer["result"]["structuredContent"]["text"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="programs there are started with pipes")
+async def test_a_client_whose_pipes_are_sockets_is_served_as_any(tmp_path: Path) -> None:
+    """Node starts programs so."""
+    (ours, stdin), (answers, stdout) = socket.socketpair(), socket.socketpair()
+    with ours, stdin, answers, stdout:
+        params = {
+            "name": "complete",
+            "arguments": {"prompt": "x" * 1_000_000, "max_token": 1},
+            "_meta": modern()["_meta"],
+        }
+        line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+        server = await anyio.open_process(
+            mcp_wire.command(),
+            env=environment(tmp_path),
+            stdin=stdin.fileno(),
+            stdout=stdout.fileno(),
+            stderr=subprocess.PIPE,
+        )
+        stdin.close()
+        stdout.close()
+        async with server:
+            await anyio.to_thread.run_sync(ours.sendall, line.encode() + b"\n")
+            with answers.makefile("rb") as lines, anyio.fail_after(mcp_wire.PATIENCE_S):
+                answer = json.loads(await anyio.to_thread.run_sync(lines.readline))
+                ours.close()
+                rest = await anyio.to_thread.run_sync(lines.read)
+            code = await server.wait()
+
+    assert "Did you mean `max_tokens`?" in answer["result"]["content"][0]["text"]
+    assert rest == b""
+    assert code == 0
 
 
 # --- how it ends -------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Time, so that a test can own it."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import anyio
@@ -17,6 +19,10 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None: ...
 
+    def later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        """Have `call` called in so many seconds, unless what is returned is called first: a sleep without its task."""
+        ...
+
 
 class SystemClock:
     def now_ms(self) -> int:
@@ -27,3 +33,6 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        return asyncio.get_running_loop().call_later(seconds, call).cancel

@@ -1,4 +1,4 @@
-"""The client's lines on stdin, readable also where a client cut a text in the middle of a character."""
+"""Standard input and output as the client's alone, and its lines readable where it cut a text in the middle of a character."""
 
 import os
 import re
@@ -34,13 +34,10 @@ def mended(line: str) -> str:
 
 
 class Lines(TextIOWrapper):
-    """UTF-8 text whose lines are mended. Closing it leaves the buffer open, from which a thread may still read."""
+    """UTF-8 text. Closing it leaves the buffer open, from which a thread may still read."""
 
     def __init__(self, buffer: BinaryIO) -> None:
         super().__init__(buffer, encoding="utf-8", errors="replace")
-
-    def readline(self, size: int = -1, /) -> str:
-        return mended(super().readline(size))
 
     def close(self) -> None:
         """Leave it to the process to close: a thread may be reading."""
@@ -52,12 +49,32 @@ def claimed_stdin() -> Generator[TextIO]:
     if sys.platform == "win32":
         yield Lines(sys.stdin.buffer)
         return
-    own = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
     nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    try:
+    with _claimed(0, nothing) as own:
         # Never closed: a thread may still wait in it, and the number must not come to mean another file.
         yield Lines(os.fdopen(own, "rb", closefd=False))
+
+
+@contextmanager
+def claimed_stdout() -> Generator[int]:
+    """A descriptor for our lines that only we know: what others print meanwhile goes to stderr. Not for Windows."""
+    try:
+        elsewhere = os.dup(2)
+    except OSError:  # whoever started us has closed it
+        elsewhere = os.open(os.devnull, os.O_WRONLY)
+    with _claimed(1, elsewhere) as own:
+        yield own
+
+
+@contextmanager
+def _claimed(standard: int, instead: int) -> Generator[int]:
+    """Where `standard` led, while that leads to `instead`, which is closed."""
+    if sys.platform == "win32":
+        raise NotImplementedError
+    own = fcntl.fcntl(standard, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.dup2(instead, standard)
+    os.close(instead)
+    try:
+        yield own
     finally:
-        os.dup2(own, 0)
+        os.dup2(own, standard)

@@ -1,16 +1,19 @@
 """One client on stdin and stdout: every line it sends is a message, or is told that it is none.
 
 The SDK's own transport (2.3) drops what it cannot read, and whoever sent that waits for ever. And where a client's first
-request asks what the server speaks, the SDK refuses the handshake that some clients do next.
+request asks what the server speaks, the SDK refuses the handshake that some clients do next. Besides, it reads and writes in
+threads, which costs a call more than all the rest of the SDK.
 """
 
 import io
 import logging
-from contextlib import suppress
-from typing import Any, TextIO, cast
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Protocol, Self, TextIO
 
 import anyio
-from anyio.streams.memory import MemoryObjectSendStream
 from mcp.server.lowlevel import Server
 from mcp.server.runner import serve_dual_era_loop
 from mcp.server.stdio import stdio_server
@@ -18,60 +21,129 @@ from mcp.shared.message import SessionMessage
 from mcp.types import PROTOCOL_VERSION_META_KEY, ErrorData, JSONRPCMessage, JSONRPCRequest
 
 from orchestra_router import jsonrpc
-from orchestra_router.stdin import claimed_stdin
+from orchestra_router.pipes import LineReader, LineWriter, is_pipe, writing
+from orchestra_router.stdin import claimed_stdin, claimed_stdout, mended
 
 logger = logging.getLogger("orchestra")
 
-Incoming = SessionMessage | Exception
-Outgoing = MemoryObjectSendStream[SessionMessage]
-
 
 async def serve(server: Server[Any]) -> None:
-    """Serve the client until it closes stdin."""
-    # With nothing to read, the SDK claims stdout and writes; the reading is ours.
-    nothing = anyio.wrap_file(io.StringIO())
-    with claimed_stdin() as stdin:
+    """Serve the client until it closes stdin, or no longer reads."""
+    with claimed_stdin() as stdin, anyio.CancelScope() as serving:
         # The lifespan last: a thread that reads cannot be cancelled, and what was opened is closed before it is waited for.
-        async with (
-            stdio_server(stdin=nothing) as (unused, outgoing),
-            unused,
-            anyio.create_task_group() as group,
-            server.lifespan(server) as state,
-        ):
-            send, receive = anyio.create_memory_object_stream[Incoming](0)
-            group.start_soon(_Reader(server, state, cast("Outgoing", outgoing)).pass_on, stdin, send)
+        async with _outgoing(serving) as outgoing, _lines(stdin) as lines, server.lifespan(server) as state:
+            incoming = _Incoming(lines, outgoing, server, state)
             options = server.create_initialization_options()
-            await serve_dual_era_loop(server, receive, outgoing, lifespan_state=state, init_options=options)
+            await serve_dual_era_loop(server, incoming, outgoing, lifespan_state=state, init_options=options)
 
 
-class _Reader:
-    def __init__(self, server: Server[Any], state: object, outgoing: Outgoing) -> None:
+class Outgoing(Protocol):
+    """A stream of messages to the client, as the SDK wants it."""
+
+    async def send(self, item: SessionMessage, /) -> None: ...
+    async def aclose(self) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> bool | None: ...
+
+
+@asynccontextmanager
+async def _lines(stdin: TextIO) -> AsyncGenerator[AsyncIterator[str]]:
+    if not is_pipe(stdin.fileno()):
+        yield aiter(anyio.wrap_file(stdin))
+        return
+    reader = LineReader(stdin.fileno())
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+@asynccontextmanager
+async def _outgoing(serving: anyio.CancelScope) -> AsyncGenerator[Outgoing]:
+    """Where messages go. Once nobody reads them `serving` is cancelled."""
+    if sys.platform == "win32" or not is_pipe(1):
+        # With nothing to read, the SDK claims stdout and writes.
+        async with stdio_server(stdin=anyio.wrap_file(io.StringIO())) as (unused, outgoing), unused:
+            yield outgoing
+        return
+    with claimed_stdout() as descriptor, writing(descriptor) as write:
+        writer = LineWriter(descriptor, write)
+        try:
+            yield _Written(writer, serving)
+        finally:
+            writer.close()
+
+
+class _Stream:
+    """A stream that is opened and closed by whoever made it."""
+
+    async def aclose(self) -> None:
+        """Nothing is this one's to close."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> bool | None:
+        """Nothing is this one's to close."""
+
+
+class _Written(_Stream):
+    def __init__(self, writer: LineWriter, serving: anyio.CancelScope) -> None:
+        self._writer = writer
+        self._serving = serving
+
+    async def send(self, item: SessionMessage, /) -> None:
+        line = item.message.model_dump_json(by_alias=True, exclude_unset=True)
+        try:
+            await self._writer.write(line.encode() + b"\n")
+        except OSError:
+            self._serving.cancel()
+            raise anyio.BrokenResourceError from None
+
+
+class _Incoming(_Stream):
+    """The client's messages. What is none is answered here, and so is what only asks what the server speaks."""
+
+    def __init__(self, lines: AsyncIterator[str], outgoing: Outgoing, server: Server[Any], state: object) -> None:
+        self._lines = lines
+        self._outgoing = outgoing
         self._server = server
         self._state = state
-        self._outgoing = outgoing
         self._opened = False
         """Whether the client has chosen its era of the protocol: its first request does, other than a probe."""
 
-    async def pass_on(self, stdin: TextIO, incoming: MemoryObjectSendStream[Incoming]) -> None:
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            async with incoming:
-                async for line in anyio.wrap_file(stdin):
-                    if not line.strip():
-                        continue
-                    message = jsonrpc.parsed(line)
-                    if isinstance(message, ErrorData):
-                        # Its text may hold anything, so it is not shown.
-                        logger.warning("a line of %d characters from the client is no message", len(line.rstrip("\n")))
-                        await self._outgoing.send(SessionMessage(jsonrpc.refusal(message, line)))
-                    elif self._opened or not _is_probe(message):
-                        self._opened = self._opened or isinstance(message, JSONRPCRequest)
-                        await incoming.send(SessionMessage(message))
-                    else:
-                        await self._answer_probe(message)
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage:
+        async for line in self._lines:
+            if not line or line.isspace():
+                continue
+            message = jsonrpc.parsed(line := mended(line))
+            if isinstance(message, ErrorData):
+                # Its text may hold anything, so it is not shown.
+                logger.warning("a line of %d characters from the client is no message", len(line.rstrip("\r\n")))
+                await self._outgoing.send(SessionMessage(jsonrpc.refusal(message, line)))
+            elif self._opened or not _is_probe(message):
+                self._opened = self._opened or isinstance(message, JSONRPCRequest)
+                return SessionMessage(message)
+            else:
+                await self._answer_probe(message)
+        raise StopAsyncIteration
+
+    async def receive(self) -> SessionMessage:
+        try:
+            return await anext(self)
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
 
     async def _answer_probe(self, message: JSONRPCMessage) -> None:
         """Answer as a connection of its own does, so that the one with the client is still to be opened."""
-        to_server, from_client = anyio.create_memory_object_stream[Incoming](1)
+        to_server, from_client = anyio.create_memory_object_stream[SessionMessage | Exception](1)
         to_client, from_server = anyio.create_memory_object_stream[SessionMessage](1)
         async with anyio.create_task_group() as group:
             group.start_soon(_serve_once, self._server, self._state, from_client, to_client)

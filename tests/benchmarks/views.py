@@ -175,6 +175,9 @@ class At:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    def later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        return asyncio.get_running_loop().call_later(seconds, call).cancel
+
 
 async def timed(path: Path) -> float:
     clock = At()

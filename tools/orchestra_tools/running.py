@@ -4,16 +4,16 @@ A call runs in the server's task group, not in the request that asked for it. Wh
 the client is told the call's id, and collects the answer with it later.
 """
 
+import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Union
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from orchestra_router.clock import Clock
 from orchestra_router.errors import InvalidRequest, RouterError
@@ -29,6 +29,8 @@ KEEP_S = 900
 """How long an answer nobody waited for can still be collected."""
 KEEP_CALLS = 100
 """How many such answers are kept for one access key, the newest: nobody's are pushed out by somebody else's."""
+MOST_UNTOLD = 16
+"""Messages that wait to be told. A client that does not read its progress misses the oldest."""
 
 Tell = Callable[[str], Awaitable[None]]
 Answered = Union[Completion, "Batch"]
@@ -43,17 +45,55 @@ class Call:
     started: float
     """Clock seconds, monotonic."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    done: anyio.Event = field(default_factory=anyio.Event)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
     answer: Answered | None = None
     error: Exception | None = None
     ended: float = math.inf
     last_word: str = "waiting for the answer"
-    waiting: set[MemoryObjectSendStream[str]] = field(default_factory=set[MemoryObjectSendStream[str]])
+    waiting: set["_Waiting"] = field(default_factory=set["_Waiting"])
 
     async def tell(self, message: str) -> None:
         self.last_word = message
-        for listener in self.waiting:
-            _say(listener, message)
+        for waiting in self.waiting:
+            waiting.hear(message)
+
+    def end(self) -> None:
+        self.done.set()
+        for waiting in self.waiting:
+            waiting.woken.set()
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """Whoever waits for a call until the clock's `until`, and hears every `HEARTBEAT_S` that it goes on."""
+
+    call: Call
+    clock: Clock
+    until: float
+    over: bool = False
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    untold: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_UNTOLD))
+    stop: Callable[[], None] = lambda: None
+    """Forbids the next heartbeat."""
+
+    def hear(self, message: str) -> None:
+        self.untold.append(message)
+        self.woken.set()
+
+    def wait_on(self) -> None:
+        """Come back at the next heartbeat, or at the end."""
+        left_s = self.until - self.clock.monotonic()
+        if left_s > 0:
+            self.stop = self.clock.later(min(HEARTBEAT_S, left_s), self._beat)
+        else:
+            self.over = True
+            self.woken.set()
+
+    def _beat(self) -> None:
+        now = self.clock.monotonic()
+        if now < self.until:
+            self.hear(f"{self.call.last_word} ({now - self.call.started:.0f} s)")
+        self.wait_on()
 
 
 class RunningCalls:
@@ -93,22 +133,25 @@ class RunningCalls:
         Raises:
             RouterError: the call failed.
         """
-        send, receive = anyio.create_memory_object_stream[str](16)
-        call.waiting.add(send)
+        waiting = _Waiting(call, self._clock, self._clock.monotonic() + within_s)
+        call.waiting.add(waiting)
+        waiting.wait_on()
         try:
-            async with anyio.create_task_group() as watch, send, receive:
-                if tell is not None:
-                    watch.start_soon(_pass_on, receive, tell)
-                watch.start_soon(self._beat, call, send, within_s, watch.cancel_scope)
-                await call.done.wait()
-                watch.cancel_scope.cancel()
+            while not (call.done.is_set() or waiting.over):
+                await waiting.woken.wait()
+                waiting.woken.clear()
+                while waiting.untold:
+                    message = waiting.untold.popleft()
+                    if tell is not None:
+                        await tell(message)
         except anyio.get_cancelled_exc_class():
-            if call.waiting == {send}:
+            if call.waiting == {waiting}:
                 call.scope.cancel()
                 self._to_collect.pop(call.request_id, None)
             raise
         finally:
-            call.waiting.discard(send)
+            waiting.stop()
+            call.waiting.discard(waiting)
         if not call.done.is_set():
             self.keep(call)
             return None
@@ -143,18 +186,7 @@ class RunningCalls:
                 call.error = RouterError("The call was cancelled.")
             call.ended = self._clock.monotonic()
             self._under_way.discard(call)
-            call.done.set()
-
-    async def _beat(
-        self, call: Call, listener: MemoryObjectSendStream[str], within_s: float, window: anyio.CancelScope
-    ) -> None:
-        left = within_s
-        while left > 0:
-            await self._clock.sleep(min(HEARTBEAT_S, left))
-            left -= HEARTBEAT_S
-            seconds = self._clock.monotonic() - call.started
-            _say(listener, f"{call.last_word} ({seconds:.0f} s)")
-        window.cancel()
+            call.end()
 
     def _forget_old(self) -> None:
         now = self._clock.monotonic()
@@ -164,14 +196,3 @@ class RunningCalls:
             expired = [call for call in theirs if now - call.ended > KEEP_S]
             for call in (*expired, *theirs[:-KEEP_CALLS]):
                 self._to_collect.pop(call.request_id, None)
-
-
-async def _pass_on(messages: MemoryObjectReceiveStream[str], tell: Tell) -> None:
-    async for message in messages:
-        await tell(message)
-
-
-def _say(listener: MemoryObjectSendStream[str], message: str) -> None:
-    # A client that does not read its progress misses some of it, and one that has just been answered the rest.
-    with suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
-        listener.send_nowait(message)
