@@ -10,10 +10,10 @@ from clocks import FakeClock
 from formats import sent
 from orchestra_router.config import load
 from orchestra_router.deployments import Deployment
-from orchestra_router.policy.prefixes import MOST_KEPT, Marks, Prefixes, beginnings, prefix_key
+from orchestra_router.policy.prefixes import MOST_KEPT, Beginnings, Marks, Prefixes, prefix_key
 from orchestra_router.pricing import Pricing
 from orchestra_router.providers import chat, messages, responses
-from orchestra_router.types import CompletionRequest, Message, Scope, Text, Tool, ToolCall, ToolResult
+from orchestra_router.types import CompletionRequest, Image, Message, Scope, Text, Tool, ToolCall, ToolResult
 from worlds import World, open_world
 
 LONG = "You review contracts. " * 500
@@ -87,13 +87,13 @@ def test_what_is_marked_is_the_end_of_tools_and_system_prompt(tmp_path: Path) ->
 def test_a_model_that_cannot_be_told_and_another_key_are_left_alone(tmp_path: Path) -> None:
     prefixes = Prefixes(FakeClock())
     claude, open_model = deployment(tmp_path), deployment(tmp_path, "deepseek-flash", "openrouter")
-    begun = beginnings(ask("Hi"))
+    begun = Beginnings(ask("Hi"))
     for one in (claude, open_model):
         prefixes.was_read(one, begun, Marks())
 
     assert prefixes.marks(claude, begun) == Marks(fixed=True)
     assert prefixes.marks(open_model, begun) == Marks()
-    assert prefixes.marks(claude, beginnings(ask("Hi", scope=Scope(access_key="team")))) == Marks()
+    assert prefixes.marks(claude, Beginnings(ask("Hi", scope=Scope(access_key="team")))) == Marks()
 
 
 def test_a_conversation_is_expected_to_be_cheaper_where_it_has_been(tmp_path: Path) -> None:
@@ -101,16 +101,42 @@ def test_a_conversation_is_expected_to_be_cheaper_where_it_has_been(tmp_path: Pa
     prefixes = Prefixes(clock)
     there = deployment(tmp_path, "deepseek-flash", "deepseek")
     first = ask("Hi", system=LONG)
-    prefixes.was_read(there, beginnings(first), Marks())
+    prefixes.was_read(there, Beginnings(first), Marks())
     later = CompletionRequest(
         messages=(*first.messages, Message("assistant", (Text("Hello."),)), Message("user", (Text("And?"),)))
     )
     elsewhere = deployment(tmp_path, "deepseek-flash", "openrouter")
 
-    assert prefixes.cached_tokens(there, beginnings(later)) > 2_700
-    assert prefixes.cached_tokens(elsewhere, beginnings(later)) == 0
+    assert prefixes.cached_tokens(there, Beginnings(later)) > 2_700
+    assert prefixes.cached_tokens(elsewhere, Beginnings(later)) == 0
     clock.advance(301)
-    assert prefixes.cached_tokens(there, beginnings(later)) == 0
+    assert prefixes.cached_tokens(there, Beginnings(later)) == 0
+
+
+def test_a_request_has_as_many_tokens_as_its_last_beginning() -> None:
+    request = CompletionRequest(
+        tools=(Tool("find", "Findet Züge.", {"type": "object"}),),
+        messages=(
+            Message("system", (Text("Sei kurz."),)),
+            Message("user", (Text("Où est la gare ? " * 9), Image(data="aGk=", media_type="image/png"))),
+            Message("assistant", (ToolCall("call_1", "find", '{"what": "駅"}'),)),
+            ToolCall("call_1", "find", "{}").result("Gleis 9¾"),
+        ),
+    )
+
+    assert Beginnings(request).tokens == Beginnings(request).grown[-1].tokens > 50
+
+
+def test_no_short_prompt_is_read_for_what_a_provider_may_have_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestra_router.policy.prefixes._beginnings", None)
+    prefixes, begun = Prefixes(FakeClock()), Beginnings(ask("Hi", system="Be brief."))
+
+    for one in (deployment(tmp_path), deployment(tmp_path, "gpt-6-luna", "openai")):
+        prefixes.was_read(one, begun, prefixes.marks(one, begun))
+        assert prefixes.cached_tokens(one, begun) == 0
+        assert prefix_key(one, begun) == ""
 
 
 async def test_the_plan_expects_the_cached_rate(tmp_path: Path) -> None:
@@ -137,7 +163,7 @@ def test_the_worst_case_pays_for_writing_every_token(tmp_path: Path) -> None:
 def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
     prefixes = Prefixes(FakeClock())
     claude = deployment(tmp_path)
-    begun = [beginnings(ask("Hi", system=f"{number} {LONG[:4_000]}")) for number in range(MOST_KEPT + 1)]
+    begun = [Beginnings(ask("Hi", system=f"{number} {LONG[:4_000]}")) for number in range(MOST_KEPT + 1)]
     for one in begun:
         prefixes.was_read(claude, one, Marks())
 
@@ -264,13 +290,13 @@ async def test_openai_is_told_which_requests_begin_alike_and_nobody_else_is(tmp_
 
 def test_a_conversation_without_a_long_system_prompt_keeps_its_key(tmp_path: Path) -> None:
     openai = deployment(tmp_path, "gpt-6-luna", "openai")
-    first = prefix_key(openai, beginnings(talk(LONG)))
+    first = prefix_key(openai, Beginnings(talk(LONG)))
 
-    assert prefix_key(openai, beginnings(talk(LONG, "Hello.", "And?"))) == first != ""
-    assert prefix_key(openai, beginnings(talk(f"Other. {LONG}"))) != first
-    assert prefix_key(openai, beginnings(talk(LONG, scope=Scope(access_key="team")))) != first
+    assert prefix_key(openai, Beginnings(talk(LONG, "Hello.", "And?"))) == first != ""
+    assert prefix_key(openai, Beginnings(talk(f"Other. {LONG}"))) != first
+    assert prefix_key(openai, Beginnings(talk(LONG, scope=Scope(access_key="team")))) != first
     through = deployment(tmp_path, "gpt-6-luna", "openrouter")
-    assert prefix_key(through, beginnings(talk(LONG))) == ""
+    assert prefix_key(through, Beginnings(talk(LONG))) == ""
 
 
 @pytest.mark.parametrize("build", [chat.build_request, responses.build_request])

@@ -35,7 +35,7 @@ from orchestra_router.policy.cache.stage import Look
 from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.ledger import Ledger, Reservation
-from orchestra_router.policy.prefixes import Marks, Prefixes, beginnings, prefix_key
+from orchestra_router.policy.prefixes import Beginnings, Marks, Prefixes, prefix_key
 from orchestra_router.policy.progress import Growing, Growth, OnProgress, OnText, Speech
 from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.retry import KEPT_FOR_OTHERS, Verdict, decide
@@ -94,6 +94,15 @@ class Call:
     """The request as a provider may see it, once it was checked; `answer` is the one it got, with nothing put back yet."""
     answer: Answer | None = None
     escalation_saved_nusd: int = 0
+    begun_with: Beginnings | None = None
+    """`beginnings`, once somebody asked for them."""
+
+    @property
+    def beginnings(self) -> Beginnings:
+        """Of the request: the plan and all its attempts look at the same."""
+        if self.begun_with is None or self.begun_with.request is not self.request:
+            self.begun_with = Beginnings(self.request)
+        return self.begun_with
 
     @property
     def streams(self) -> bool:
@@ -300,7 +309,7 @@ class Attempts:
         seconds_left = call.deadline - self._clock.monotonic()
         if seconds_left < SHORTEST_S:
             raise DeadlineExceeded(f"This request's {self._config.settings.deadline_s:.0f} s are over.")
-        begun = beginnings(call.request)
+        begun = call.beginnings
         marks = self._prefixes.marks(deployment, begun)
         adapter, wire = registry.build_request(
             deployment,

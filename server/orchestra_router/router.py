@@ -54,7 +54,7 @@ from orchestra_router.policy.health import Health
 from orchestra_router.policy.keyring import Keyring
 from orchestra_router.policy.learning import Learned, Learning
 from orchestra_router.policy.ledger import Ledger
-from orchestra_router.policy.prefixes import Prefixes, beginnings
+from orchestra_router.policy.prefixes import Beginnings, Prefixes
 from orchestra_router.policy.progress import OnProgress, OnText
 from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.records import Records
@@ -275,7 +275,8 @@ class Router:
             guarded.request, self._vector(guarded.request, Payer(request.scope))
         )
         request, rule = user_rules.with_rule(request, self.config, now_ms=self._clock.now_ms())
-        return await self._plan(request, task_reason, rule, search_is_implied=not guarded.request.web_search)
+        begun = Beginnings(request)
+        return await self._plan(begun, task_reason, rule, search_is_implied=not guarded.request.web_search)
 
     async def learned(self, *, caller: Caller | None = None) -> Learned:
         """What this installation has seen of its models, which decides between equals."""
@@ -419,7 +420,8 @@ class Router:
                 raise CacheMiss(_not_cached(call.look.short_reason))
 
             self._enter(call, "plan")
-            plan = await self._plan(call.request, task_reason, rule, search_is_implied=not guarded.request.web_search)
+            search_is_implied = not guarded.request.web_search
+            plan = await self._plan(call.beginnings, task_reason, rule, search_is_implied=search_is_implied)
             self._turns.take(plan.turn)
             call.note(*plan.notes)
             if plan.without_search:
@@ -456,9 +458,8 @@ class Router:
         key_limits.check_task(request.scope.limits, request.task or "", reason)
         return request, reason
 
-    async def _plan(
-        self, request: CompletionRequest, task_reason: str, rule: Rule | None, *, search_is_implied: bool
-    ) -> Plan:
+    async def _plan(self, begun: Beginnings, task_reason: str, rule: Rule | None, *, search_is_implied: bool) -> Plan:
+        request = begun.request
         around = routing.Surroundings(
             config=self.config,
             pricing=self._pricing,
@@ -466,7 +467,7 @@ class Router:
             local=await self._inventory.local(),
             learned=await self._learning.view(),
             turns=self._turns.given,
-            cached_tokens=partial(self._prefixes.cached_tokens, beginnings=beginnings(request)),
+            cached_tokens=partial(self._prefixes.cached_tokens, beginnings=begun),
         )
         plan = routing.plan(request, around, task_reason=task_reason, search_is_implied=search_is_implied, rule=rule)
         return await self._ledger.within_budgets(plan, request)

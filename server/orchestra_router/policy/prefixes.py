@@ -37,13 +37,35 @@ class Beginning:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
 class Beginnings:
-    """Of one request: its tools and system prompt, then that and each message after it."""
+    """Of one request: its tools and system prompt, then that and each message after it.
 
-    fixed: Beginning
-    grown: tuple[Beginning, ...]
-    has_system: bool
+    They are worked out when first looked at, which nobody does where `tokens`, of all of it, are too few to be kept.
+    """
+
+    __slots__ = ("_read", "request", "tokens")
+
+    def __init__(self, request: CompletionRequest) -> None:
+        self.request = request
+        self._read: tuple[Beginning, ...] = ()
+        self.tokens = _bytes(request) // BYTES_PER_TOKEN
+
+    @property
+    def fixed(self) -> Beginning:
+        return self._all()[0]
+
+    @property
+    def grown(self) -> tuple[Beginning, ...]:
+        return self._all()[1:]
+
+    @property
+    def has_system(self) -> bool:
+        return bool(self.request.system)
+
+    def _all(self) -> tuple[Beginning, ...]:
+        if not self._read:
+            self._read = _beginnings(self.request)
+        return self._read
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +91,7 @@ class Prefixes:
 
     def marks(self, deployment: Deployment, beginnings: Beginnings) -> Marks:
         """What will probably save money when it is marked."""
-        if not _marks(deployment):
+        if not _marks(deployment) or beginnings.tokens < deployment.model.cache_from_tokens:
             return Marks()
         fixed = beginnings.fixed
         is_known = fixed.tokens >= deployment.model.cache_from_tokens and self._found(deployment, fixed) is not None
@@ -79,6 +101,8 @@ class Prefixes:
 
     def cached_tokens(self, deployment: Deployment, beginnings: Beginnings) -> int:
         """How many of the request's tokens `deployment` will probably read at its cached rate."""
+        if beginnings.tokens < _least_tokens(deployment):
+            return 0
         if _marks(deployment):
             for beginning in (*reversed(beginnings.grown[:-1]), beginnings.fixed):
                 read = self._found(deployment, beginning)
@@ -92,6 +116,8 @@ class Prefixes:
 
     def was_read(self, deployment: Deployment, beginnings: Beginnings, marks: Marks) -> None:
         """`deployment` has answered the request; for a while it knows all of it."""
+        if beginnings.tokens < _least_tokens(deployment):
+            return
         now_s = self._clock.monotonic()
         last = len(beginnings.grown)
         self._note(deployment, beginnings.fixed, _Read(now_s, marks.fixed, whole=False))
@@ -112,7 +138,7 @@ class Prefixes:
         return ()
 
     def _note(self, deployment: Deployment, beginning: Beginning, read: _Read) -> None:
-        if beginning.tokens >= min(LEAST_TOKENS, deployment.model.cache_from_tokens or LEAST_TOKENS):
+        if beginning.tokens >= _least_tokens(deployment):
             key = (deployment.key, beginning.digest)
             self._read[key] = read
             self._read.move_to_end(key)
@@ -126,19 +152,34 @@ def _marks(deployment: Deployment) -> bool:
     return deployment.provider.marks_cache and deployment.model.cache_from_tokens > 0
 
 
+def _least_tokens(deployment: Deployment) -> int:
+    """Of a beginning that is worth remembering."""
+    return min(LEAST_TOKENS, deployment.model.cache_from_tokens or LEAST_TOKENS)
+
+
 def prefix_key(deployment: Deployment, beginnings: Beginnings) -> str:
     """The same for requests that begin alike: with the same long system prompt, else with the same first turn.
 
     "" where that is of no use. It tells nothing that the request does not: it is a hash of its beginning.
     """
-    if not deployment.provider.takes_cache_key:
+    if not deployment.provider.takes_cache_key or beginnings.tokens < LEAST_TOKENS:
         return ""
     beginning = beginnings.fixed if beginnings.fixed.tokens >= LEAST_TOKENS else beginnings.grown[0]
-    return beginning.digest.hex() if beginnings.grown[-1].tokens >= LEAST_TOKENS else ""
+    return beginning.digest.hex()
 
 
-def beginnings(request: CompletionRequest) -> Beginnings:
-    """Reads every byte of `request`, so ask once."""
+def _bytes(request: CompletionRequest) -> int:
+    """Of everything that is read below."""
+    turns = sum(_utf8(turn.role) + sum(map(_utf8, _texts(turn))) for turn in request.turns)
+    return sum(map(_utf8, _tool_texts(request))) + _utf8(request.system) + turns
+
+
+def _utf8(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _beginnings(request: CompletionRequest) -> tuple[Beginning, ...]:
+    """The fixed one, then the grown ones. Reads every byte of `request`."""
     size = 0
     digest = hashlib.blake2b(digest_size=16)
 
@@ -153,16 +194,18 @@ def beginnings(request: CompletionRequest) -> Beginnings:
         return Beginning(digest.digest(), size // BYTES_PER_TOKEN)
 
     digest.update(request.scope.access_key.encode())
-    fixed = read(
-        *(
-            text
-            for tool in request.tools
-            for text in (tool.name, tool.description, json.dumps(dict(tool.parameters), separators=(",", ":")))
-        ),
-        request.system,
+    return (
+        read(*_tool_texts(request), request.system),
+        *(read(turn.role, *_texts(turn)) for turn in request.turns),
     )
-    grown = tuple(read(turn.role, *_texts(turn)) for turn in request.turns)
-    return Beginnings(fixed, grown, has_system=bool(request.system))
+
+
+def _tool_texts(request: CompletionRequest) -> list[str]:
+    return [
+        text
+        for tool in request.tools
+        for text in (tool.name, tool.description, json.dumps(dict(tool.parameters), separators=(",", ":")))
+    ]
 
 
 def _texts(turn: Message) -> list[str]:
