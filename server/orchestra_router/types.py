@@ -6,7 +6,7 @@ Money is an integer number of billionths of a US dollar (`_nusd`). Time is integ
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -436,8 +436,7 @@ class WireResponse:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEvent:
+class StreamEvent(NamedTuple):
     """One server-sent event: `event` is its name ("" if unnamed), `data` its joined data lines."""
 
     event: str

@@ -4,7 +4,6 @@ llhttp, Node's parser, reads the responses. Nothing here knows where the connect
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -34,7 +33,7 @@ class Connection(asyncio.Protocol):
         """The response says where its body ends; otherwise it ends with the connection."""
         self._is_complete = True
         self._keeps_alive = False
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._unread_bytes = 0
         self._failure: httpx.TransportError | None = None
         self._woken: asyncio.Future[None] | None = None
@@ -55,20 +54,19 @@ class Connection(asyncio.Protocol):
             await self._news()
 
     async def body(self) -> AsyncIterator[bytes]:
-        """The body, piece by piece as it comes.
+        """The body, piece by piece as it comes: what is there already is one piece, however it was sent.
 
         Raises:
             httpx.TransportError: it broke off.
         """
         while True:
-            while self._chunks:
-                chunk = self._chunks.popleft()
-                self._unread_bytes -= len(chunk)
-                yield chunk
-            if self._is_complete:
+            if self._chunks:
+                yield self._taken()
+            elif self._is_complete:
                 return
-            self.transport.resume_reading()
-            await self._news()
+            else:
+                self.transport.resume_reading()
+                await self._news()
 
     async def whole_body(self, *, most: int) -> bytes:
         """The body once all of it has come, or as soon as it is longer than `most` bytes.
@@ -79,10 +77,13 @@ class Connection(asyncio.Protocol):
         while not self._is_complete and self._unread_bytes <= most:
             self.transport.resume_reading()
             await self._news()
-        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        taken = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._unread_bytes = 0
-        return body
+        return taken
 
     def begin_tunnel(self) -> None:
         """The proxy at the other end has agreed: what comes from here on is somebody else's."""

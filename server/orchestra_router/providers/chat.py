@@ -75,6 +75,8 @@ MAY_BE_EMPTY = frozenset[Finish]({"length", "content_filter"})
 """An answer without text that ended so is still an answer: it was cut off, or refused."""
 _WRITTEN = ("content", "refusal", "reasoning", "reasoning_content", "reasoning_details", "tool_calls")
 """The fields of a message that are output."""
+_OF_THE_WHOLE = ("id", "model", "usage", "citations")
+"""The fields of a chunk that say something of the whole answer."""
 
 
 # --- Asking ------------------------------------------------------------------------------------------------
@@ -257,8 +259,10 @@ def _answer(reply: JsonObject) -> Answer:
 
 def _text(content: object) -> str:
     """Content is a string, or a list of parts of which some are text, or null."""
+    if isinstance(content, str):
+        return as_text(content)
     parts = as_objects(content)
-    return as_text(content) or "".join(as_text(part.get("text")) for part in parts if part.get("type") == "text")
+    return "".join(as_text(part.get("text")) for part in parts if part.get("type") == "text")
 
 
 def _finish(reason: str, calls: tuple[ToolCall, ...]) -> Finish:
@@ -372,19 +376,22 @@ class ChatReader:
         self._finish_reason = ""
 
     def feed(self, event: StreamEvent) -> str:
-        if self.done or not event.data.strip():
+        data = event.data.strip()
+        if self.done or not data:
             return ""
-        if event.data.strip() == "[DONE]":
+        if data == "[DONE]":
             self.done = True
             return ""
         try:
-            chunk = parse_object(event.data)
+            chunk = parse_object(data)
         except InvalidAnswer:
             if self._finish_reason:  # the answer is whole; only its usage was cut off
                 return ""
             raise self._broken() from None
         # Usage may come alone, with `choices: []`; whatever a later chunk says replaces the earlier.
-        self._head |= {key: chunk[key] for key in ("id", "model", "usage", "citations") if chunk.get(key)}
+        for key in _OF_THE_WHOLE:
+            if said := chunk.get(key):
+                self._head[key] = said
         choice = first_object(chunk.get("choices"))
         for carrier in (chunk, choice):
             if carrier.get("error") or event.event == "error":
@@ -411,11 +418,13 @@ class ChatReader:
         return _answer(self._head | {"choices": [{"finish_reason": self._finish_reason, "message": message}]})
 
     def _add(self, delta: JsonObject) -> str:
-        refusal = as_text(delta.get("refusal"))
-        text = _text(delta.get("content")) + refusal
+        text = _text(delta.get("content"))
+        if refusal := as_text(delta.get("refusal")):
+            self._refusals.append(refusal)
+            text += refusal
         self._texts.append(text)
-        self._refusals.append(refusal)
-        self._reasoning.append(as_text(delta.get("reasoning_content")))
+        if reasoning := as_text(delta.get("reasoning_content")):
+            self._reasoning.append(reasoning)
         self._annotations += as_list(delta.get("annotations"))
         for detail in as_objects(delta.get("reasoning_details")):
             self._add_detail(detail)

@@ -39,45 +39,56 @@ class EventReader:
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]
         self._after_cr = chunk.endswith(b"\r")
-        rest, *begun = _LINE_END.split(chunk)
-        self._extend(rest)
+        *lines, begun = _LINE_END.split(chunk)
         events: list[StreamEvent] = []
-        for beginning in begun:
-            events += self._end_line()
-            self._extend(beginning)
+        for line in lines:
+            if self._line:
+                self._extend(line)
+                line = self._begun()  # noqa: PLW2901 - the whole of it
+            self._end_line(line, events)
+        self._extend(begun)
         return events
 
     def end(self) -> list[StreamEvent]:
         """The event, if any, that the end of the body completes."""
-        return [*self._end_line(), *self._dispatch()]
+        events: list[StreamEvent] = []
+        if self._line:
+            self._end_line(self._begun(), events)
+        self._dispatch(events)
+        return events
 
     def _extend(self, part: bytes) -> None:
         self._line += part
-        if len(self._line) + self._data_bytes > self._max:
-            raise InvalidAnswer(provider_code="event_too_large")
+        self._check(len(self._line))
 
-    def _end_line(self) -> list[StreamEvent]:
+    def _begun(self) -> bytes:
         line = bytes(self._line)
         self._line.clear()
+        return line
+
+    def _check(self, more: int) -> None:
+        if self._data_bytes + more > self._max:
+            raise InvalidAnswer(provider_code="event_too_large")
+
+    def _end_line(self, line: bytes, events: list[StreamEvent]) -> None:
         if self._first:
             self._first = False
             line = line.removeprefix(_BOM)
         if not line:
-            return self._dispatch()
+            self._dispatch(events)
+            return
         # A comment is a field without a name, and like every unknown field it means nothing.
         name, _, value = line.partition(b":")
-        text = value.removeprefix(b" ").decode(errors="replace")
         if name == b"data":
-            self._data.append(text)
+            self._check(len(line))
+            self._data.append(value.removeprefix(b" ").decode(errors="replace"))
             self._data_bytes += len(value) + 1  # and the line's end, so that empty lines count too
         elif name == b"event":
-            self._event = text
-        return []
+            self._event = value.removeprefix(b" ").decode(errors="replace")
 
-    def _dispatch(self) -> list[StreamEvent]:
-        event = StreamEvent(event=self._event, data="\n".join(self._data))
-        found = bool(self._data)
+    def _dispatch(self, events: list[StreamEvent]) -> None:
+        if self._data:
+            events.append(StreamEvent(self._event, self._data[0] if len(self._data) == 1 else "\n".join(self._data)))
+            self._data.clear()
+            self._data_bytes = 0
         self._event = ""
-        self._data.clear()
-        self._data_bytes = 0
-        return [event] if found else []

@@ -52,12 +52,15 @@ def as_list(value: object) -> Sequence[object]:
 
 def as_objects(value: object) -> Sequence[JsonObject]:
     """The objects in a list; whatever else it holds is skipped."""
-    return [cast("JsonObject", item) for item in as_list(value) if isinstance(item, dict)]
+    return [cast("JsonObject", item) for item in as_list(value) if isinstance(item, dict)] if value else ()
 
 
 def first_object(value: object) -> JsonObject:
     """The first object in a list, else {}."""
-    return next(iter(as_objects(value)), as_object(None))
+    for item in as_list(value):
+        if isinstance(item, dict):
+            return cast("JsonObject", item)
+    return {}
 
 
 def as_text(value: object) -> str:
