@@ -22,6 +22,7 @@ from orchestra_router.config import load
 from orchestra_router.policy.cache.stage import Cache, Cached, Look
 from orchestra_router.router import Router, open_router
 from orchestra_router.simulation import simulated_config, simulated_world
+from orchestra_router.store.cache_records import CacheQuestion
 from orchestra_router.types import Answer, CompletionRequest, Message, Scope, Text
 from worlds import ask
 
@@ -129,16 +130,20 @@ def test_requests_that_do_not_differ_do(
 def test_another_scopes_answers_cost_a_look_no_time(portal: BlockingPortal, router: Router) -> None:
     """However much others keep, nothing of it is read, compared or embedded."""
 
-    async def compared() -> tuple[int, int]:
+    async def compared() -> tuple[bool, int, int, int]:
         await router.store.drop_cached()
         for number in range(30):
             await keep(router.cache, replace(ask(FIRST), scope=Scope("key", f"user {number}")))
         mine = replace(ask(SAME), scope=Scope("key", "me"))
-        wanted = router.cache.semantics.wanted(router.cache.question(mine), "key")
-        findings = await router.store.looked_up(wanted, now_ms=NOW_MS)
-        return len(findings.vectors), len(findings.unembedded)
+        asked = router.cache.question(mine)
+        assert asked.comparable is not None
+        glance = CacheQuestion("key", asked.comparable.rough, asked.comparable.figures)
+        found = await router.store.looked_up(glance, now_ms=NOW_MS)
+        wanted = router.cache.semantics.wanted(asked.comparable, asked.who)
+        findings = await router.store.on_shelf(wanted, now_ms=NOW_MS)
+        return found.comparable, len(findings.vectors), len(findings.unembedded), len(findings.unread)
 
-    assert portal.call(compared) == (0, 0)
+    assert portal.call(compared) == (False, 0, 0, 0)
 
 
 # --- several processes -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 
 from orchestra_router.embedding.local import LocalEmbedder
 from orchestra_router.embedding.prompt import PromptVector
+from orchestra_router.policy.cache import question
 from orchestra_router.router import open_router
 from orchestra_router.simulation import Says
 from orchestra_router.types import Completion, Scope
@@ -235,6 +236,85 @@ async def test_shadow_mode_serves_nothing_by_meaning_and_records_what_it_would_h
     assert would_be[SAME] == (FIRST, "")
     assert would_be[THEIRS] == (FIRST, "person")
     assert len(world.calls) == 3
+
+
+# --- read only where it can help -------------------------------------------------------------------------------
+
+IN_FIGURES, IN_WORDS = "What is 10% of 50?", "What is ten percent of fifty?"
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that the lexical guard was made to read, by the real guard."""
+    texts: list[str] = []
+    real = question.parse
+
+    def parse(text: str) -> Any:
+        texts.append(text)
+        return real(text)
+
+    monkeypatch.setattr(question, "parse", parse)
+    return texts
+
+
+async def test_prompts_of_other_numbers_are_not_read_to_know_that_nothing_matches(
+    tmp_path: Path, parsed: list[str]
+) -> None:
+    async with open_world(tmp_path, cache="semantic", embedder="off") as world:
+        for number in range(3):
+            missed = await complete(world, f"How do I reset {number} router passwords?")
+            assert (missed.cache, missed.cache_reason) == ("MISS", "nothing comparable is kept")
+        assert parsed == []
+
+        again = await complete(world, "How do I reset 1 router passwords please?")
+
+    assert again.cache == "SEMANTIC HIT"
+    assert sorted(parsed) == ["How do I reset 1 router passwords please?", "How do I reset 1 router passwords?"]
+
+
+@pytest.mark.parametrize("embedder", ["local", "off"])
+@pytest.mark.parametrize(("kept", "asked"), [(IN_FIGURES, IN_WORDS), (IN_WORDS, IN_FIGURES)])
+async def test_a_number_is_the_same_in_figures_and_in_words(
+    tmp_path: Path, embedder: str, kept: str, asked: str
+) -> None:
+    async with open_world(tmp_path, cache="semantic", embedder=embedder, cache_threshold="0.5") as world:
+        for number in range(40):
+            await complete(world, f"What is {number} plus {number + 1}?")
+        await complete(world, kept)
+        await complete(world, "What is one plus one?")
+
+        second = await complete(world, asked)
+
+    assert second.cache == "SEMANTIC HIT"
+
+
+async def test_what_one_process_kept_unread_another_finds_by_its_words(tmp_path: Path, parsed: list[str]) -> None:
+    async with open_world(tmp_path, cache="semantic", embedder="off") as world:
+        await complete(world, FIRST)
+        assert parsed == []
+
+        async with open_router(world.router.config, clock=world.clock) as fresh:
+            hit = await fresh.complete(ask(f"{FIRST} Please!", task="general_chat"))
+            await fresh.cache.settled()
+            read = list(parsed)
+            again = await fresh.complete(ask(f"Please: {FIRST}", task="general_chat"))
+
+    assert (hit.cache, again.cache) == ("SEMANTIC HIT", "SEMANTIC HIT")
+    assert FIRST in read
+    assert parsed.count(FIRST) == 1  # what was read is written down
+
+
+async def test_answers_kept_without_a_look_are_all_found_in_time(tmp_path: Path) -> None:
+    prompts = [f"How do plants grow in the {place}?" for place in "abcdefghijklmnopqrstuvwxyz"]
+    async with open_world(tmp_path, cache="semantic", embedder="off") as world:
+        for prompt in prompts:
+            await complete(world, prompt, cache="refresh")
+
+        for prompt in prompts[:2]:  # as many looks as it takes to read them, a few at a time
+            await complete(world, f"{prompt} Thanks", cache="use")
+        found = [(await complete(world, f"Please: {prompt}")).cache for prompt in prompts]
+
+    assert set(found) <= {"SEMANTIC HIT", "HIT"}
 
 
 # --- without, or with another, embedder ------------------------------------------------------------------------

@@ -22,7 +22,9 @@ from orchestra_router.store.cache_records import (
     CacheMatch,
     CacheQuestion,
     CacheRates,
+    CacheReading,
     CacheVector,
+    ShelfQuestion,
     WrongPair,
 )
 from orchestra_router.store.db import SqliteStore
@@ -49,6 +51,8 @@ def an_entry(
         "cost_nusd": 1_200,
         "expires_ms": created_ms + TTL_MS,
         "used_ms": created_ms,
+        "rough": "r" if shelf else "",
+        "figures": "-" if shelf else "",
         "prompt": f"prompt of {key}" if shelf else "",
     }
     return CacheEntry(entry_id=entry_id, key=key, who=who, shelf=shelf, created_ms=created_ms, **(fields | more))
@@ -66,8 +70,8 @@ def a_vector(entry_id: str, embedder: str = "m1", vector: bytes = b"1234") -> Ca
     return CacheVector(entry_id, embedder, vector)
 
 
-def on_shelf(shelf: str, *, embedder: str = "m1", seen: int = 0, **more: str) -> CacheQuestion:
-    return CacheQuestion(key="another", shelf=shelf, embedder=embedder, seen=seen, **more)
+def on_shelf(shelf: str, *, embedder: str = "m1", seen: int = 0, **more: str) -> ShelfQuestion:
+    return ShelfQuestion(rough="r", figures="-", shelf=shelf, embedder=embedder, seen=seen, **more)
 
 
 def a_record(entry_id: str = "", *, created_ms: int = NOW_MS, **more: Any) -> RequestRecord:
@@ -161,22 +165,29 @@ async def test_what_has_expired_can_be_dropped_and_so_can_everything(store: Sqli
 
 def test_a_look_and_a_write_take_no_more_steps_among_many_entries() -> None:
     """Counted, not timed: instructions of the database's own machine. With a full shelf, most reads are of an index."""
-    question = CacheQuestion(key="k", who="ada", shelf="s", words="w", prompt_hash="h", embedder="a/1", seen=10**9)
+    glance = CacheQuestion("k", "r", "7")
+    question = ShelfQuestion(
+        rough="r", figures="7", shelf="s", who="ada", words="w", prompt_hash="h", embedder="a/1", seen=10**9
+    )
     asks_by_words = replace(question, embedder="")
     one_more = CacheLimits(entries=10**9, entries_per_scope=10**9, bytes=10**12)
 
-    taken: list[tuple[int, int, int]] = []
+    taken: list[tuple[int, ...]] = []
     for entries in (20, 4_000):
         db = a_database()
         for number in range(entries):
             entry = an_entry(f"k{number}", f"e{number}", shelf="s", words=f"w{number}")
+            unread = an_entry(f"u{number}", f"u{number}", rough="r", figures=f"1{number}")
             with db:
                 cache.keep(db, entry, CacheVector(entry.entry_id, "a/1", b"1234"), limits=one_more, now_ms=NOW_MS)
-        makes_room = CacheLimits(entries=entries, entries_per_scope=entries, bytes=10**12)
+                cache.keep(db, unread, None, limits=one_more, now_ms=NOW_MS)
+        makes_room = CacheLimits(entries=2 * entries, entries_per_scope=2 * entries, bytes=10**12)
         taken.append(
             (
-                steps(db, lambda db: cache.looked_up(db, question, now_ms=NOW_MS)),
-                steps(db, lambda db: cache.looked_up(db, asks_by_words, now_ms=NOW_MS)),
+                steps(db, lambda db: cache.looked_up(db, glance, now_ms=NOW_MS)),
+                steps(db, lambda db: cache.looked_up(db, glance._replace(figures=""), now_ms=NOW_MS)),
+                steps(db, lambda db: cache.on_shelf(db, question, now_ms=NOW_MS)),
+                steps(db, lambda db: cache.on_shelf(db, asks_by_words, now_ms=NOW_MS)),
                 steps(
                     db,
                     lambda db, limits=makes_room: cache.keep(
@@ -185,7 +196,7 @@ def test_a_look_and_a_write_take_no_more_steps_among_many_entries() -> None:
                 ),
             )
         )
-        assert db.execute("SELECT entries FROM cache_size").fetchone()[0] == entries
+        assert db.execute("SELECT entries FROM cache_size").fetchone()[0] == 2 * entries
         db.close()
 
     few, many = taken
@@ -311,6 +322,55 @@ def test_hits_are_counted() -> None:
     db.close()
 
 
+# --- what may be compared --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rough", "figures", "comparable"),
+    [("r", "7", True), ("r", "", True), ("r", "8", False), ("another", "7", False), ("another", "", False)],
+)
+async def test_a_glance_tells_where_nothing_can_be_comparable(
+    store: SqliteStore, rough: str, figures: str, comparable: bool
+) -> None:
+    await keep(store, an_entry(rough="r", figures="7"))
+
+    found = await store.looked_up(CacheQuestion("another", rough, figures), now_ms=NOW_MS)
+    late = await store.looked_up(CacheQuestion("another", "r", "7"), now_ms=NOW_MS + TTL_MS)
+
+    assert (found.entry, found.comparable) == (None, comparable)
+    assert not late.comparable
+
+
+async def test_an_entry_whose_numbers_have_to_be_read_may_be_comparable_with_any(store: SqliteStore) -> None:
+    await keep(store, an_entry(rough="r", figures=""))
+
+    for figures in ("7", "-", ""):
+        assert (await store.looked_up(CacheQuestion("another", "r", figures), now_ms=NOW_MS)).comparable
+
+
+async def test_what_is_kept_is_comparable_at_once_though_nobody_waited_for_it(store: SqliteStore) -> None:
+    for number, figures in enumerate(["7", ""]):
+        store.keep(an_entry(f"k{number}", f"e{number}", rough="r", figures=figures), None, limits=PLENTY, now_ms=NOW_MS)
+
+        assert (await store.looked_up(CacheQuestion("another", "r", "7"), now_ms=NOW_MS)).comparable
+        assert (await store.looked_up(CacheQuestion("another", "r", ""), now_ms=NOW_MS)).comparable
+
+
+async def test_what_nobody_has_read_is_found_until_it_is_and_then_on_its_shelf(store: SqliteStore) -> None:
+    await keep(store, an_entry("k1", "e1", rough="r", figures="-", prompt="one"))
+    await keep(store, an_entry("k2", "e2", rough="r", figures="8", prompt="of other numbers"))
+    before = await store.on_shelf(on_shelf("s"), now_ms=NOW_MS)
+
+    await store.keep_vectors([a_vector("e1")], [CacheReading("e1", "s", "w", "3"), CacheReading("gone", "s", "w", "3")])
+    await store.keep_vectors([], [CacheReading("e1", "another", "w", "3")])
+    after = await store.on_shelf(on_shelf("s"), now_ms=NOW_MS)
+    by_words = await store.on_shelf(on_shelf("s", embedder="", words="w"), now_ms=NOW_MS)
+
+    assert ([unread.entry_id for unread in before.unread], before.vectors) == (["e1"], ())
+    assert (after.unread, [row.entry_id for row in after.vectors]) == ((), ["e1"])
+    assert [entry.entry_id for entry in by_words.same_words] == ["e1"]
+
+
 # --- vectors ---------------------------------------------------------------------------------------------------
 
 
@@ -318,10 +378,10 @@ async def test_only_vectors_that_are_new_are_read_again(store: SqliteStore) -> N
     await keep(store, an_entry("k1", "e1", shelf="s"))
     await keep(store, an_entry("k2", "e2", shelf="s"))
     await store.keep_vectors([a_vector("e1", vector=b"one")])
-    first = await store.looked_up(on_shelf("s"), now_ms=NOW_MS)
+    first = await store.on_shelf(on_shelf("s"), now_ms=NOW_MS)
 
     await store.keep_vectors([a_vector("e2", vector=b"two")])
-    second = await store.looked_up(on_shelf("s", seen=first.vectors[-1].number), now_ms=NOW_MS)
+    second = await store.on_shelf(on_shelf("s", seen=first.vectors[-1].number), now_ms=NOW_MS)
 
     assert [(row.entry_id, row.vector) for row in first.vectors] == [("e1", b"one")]
     assert [(row.entry_id, row.vector) for row in second.vectors] == [("e2", b"two")]
@@ -334,7 +394,7 @@ async def test_vectors_of_another_embedder_or_shelf_are_not_seen(store: SqliteSt
     await keep(store, an_entry("k2", "e2", shelf="other"))
     await store.keep_vectors([a_vector("e1", "old model"), a_vector("e2")])
 
-    found = await store.looked_up(on_shelf("s"), now_ms=NOW_MS)
+    found = await store.on_shelf(on_shelf("s"), now_ms=NOW_MS)
 
     assert found.vectors == ()
     assert [waiting.prompt for waiting in found.unembedded] == ["prompt of k1"]
@@ -347,17 +407,17 @@ async def test_an_entry_that_leaves_takes_its_vector_along_and_a_late_vector_fin
     await keep(store, an_entry("k1", "e2", shelf="s"))
     await store.keep_vectors([a_vector("e1")])
 
-    assert (await store.looked_up(on_shelf("s"), now_ms=NOW_MS)).vectors == ()
+    assert (await store.on_shelf(on_shelf("s"), now_ms=NOW_MS)).vectors == ()
 
 
 async def test_a_vector_that_cannot_be_used_is_made_anew(store: SqliteStore) -> None:
     await keep(store, an_entry("k1", "e1", shelf="s"))
     await store.keep_vectors([a_vector("e1")])
-    (spoilt,) = (await store.looked_up(on_shelf("s"), now_ms=NOW_MS)).vectors
+    (spoilt,) = (await store.on_shelf(on_shelf("s"), now_ms=NOW_MS)).vectors
 
     await store.drop_vectors([spoilt.number])
 
-    found = await store.looked_up(on_shelf("s"), now_ms=NOW_MS)
+    found = await store.on_shelf(on_shelf("s"), now_ms=NOW_MS)
     assert (found.vectors, [waiting.entry_id for waiting in found.unembedded]) == ((), ["e1"])
 
 
@@ -371,12 +431,12 @@ async def test_a_pair_that_was_wrong_is_remembered_both_ways_and_for_its_own_sco
     assert await store.mark_wrong("e1", [pair], now_ms=NOW_MS)
     assert not await store.mark_wrong("e1", [pair], now_ms=NOW_MS)
 
-    def asked(who: str, prompt_hash: str) -> CacheQuestion:
+    def asked(who: str, prompt_hash: str) -> ShelfQuestion:
         return on_shelf("s", who=who, prompt_hash=prompt_hash)
 
-    assert (await store.looked_up(asked("ada", "hb"), now_ms=NOW_MS)).wrong == {"ha"}
-    assert (await store.looked_up(asked("ada", "ha"), now_ms=NOW_MS)).wrong == {"hb"}
-    assert (await store.looked_up(asked("bob", "hb"), now_ms=NOW_MS)).wrong == frozenset()
+    assert (await store.on_shelf(asked("ada", "hb"), now_ms=NOW_MS)).wrong == {"ha"}
+    assert (await store.on_shelf(asked("ada", "ha"), now_ms=NOW_MS)).wrong == {"hb"}
+    assert (await store.on_shelf(asked("bob", "hb"), now_ms=NOW_MS)).wrong == frozenset()
     assert (await store.cache_contents()).wrong_pairs == 1
 
 

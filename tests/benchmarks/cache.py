@@ -137,7 +137,9 @@ def an_entry(asked: Question, number: int) -> CacheEntry:
         cost_nusd=1,
         created_ms=FakeClock().ms,
         expires_ms=FakeClock().ms + 10**9,
-        shelf=asked.comparable.shelf,
+        rough=asked.comparable.rough,
+        figures=asked.comparable.figures,
+        shelf=asked.comparable.read().shelf,
         prompt=prompt(number),
     )
 

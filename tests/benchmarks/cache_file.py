@@ -29,10 +29,10 @@ TIMES = 40
 FILL = """
     WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < :entries)
     INSERT INTO cache (
-        key, entry_id, who, shelf, words, guard, access_key, user, session, cost_nusd, bytes, created_ms, expires_ms,
+        key, entry_id, who, rough, figures, shelf, words, guard, access_key, user, session, cost_nusd, bytes, created_ms, expires_ms,
         used_ms, prompt, body
     )
-    SELECT 'key ' || number, 'entry ' || number, 'scope ' || (number % 50), 'shelf ' || (number % 500), hex(randomblob(32)),
+    SELECT 'key ' || number, 'entry ' || number, 'scope ' || (number % 50), 'rough ' || (number % 500), number, 'shelf ' || (number % 500), hex(randomblob(32)),
         '3', '', '', '', 1, :bytes, :now_ms, :now_ms + 1000000000, :now_ms + number, 'prompt ' || number,
         hex(randomblob(:bytes / 2))
     FROM numbers

@@ -143,7 +143,7 @@ def _entry(entry: "CacheEntry") -> Json:
         "provider": entry.provider,
         "model": entry.model,
         "prompt": entry.prompt,
-        "comparable": bool(entry.shelf),
+        "comparable": bool(entry.rough),
         "embedder": entry.embedder,
         "guard": entry.guard,
         "hits": entry.hits,

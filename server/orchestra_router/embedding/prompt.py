@@ -21,7 +21,7 @@ class PromptVector:
         """The identity of the embedder that computed it; "" until one has."""
         self._embedder = embedder
         self._row: NDArray[float32] | None = None
-        self._computing = anyio.Lock()
+        self._computing: anyio.Lock | None = None
 
     @property
     def row(self) -> "NDArray[float32] | None":
@@ -44,6 +44,7 @@ class PromptVector:
         Raises:
             EmbedderUnavailable: it cannot embed.
         """
+        self._computing = self._computing or anyio.Lock()
         async with self._computing:
             if self._row is not None and self.made_by == embedder.identity:
                 return [self._row, *(await embedder.embed(others) if others else ())]

@@ -24,7 +24,10 @@ from orchestra_router.store.cache_records import (
     CacheMatch,
     CacheQuestion,
     CacheRates,
+    CacheReading,
     CacheVector,
+    ShelfFindings,
+    ShelfQuestion,
     ShelvedVector,
     WrongPair,
 )
@@ -536,11 +539,15 @@ class Store(KeyStore, ViewStore, Protocol):
 
     # cache
     async def looked_up(self, question: CacheQuestion, *, now_ms: int) -> CacheFindings:
-        """Everything one look in the cache needs; only live entries. Reads, and counts nothing."""
+        """What decides most looks in the cache; only live entries. Reads, and counts nothing."""
+        ...
+
+    async def on_shelf(self, question: ShelfQuestion, *, now_ms: int) -> ShelfFindings:
+        """What the others need besides."""
         ...
 
     async def vectors(self, shelf: str, embedder: str, *, after: int) -> tuple[ShelvedVector, ...]:
-        """More of what `looked_up` found, after number `after`."""
+        """More of what `on_shelf` found, after number `after`."""
         ...
 
     async def entries(self, entry_ids: Sequence[str], *, now_ms: int) -> tuple[CacheEntry, ...]:
@@ -556,8 +563,8 @@ class Store(KeyStore, ViewStore, Protocol):
         """
         ...
 
-    async def keep_vectors(self, vectors: Sequence[CacheVector]) -> None:
-        """Each takes the place of its entry's vector, if the entry is still there."""
+    async def keep_vectors(self, vectors: Sequence[CacheVector], readings: Sequence[CacheReading] = ()) -> None:
+        """Each takes the place of its entry's vector, if the entry is still there and was read, at last by `readings`."""
         ...
 
     async def drop_vectors(self, numbers: Sequence[int]) -> None: ...

@@ -11,39 +11,62 @@ from orchestra_router.store.cache_records import (
     CacheFindings,
     CacheLimits,
     CacheQuestion,
+    CacheReading,
     CacheVector,
+    ShelfFindings,
+    ShelfQuestion,
     ShelvedVector,
     Unembedded,
+    Unread,
 )
 from orchestra_router.types import Scope
 
 MOST_UNEMBEDDED = 16
+MOST_UNREAD = 16
 MOST_SAME_WORDS = 5
 MOST_DELETED = 200
 """With one write, for any one reason: more than come in, and never long. A limit that was lowered is reached in steps,
 and so is an empty cache."""
 
 _ENTRY = """
-    entry_id, key, who, shelf, words, guard, embedder, access_key, user, session, task, provider, model, cost_nusd, hits,
+    entry_id, key, who, rough, figures, shelf, words, guard, embedder, access_key, user, session, task, provider, model, cost_nusd, hits,
     created_ms, expires_ms, used_ms, prompt, body
 """
 
+_EXACT = f"SELECT {_ENTRY} FROM cache WHERE key = ? AND expires_ms > ?"  # noqa: S608 - names of columns
+
 _KEEP = """
     INSERT INTO cache (
-        key, entry_id, who, shelf, words, guard, access_key, user, session, task, provider, model, cost_nusd, bytes,
+        key, entry_id, who, rough, figures, shelf, words, guard, access_key, user, session, task, provider, model, cost_nusd, bytes,
         created_ms, expires_ms, used_ms, prompt, body
     )
     VALUES (
-        :key, :entry_id, :who, :shelf, :words, :guard, :access_key, :user, :session, :task, :provider, :model,
+        :key, :entry_id, :who, :rough, :figures, :shelf, :words, :guard, :access_key, :user, :session, :task, :provider, :model,
         :cost_nusd, :bytes, :created_ms, :expires_ms, :created_ms, :prompt, :body
     )
     ON CONFLICT (key) DO UPDATE SET
-        entry_id = excluded.entry_id, who = excluded.who, shelf = excluded.shelf, words = excluded.words,
-        guard = excluded.guard, embedder = '', access_key = excluded.access_key, user = excluded.user,
+        entry_id = excluded.entry_id, who = excluded.who, rough = excluded.rough, figures = excluded.figures,
+        shelf = excluded.shelf, words = excluded.words, guard = excluded.guard, embedder = '', access_key = excluded.access_key, user = excluded.user,
         session = excluded.session, task = excluded.task, provider = excluded.provider, model = excluded.model,
         cost_nusd = excluded.cost_nusd, hits = 0, bytes = excluded.bytes, created_ms = excluded.created_ms,
         expires_ms = excluded.expires_ms, used_ms = excluded.used_ms, prompt = excluded.prompt, body = excluded.body
 """
+
+_COMPARABLE = """
+    SELECT EXISTS (
+        SELECT 1 FROM cache WHERE rough = ? AND rough <> '' AND figures IN (?, '') AND expires_ms > ?
+    )
+"""
+# Which of them are live is left to the next question: not to go through many that are not.
+_COMPARABLE_WITH_ANY = "SELECT EXISTS (SELECT 1 FROM cache WHERE rough = ? AND rough <> '')"
+
+_UNREAD = """
+    SELECT entry_id, prompt FROM cache
+    WHERE rough = ? AND rough <> '' AND figures IN (?, '') AND shelf = '' AND expires_ms > ?
+    LIMIT ?
+"""
+
+_READ = "UPDATE cache SET shelf = ?, words = ?, guard = ? WHERE entry_id = ? AND shelf = ''"
 
 # Nothing for an entry that is gone by now.
 _KEEP_VECTOR = """
@@ -92,24 +115,34 @@ _OVER_THE_LIMIT = """
 
 
 def looked_up(db: sqlite3.Connection, question: CacheQuestion, *, now_ms: int) -> CacheFindings:
-    row = db.execute(
-        f"SELECT {_ENTRY} FROM cache WHERE key = ? AND expires_ms > ?",  # noqa: S608 - names of columns
-        (question.key, now_ms),
-    ).fetchone()
+    key, rough, figures = question
+    row = db.execute(_EXACT, (key, now_ms)).fetchone()
     if row is not None:
-        return CacheFindings(entry=entry_of(row))
-    if not question.shelf:
-        return CacheFindings()
+        return CacheFindings(entry_of(row), comparable=False)
+    if not rough:
+        return CacheFindings(None, comparable=False)
+    found = db.execute(_COMPARABLE, (rough, figures, now_ms)) if figures else db.execute(_COMPARABLE_WITH_ANY, (rough,))
+    return CacheFindings(None, comparable=bool(found.fetchone()[0]))
+
+
+def on_shelf(db: sqlite3.Connection, question: ShelfQuestion, *, now_ms: int) -> ShelfFindings:
+    # First, for who reads a prompt puts it on a shelf: so none is missed between the two.
+    unread = tuple(map(Unread._make, db.execute(_UNREAD, (question.rough, question.figures, now_ms, MOST_UNREAD))))
     wrong = db.execute(
         "SELECT earlier_hash FROM cache_wrong WHERE who = ? AND asked_hash = ?", (question.who, question.prompt_hash)
     )
     if not question.embedder:
-        return CacheFindings(same_words=_same_words(db, question, now_ms=now_ms), wrong=frozenset(r[0] for r in wrong))
+        return ShelfFindings(
+            unread=unread,
+            same_words=_same_words(db, question, now_ms=now_ms),
+            wrong=frozenset(row[0] for row in wrong),
+        )
     unembedded = db.execute(
         _UNEMBEDDED,
         {"shelf": question.shelf, "embedder": question.embedder, "now_ms": now_ms, "most": MOST_UNEMBEDDED},
     )
-    return CacheFindings(
+    return ShelfFindings(
+        unread=unread,
         vectors=vectors(db, question.shelf, question.embedder, after=question.seen),
         unembedded=tuple(Unembedded(*row) for row in unembedded),
         wrong=frozenset(row[0] for row in wrong),
@@ -142,6 +175,8 @@ def keep(
             "key": entry.key,
             "entry_id": entry.entry_id,
             "who": entry.who,
+            "rough": entry.rough,
+            "figures": entry.figures,
             "shelf": entry.shelf,
             "words": entry.words,
             "guard": entry.guard,
@@ -167,6 +202,11 @@ def keep(
         if db.execute("SELECT bytes FROM cache_size").fetchone()[0] <= limits.bytes:
             break
         db.execute("DELETE FROM cache WHERE key IN (SELECT key FROM cache ORDER BY used_ms LIMIT 1)")
+
+
+def keep_readings(db: sqlite3.Connection, readings: Iterable[CacheReading]) -> None:
+    """Each as its entry's, if that is still there and nobody was faster."""
+    db.executemany(_READ, [(shelf, words, guard, entry_id) for entry_id, shelf, words, guard in readings])
 
 
 def keep_vectors(db: sqlite3.Connection, vectors: Iterable[CacheVector]) -> None:
@@ -214,6 +254,8 @@ def entry_of(row: sqlite3.Row) -> CacheEntry:
         task=row["task"],
         provider=row["provider"],
         model=row["model"],
+        rough=row["rough"],
+        figures=row["figures"],
         shelf=row["shelf"],
         words=row["words"],
         guard=row["guard"],
@@ -224,7 +266,7 @@ def entry_of(row: sqlite3.Row) -> CacheEntry:
     )
 
 
-def _same_words(db: sqlite3.Connection, question: CacheQuestion, *, now_ms: int) -> tuple[CacheEntry, ...]:
+def _same_words(db: sqlite3.Connection, question: ShelfQuestion, *, now_ms: int) -> tuple[CacheEntry, ...]:
     rows = db.execute(
         f"SELECT {_ENTRY} FROM cache WHERE shelf = ? AND shelf <> '' AND words = ? AND expires_ms > ?"  # noqa: S608 - names of columns
         " ORDER BY created_ms DESC LIMIT ?",

@@ -56,7 +56,7 @@ _CONTENTS = """
         (SELECT entries FROM cache_size) AS entries,
         (SELECT bytes FROM cache_size) AS bytes,
         (SELECT count(*) FROM cache_scopes) AS scopes,
-        (SELECT count(*) FROM cache WHERE shelf <> '') AS comparable,
+        (SELECT count(*) FROM cache WHERE rough <> '') AS comparable,
         (SELECT count(*) FROM cache_vectors) AS embedded,
         (SELECT count(*) FROM cache_wrong WHERE asked_hash <= earlier_hash) AS wrong_pairs
 """

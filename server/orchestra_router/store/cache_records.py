@@ -30,8 +30,13 @@ class CacheEntry:
     task: str = ""
     provider: str = ""
     model: str = ""
+    rough: str = ""
+    """All that is asked but the words of the prompt, hashed; "": exact hits only."""
+    figures: str = ""
+    """The prompt's numbers at a glance; "" where it would have to be read."""
     shelf: str = ""
-    """Entries of one shelf may answer each other's questions if their prompts mean the same; "": exact hits only."""
+    """Entries of one shelf may answer each other's questions if their prompts mean the same; "": nobody has read the
+    prompt yet."""
     words: str = ""
     """The prompt's words as the lexical guard reads them at its strictest, hashed."""
     guard: str = ""
@@ -71,6 +76,22 @@ class ShelvedVector(NamedTuple):
     vector: bytes
 
 
+class CacheReading(NamedTuple):
+    """What the lexical guard made of an entry's prompt."""
+
+    entry_id: str
+    shelf: str
+    words: str
+    guard: str
+
+
+class Unread(NamedTuple):
+    """An entry that can only be found exactly until its prompt is read."""
+
+    entry_id: str
+    prompt: str
+
+
 @dataclass(frozen=True, slots=True)
 class Unembedded:
     """An entry that can only be found exactly until its prompt is embedded (again)."""
@@ -79,15 +100,35 @@ class Unembedded:
     prompt: str
     embedder: str
     """Whose vector it has; "" for none."""
+    rough: str = ""
+    """What has to be known to read it; "" where it was read."""
+
+
+class CacheQuestion(NamedTuple):
+    """What every look in the cache begins with."""
+
+    key: str
+    rough: str = ""
+    """Of a prompt that may be compared with others; "": only an exact hit is wanted."""
+    figures: str = ""
+
+
+class CacheFindings(NamedTuple):
+    entry: CacheEntry | None
+    """The exact hit."""
+    comparable: bool
+    """There may be an entry that answers the same in other words; not said beside an exact hit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheQuestion:
-    """What one look in the cache is for. With a `shelf` of "" only an exact hit is wanted."""
+class ShelfQuestion:
+    """What is to be known of a prompt's shelf, and of what may turn out to belong there."""
 
-    key: str
+    rough: str
+    figures: str
+    """Known by now, whoever wrote them in words."""
+    shelf: str
     who: str = ""
-    shelf: str = ""
     words: str = ""
     prompt_hash: str = ""
     embedder: str = ""
@@ -97,10 +138,11 @@ class CacheQuestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheFindings:
-    """What was found, in one look. With an exact `entry` nothing else is filled in."""
+class ShelfFindings:
+    """What was found, in one look."""
 
-    entry: CacheEntry | None = None
+    unread: tuple[Unread, ...] = ()
+    """Of any shelf, whose figures do not rule them out. One that is read at this moment may be on the shelf, too."""
     vectors: tuple[ShelvedVector, ...] = ()
     """Those newer than `seen`, oldest first, at most `MOST_VECTORS` at a time."""
     unembedded: tuple[Unembedded, ...] = ()

@@ -1,4 +1,4 @@
-"""The tables of the cache, as one step of `migrations.py`; released, it is never edited."""
+"""The tables of the cache, as steps of `migrations.py`; released, they are never edited."""
 
 SEMANTIC_CACHE = (
     # Keys are made of more than before, so nothing kept until now would be found again.
@@ -121,4 +121,12 @@ SEMANTIC_CACHE = (
     ) STRICT, WITHOUT ROWID
     """,
     "ALTER TABLE requests ADD COLUMN cache_reason TEXT NOT NULL DEFAULT ''",
+)
+
+# What was kept until now has keys of another make, and goes when its time is up.
+ROUGH_PARTITION = (
+    "ALTER TABLE cache ADD COLUMN rough TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE cache ADD COLUMN figures TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX cache_by_figures ON cache (rough, figures, expires_ms) WHERE rough <> ''",
+    "CREATE INDEX cache_unread ON cache (rough, figures) WHERE rough <> '' AND shelf = ''",
 )

@@ -64,7 +64,10 @@ from orchestra_router.store.cache_records import (
     CacheMatch,
     CacheQuestion,
     CacheRates,
+    CacheReading,
     CacheVector,
+    ShelfFindings,
+    ShelfQuestion,
     ShelvedVector,
     WrongPair,
 )
@@ -111,7 +114,7 @@ class SqliteStore:
             lambda: opening.connect_to_read(path, self._file, busy_timeout_s=busy_timeout_s), explain=explain
         )
         self._being_written: Counter[str] = Counter()
-        """Keys and shelves of the cache, and `ANY`, that this process has yet to write."""
+        """Keys of the cache, what is comparable with what, and `ANY`, that this process has yet to write."""
 
     @classmethod
     async def open(
@@ -197,8 +200,15 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> CacheFindings:
             return cache.looked_up(db, question, now_ms=now_ms)
 
-        is_written = not self._being_written.keys() & {ANY, question.key, question.shelf or question.key}
-        return await (self._glanced(work) if is_written else self._read(work))
+        names = {ANY, question.key, *_comparable_with(question.rough, question.figures)}
+        return await (self._read(work) if self._being_written.keys() & names else self._glanced(work))
+
+    async def on_shelf(self, question: ShelfQuestion, *, now_ms: int) -> ShelfFindings:
+        def work(db: sqlite3.Connection) -> ShelfFindings:
+            return cache.on_shelf(db, question, now_ms=now_ms)
+
+        names = {ANY, *_comparable_with(question.rough, question.figures)}
+        return await (self._read(work) if self._being_written.keys() & names else self._glanced(work))
 
     async def vectors(self, shelf: str, embedder: str, *, after: int) -> tuple[ShelvedVector, ...]:
         return await self._read(lambda db: cache.vectors(db, shelf, embedder, after=after))
@@ -212,12 +222,16 @@ class SqliteStore:
         # Losing it costs money, but no answer.
         return self._cache_write(
             lambda db: cache.keep(db, entry, vector, limits=limits, now_ms=now_ms),
-            {entry.key, entry.shelf or entry.key},
+            {entry.key, entry.rough, f"{entry.rough} {entry.figures}"} if entry.rough else {entry.key},
             durable=False,
         )
 
-    async def keep_vectors(self, vectors: Sequence[CacheVector]) -> None:
-        await self._cache_write(lambda db: cache.keep_vectors(db, vectors))
+    async def keep_vectors(self, vectors: Sequence[CacheVector], readings: Sequence[CacheReading] = ()) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            cache.keep_readings(db, readings)
+            cache.keep_vectors(db, vectors)
+
+        await self._cache_write(work)
 
     async def drop_vectors(self, numbers: Sequence[int]) -> None:
         await self._cache_write(lambda db: cache.drop_vectors(db, numbers))
@@ -494,6 +508,13 @@ class SqliteStore:
 
     def _ended(self) -> StoreError:
         return StoreError(f"{self._path} has been closed, because this process is ending.")
+
+
+def _comparable_with(rough: str, figures: str) -> tuple[str, ...]:
+    """What may be compared with such a prompt, as it is named while it is written. Of no figures: with any."""
+    if not rough:
+        return ()
+    return (f"{rough} {figures}", f"{rough} ") if figures else (rough,)
 
 
 def _explained(error: Exception, *, path: Path) -> Exception:

@@ -1,16 +1,23 @@
-"""Prompts are embedded after their answers went out, a few at a time; what is left when the process ends is left."""
+"""Prompts are embedded after their answers went out, a few at a time; what is left when the process ends is left.
+
+So are they read, if nobody needed that before.
+"""
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import anyio.lowlevel
+
 from orchestra_router.embedding.base import Embedder, EmbedderSource, Payer
 from orchestra_router.errors import EmbedderUnavailable, StoreError
 from orchestra_router.observe import logger
+from orchestra_router.policy.cache.question import read
 from orchestra_router.policy.cache.vectors import encode
+from orchestra_router.policy.lexical_guard import GUARD_VERSION
 from orchestra_router.store.base import Store
-from orchestra_router.store.cache_records import CacheVector, Unembedded
+from orchestra_router.store.cache_records import CacheReading, CacheVector, Unembedded
 
 AT_ONCE = 8
 MOST_WAITING = 1_000
@@ -24,6 +31,7 @@ class Chores:
         self._waiting: OrderedDict[str, tuple[Unembedded, Payer]] = OrderedDict()
         """By entry, oldest first."""
         self._ready: list[CacheVector] = []
+        self._read: list[CacheReading] = []
         self._worker: asyncio.Task[None] | None = None
 
     def embed(self, prompts: Iterable[Unembedded], payer: Payer) -> None:
@@ -34,9 +42,10 @@ class Chores:
             self._waiting.popitem(last=False)
         self._start()
 
-    def keep(self, vectors: Iterable[CacheVector]) -> None:
-        """The same for vectors that are there already."""
+    def keep(self, vectors: Iterable[CacheVector], readings: Iterable[CacheReading] = ()) -> None:
+        """The same for what is there already."""
         self._ready += vectors
+        self._read += readings
         self._start()
 
     async def settled(self) -> None:
@@ -50,7 +59,7 @@ class Chores:
             await asyncio.wait({self._worker})
 
     def _start(self) -> None:
-        if (self._waiting or self._ready) and (self._worker is None or self._worker.done()):
+        if (self._waiting or self._ready or self._read) and (self._worker is None or self._worker.done()):
             self._worker = asyncio.create_task(self._work())
 
     def _next(self) -> tuple[list[Unembedded], Payer]:
@@ -64,10 +73,13 @@ class Chores:
 
     async def _work(self) -> None:
         try:
-            while self._waiting or self._ready:
+            while self._waiting or self._ready or self._read:
                 vectors, self._ready = self._ready, []
-                vectors += await self._embedded(*self._next())
-                await self._store.keep_vectors(vectors)
+                readings, self._read = self._read, []
+                some, payer = self._next()
+                readings += [await _read(prompt) for prompt in some if prompt.rough]
+                vectors += await self._embedded(some, payer)
+                await self._store.keep_vectors(vectors, readings)
         except (EmbedderUnavailable, StoreError) as error:
             logger.warning("kept answers could not be made comparable: %s", error)
             self._waiting.clear()
@@ -89,6 +101,16 @@ class Chores:
             if self._source.state().problem:
                 raise
             return []
+
+
+def reading_of(entry_id: str, prompt: str, rough: str) -> CacheReading:
+    reading = read(prompt, rough)
+    return CacheReading(entry_id, reading.shelf, reading.words, str(GUARD_VERSION))
+
+
+async def _read(unread: Unembedded) -> CacheReading:
+    await anyio.lowlevel.checkpoint()  # others may go on in between
+    return reading_of(unread.entry_id, unread.prompt, unread.rough)
 
 
 async def embedded(embedder: Embedder, prompts: Sequence[Unembedded]) -> list[CacheVector]:

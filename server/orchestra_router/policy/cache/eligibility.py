@@ -5,6 +5,7 @@ Three degrees: not kept; kept for the very same request (exact only); kept and c
 
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,7 @@ CURLY = "\u2019"
 """The apostrophe that models write."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
+_CHOICE_FIRST = re.compile(r"\(\?:([^()]*)\)(.*)")
 _REFUSAL = re.compile(
     r"\W*(?:i'm|i am|unfortunately|sorry|my apologies|i apologi[sz]e|as an? (?:ai|artificial|language|large))?"
     r"[^.!?\n]{0,80}?\b(?:i|we) (?:can't|cannot|can not|won't|will not|am unable to|am not able to|must decline|decline)\b"
@@ -102,8 +104,8 @@ def _of_its_time(request: CompletionRequest) -> str:
     if request.web_search or request.task == "web_search":
         return "web search"
     text = matched_text(request)
-    if text is not None and (word := _word_of_time(text[:MOST_CHARACTERS])):
-        return f"a word of time: {word.lower()}"
+    if text is not None and (word := _word_of_time(text[:MOST_CHARACTERS].lower())):
+        return f"a word of time: {word}"
     return ""
 
 
@@ -126,6 +128,8 @@ def _not_compared(request: CompletionRequest, setting: CacheSetting) -> str:
 
 def _is_long(text: str) -> bool:
     """Rather too often than too seldom: the embedder's own count is not asked, for it may not be loaded yet."""
+    if len(text) <= LONGEST_WORD:
+        return False
     if len(text) > MOST_CHARACTERS:
         return True
     words: list[str] = _WORD.findall(text)
@@ -135,11 +139,22 @@ def _is_long(text: str) -> bool:
 
 @cache
 def _time_words() -> re.Pattern[str]:
-    """Any word of the table, as `word`; whole where its script has spaces between words. What is timeless comes first."""
+    """Any word of the table in lower case, as `word`; whole where its script has spaces between words. What is timeless
+    comes first.
+    """
     table: dict[str, dict[str, list[str]]] = tomllib.loads(TIME_WORDS.read_text(encoding="utf-8"))
     apart = [word for words in table["apart"].values() for word in words]
     inside = [word for words in table["inside"].values() for word in words]
     timeless = [phrase for phrases in table["timeless"].values() for phrase in phrases]
-    return re.compile(
-        rf"\b(?:{'|'.join(timeless)})\b|(?P<word>\b(?:{'|'.join(apart)})\b|{'|'.join(inside)})", re.IGNORECASE
-    )
+    return re.compile(rf"\b(?:{_by_letter(timeless)})\b|(?P<word>\b(?:{_by_letter(apart)})\b|{_by_letter(inside)})")
+
+
+def _by_letter(patterns: Iterable[str]) -> str:
+    """Any of `patterns`, put so that where a word begins one look at its first letter rules out most of them."""
+    found: dict[str, list[str]] = {}
+    for pattern in patterns:
+        choice = _CHOICE_FIRST.fullmatch(pattern)
+        for start in choice[1].split("|") if choice else [""]:
+            whole = start + (choice[2] if choice else pattern)
+            found.setdefault(whole[0], []).append(whole[1:])
+    return "|".join(f"{letter}(?:{'|'.join(rest)})" for letter, rest in found.items())

@@ -1,23 +1,26 @@
 """What a request asks, cut into what must be the same and what may be worded differently.
 
     key     everything: an entry of the same key answers this very request
-    shelf   everything but the words of the user's last turn: only entries of one shelf are ever compared
+    rough   everything but the words of the user's last turn
+    shelf   the same, and what of these words the guard never lets differ: only entries of one shelf are ever compared
 
-Both begin with who asks, so nothing of one scope is ever compared with, or served to, another.
+All begin with who asks, so nothing of one scope is ever compared with, or served to, another. Only `shelf` takes reading
+the words, so that is left to whoever finds entries of the same `rough` and the same figures.
 """
 
+import functools
 import hashlib
 import json
 import re
 import unicodedata
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.policy.cache.eligibility import Eligibility, matched_text
 from orchestra_router.policy.cache.matching import signature, words
-from orchestra_router.policy.lexical_guard import GUARD_VERSION, Parsed, parse
-from orchestra_router.types import CompletionRequest, Message, Scope
+from orchestra_router.policy.lexical_guard import GUARD_VERSION, Parsed, figures, figures_of, parse
+from orchestra_router.types import CompletionRequest
 
 NAMESPACE = "cache_namespace"
 """The caller's own division, a label in `metadata`. It only ever separates what one scope would share."""
@@ -26,18 +29,36 @@ _PLACEHOLDER = re.compile(r"\[[A-Z0-9_]{1,80}\]")
 """What stands for something redacted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparable:
-    """A prompt that may be compared with others."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the lexical guard makes of a prompt."""
 
-    text: str
-    hash: str
     parsed: Parsed = field(repr=False)
-    vector: PromptVector = field(repr=False)
-    """Of `text`, redacted as that is."""
     shelf: str
     words: str
     """All its words as the guard reads them at its strictest, hashed."""
+
+
+class Comparable:
+    """A prompt that may be compared with others. It is read when somebody first needs that."""
+
+    def __init__(self, vector: PromptVector, rough: str) -> None:
+        """`vector` is of the prompt, redacted as that is."""
+        self.text = vector.text
+        self.vector = vector
+        self.rough = rough
+        self.figures = figures(vector.text)
+        self.reading: Reading | None = None
+        """None as long as nobody read it."""
+
+    def read(self) -> Reading:
+        """Takes some tenths of a millisecond, a long prompt a few milliseconds."""
+        if self.reading is None:
+            self.reading = read(self.text, self.rough)
+        return self.reading
+
+    def known_figures(self) -> str:
+        return self.figures or figures_of(self.read().parsed.quantities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,36 +87,32 @@ def question(
 
     `vector` gives that of a text, so that nothing is embedded twice.
     """
-    who = whose(request.scope, shared)
+    scope = request.scope
+    who = whose(scope.access_key, scope.user if "user" in shared else "", scope.session if "session" in shared else "")
     if not eligible.kept:
         return Question(key=None, who=who, comparable=None, eligible=eligible)
-    asked = _parts(request, who)
+    last = request.messages[-1]
+    rough = _hash(_parts(request, who), request.messages[:-1], last.role, last.provider_state)
     text = matched_text(request) if eligible.compared else None
     return Question(
-        key=_hash([asked, [asdict(message) for message in request.messages]]),
+        key=_hash(rough, last.parts),
         who=who,
-        comparable=None if text is None else _comparable(vector(text), [asked, _without_text(request.messages)]),
+        comparable=None if text is None else Comparable(vector(text), rough),
         eligible=eligible,
     )
 
 
-def _comparable(vector: PromptVector, rest: object) -> Comparable:
-    text = vector.text
+def read(text: str, rough: str) -> Reading:
+    """The reading of a prompt, asked for with all that is behind `rough`."""
     parsed = parse(text)
-    return Comparable(
-        text=text,
-        hash=prompt_hash(text),
-        parsed=parsed,
-        vector=vector,
-        # What the guard never lets differ parts the shelves, so that nothing is embedded where nothing can match.
-        shelf=_hash([rest, GUARD_VERSION, _PLACEHOLDER.findall(text), signature(parsed)]),
-        words=_hash(words(parsed)),
-    )
+    # What the guard never lets differ parts the shelves, so that nothing is embedded where nothing can match.
+    shelf = _hash(rough, GUARD_VERSION, _PLACEHOLDER.findall(text), signature(parsed))
+    return Reading(parsed, shelf, _hash(words(parsed)))
 
 
-def whose(scope: Scope, shared: Collection[str]) -> str:
-    user, session = (getattr(scope, name) if name in shared else "" for name in ("user", "session"))
-    return json.dumps([scope.access_key, user, session], ensure_ascii=False)
+@functools.lru_cache(maxsize=1_000)
+def whose(access_key: str, user: str, session: str) -> str:
+    return json.dumps([access_key, user, session], ensure_ascii=False)
 
 
 def prompt_hash(text: str) -> str:
@@ -107,29 +124,31 @@ def prompt_hash(text: str) -> str:
     return hashlib.sha256(" ".join(seen.split()).encode("utf-8", "replace")).hexdigest()
 
 
-def _parts(request: CompletionRequest, who: str) -> dict[str, object]:
-    return {
-        "who": who,
-        "namespace": request.metadata.get(NAMESPACE, ""),
-        "intent": [request.task, request.provider, request.model, request.fallback_providers, request.strategy],
-        "wanted": [request.response_schema, request.accept],
-        "tools": [[asdict(tool) for tool in request.tools], request.tool_choice],
-        "parameters": [
-            request.max_tokens,
-            request.temperature,
-            request.top_p,
-            request.stop,
-            request.effort,
-            request.web_search,
-            request.strict_params,
-            request.seed,
-        ],
-    }
+def _parts(request: CompletionRequest, who: str) -> tuple[object, ...]:
+    schema = request.response_schema
+    return (
+        who,
+        request.metadata.get(NAMESPACE, ""),
+        request.task,
+        request.provider,
+        request.model,
+        request.fallback_providers,
+        request.strategy,
+        None if schema is None else json.dumps(schema, sort_keys=True),
+        request.accept,
+        request.tools,
+        request.tool_choice,
+        request.max_tokens,
+        request.temperature,
+        request.top_p,
+        request.stop,
+        request.effort,
+        request.web_search,
+        request.strict_params,
+        request.seed,
+    )
 
 
-def _without_text(messages: tuple[Message, ...]) -> list[dict[str, object]]:
-    return [asdict(message) for message in (*messages[:-1], replace(messages[-1], parts=()))]
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def _hash(*parts: object) -> str:
+    """Of plain values and dataclasses of these. Written in Python's way, each shows where it ends and what it is."""
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,8 +1,10 @@
 """Looking for an entry whose prompt means the same.
 
-pre-filter -> embed -> nearest of the shelf -> what the database still has of these -> the decision, nearest first
+read the words -> pre-filter -> embed -> nearest of the shelf -> what the database still has of these -> the decision,
+nearest first
 
-Where nothing on the shelf can match, nothing is embedded. Without an embedder only the very same words match.
+Where nothing on the shelf can match, nothing is embedded. Without an embedder only the very same words match. What was
+kept without being read is read by whoever needs it first.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,21 +17,22 @@ import anyio.to_thread
 
 from orchestra_router.embedding.base import Embedder, EmbedderSource, Payer
 from orchestra_router.observe import logger
-from orchestra_router.policy.cache.chores import Chores
+from orchestra_router.policy.cache.chores import Chores, reading_of
 from orchestra_router.policy.cache.matching import refusal, refusal_by_words
-from orchestra_router.policy.cache.question import Comparable, Question, prompt_hash
+from orchestra_router.policy.cache.question import Comparable, prompt_hash
 from orchestra_router.policy.cache.vectors import Candidate, Shelf, Shelves, decode, encode
 from orchestra_router.policy.lexical_guard import parse
 from orchestra_router.store.base import Store
 from orchestra_router.store.cache_records import (
     MOST_VECTORS,
     CacheEntry,
-    CacheFindings,
     CacheLimits,
-    CacheQuestion,
+    CacheReading,
     CacheVector,
+    ShelfQuestion,
     ShelvedVector,
     Unembedded,
+    Unread,
 )
 
 if TYPE_CHECKING:
@@ -73,37 +76,44 @@ class Semantics:
         """Once it was needed here."""
         self.chores = Chores(store, source)
 
-    def wanted(self, asked: Question, key: str) -> CacheQuestion:
+    def wanted(self, asked: Comparable, who: str) -> ShelfQuestion:
         """What to ask the database, in one go."""
-        if (comparable := asked.comparable) is None:
-            return CacheQuestion(key=key)
+        reading = asked.read()
         embedder = self._embedder.identity if self._embedder is not None else self._source.state().identity
-        shelf = self._shelves.get(_name(comparable.shelf, embedder))
-        return CacheQuestion(
-            key=key,
-            who=asked.who,
-            shelf=comparable.shelf,
-            words=comparable.words,
-            prompt_hash=comparable.hash,
+        shelf = self._shelves.get(_name(reading.shelf, embedder))
+        return ShelfQuestion(
+            rough=asked.rough,
+            figures=asked.known_figures(),
+            shelf=reading.shelf,
+            who=who,
+            words=reading.words,
+            prompt_hash=prompt_hash(asked.text),
             embedder=embedder,
             seen=0 if shelf is None else shelf.newest,
         )
 
     def embed_later(self, entry: CacheEntry, payer: Payer) -> None:
         if self._source.state().identity:
-            self.chores.embed([Unembedded(entry.entry_id, entry.prompt, "")], payer)
+            rough = "" if entry.shelf else entry.rough
+            self.chores.embed([Unembedded(entry.entry_id, entry.prompt, "", rough)], payer)
 
-    async def find(self, asked: Comparable, question: CacheQuestion, findings: CacheFindings, *, now_ms: int) -> Found:
-        """The best of what may be served for `asked`, given what the database said to `question`.
+    async def find(self, asked: Comparable, who: str, *, now_ms: int) -> Found:
+        """The best of what may be served for `asked`.
 
         Raises:
             EmbedderUnavailable: it cannot embed.
             StoreError: the database cannot be read.
         """
+        question = self.wanted(asked, who)
+        findings = await self._store.on_shelf(question, now_ms=now_ms)
+        new = await self._read_by_now(findings.unread, asked.rough)
+        beside = [prompt for prompt, reading in new if reading.shelf == question.shelf]
         if not question.embedder:
-            return _by_words(asked, findings)
-        known = self._shelves.get(_name(asked.shelf, question.embedder))
-        if known is None and not findings.vectors and not findings.unembedded:
+            same = [reading.entry_id for _, reading in new if reading[1:3] == (question.shelf, question.words)]
+            more = await self._store.entries(same, now_ms=now_ms) if same else ()
+            return _by_words(asked, (*findings.same_words, *more), findings.wrong)
+        known = self._shelves.get(_name(question.shelf, question.embedder))
+        if known is None and not findings.vectors and not findings.unembedded and not beside:
             return Found(reason=NOTHING)
         payer = asked.vector.payer
         self._embedder = await self._source.get(payer)
@@ -111,10 +121,12 @@ class Semantics:
             return Found(reason=NOTHING)
         if self._embedder.identity != question.embedder:  # only now is it known which embedder that is
             question = replace(question, embedder=self._embedder.identity, seen=0)
-            findings = await self._store.looked_up(question, now_ms=now_ms)
+            findings = await self._store.on_shelf(question, now_ms=now_ms)
             known = None
-        late = [prompt for prompt in findings.unembedded if not prompt.embedder][:LATE]
-        self.chores.embed([prompt for prompt in findings.unembedded if prompt not in late], payer)
+        # What was read by another in this moment is in both.
+        unembedded = {prompt.entry_id: prompt for prompt in (*findings.unembedded, *beside)}.values()
+        late = [prompt for prompt in unembedded if not prompt.embedder][:LATE]
+        self.chores.embed([prompt for prompt in unembedded if prompt not in late], payer)
         shelf = await self._shelved(known, question, findings.vectors, self._embedder, now_ms=now_ms)
         if not late and not shelf.view.has_live(now_ms):
             return Found(reason=NOTHING)
@@ -125,13 +137,22 @@ class Semantics:
             CacheVector(each.entry_id, question.embedder, encode(row)) for each, row in zip(late, rows, strict=True)
         ]
         self.chores.keep(vectors)
-        beside = [Candidate(each.entry_id, float(row @ query)) for each, row in zip(late, rows, strict=True)]
-        return await self._best(asked, shelf, query, beside, wrong=findings.wrong, now_ms=now_ms)
+        candidates = [Candidate(each.entry_id, float(row @ query)) for each, row in zip(late, rows, strict=True)]
+        return await self._best(asked, shelf, query, candidates, wrong=findings.wrong, now_ms=now_ms)
+
+    async def _read_by_now(self, unread: Sequence[Unread], rough: str) -> list[tuple[Unembedded, CacheReading]]:
+        """Each with what the guard makes of it, which is written down some time soon."""
+        found: list[tuple[Unembedded, CacheReading]] = []
+        for entry_id, prompt in unread:
+            await anyio.lowlevel.checkpoint()
+            found.append((Unembedded(entry_id, prompt, ""), reading_of(entry_id, prompt, rough)))
+        self.chores.keep((), [reading for _, reading in found])
+        return found
 
     async def _shelved(
         self,
         shelf: Shelf | None,
-        question: CacheQuestion,
+        question: ShelfQuestion,
         rows: Sequence[ShelvedVector],
         embedder: Embedder,
         *,
@@ -151,7 +172,7 @@ class Semantics:
     async def _read(
         self,
         shelf: Shelf,
-        question: CacheQuestion,
+        question: ShelfQuestion,
         rows: Sequence[ShelvedVector],
         embedder: Embedder,
         *,
@@ -210,7 +231,7 @@ class Semantics:
             alike = similarity[entry.entry_id]
             reason = MARKED_WRONG if prompt_hash(entry.prompt) in wrong else None
             reason = reason or refusal(
-                parse(entry.prompt), asked.parsed, alike, threshold=self._threshold, level=self._level
+                parse(entry.prompt), asked.read().parsed, alike, threshold=self._threshold, level=self._level
             )
             found = Found(compared=True, reason=reason or "", entry=entry, similarity=alike)
             if reason is None:
@@ -237,16 +258,16 @@ def _grow(shelf: Shelf, rows: Sequence[ShelvedVector], dimensions: int, *, now_m
     return decoded.spoilt
 
 
-def _by_words(asked: Comparable, findings: CacheFindings) -> Found:
+def _by_words(asked: Comparable, entries: Sequence[CacheEntry], wrong: Collection[str]) -> Found:
     reason = NOTHING
-    for entry in findings.same_words:
-        if prompt_hash(entry.prompt) in findings.wrong:
+    for entry in entries:
+        if prompt_hash(entry.prompt) in wrong:
             reason = MARKED_WRONG
-        elif (refused := refusal_by_words(parse(entry.prompt), asked.parsed)) is not None:
+        elif (refused := refusal_by_words(parse(entry.prompt), asked.read().parsed)) is not None:
             reason = refused
         else:
             return Found(compared=True, reason="", entry=entry)
-    return Found(compared=bool(findings.same_words), reason=reason)
+    return Found(compared=bool(entries), reason=reason)
 
 
 def _name(shelf: str, embedder: str) -> str:

@@ -18,11 +18,11 @@ from orchestra_router.errors import EmbedderUnavailable, StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy.cache import feedback
 from orchestra_router.policy.cache.eligibility import eligibility, unfit
-from orchestra_router.policy.cache.question import Question, question
-from orchestra_router.policy.cache.semantic import Found, Semantics, vector_of
+from orchestra_router.policy.cache.question import Comparable, Question, question
+from orchestra_router.policy.cache.semantic import NOTHING, Found, Semantics, vector_of
 from orchestra_router.policy.lexical_guard import GUARD_VERSION
 from orchestra_router.store.base import Store
-from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheMatch
+from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheMatch, CacheQuestion
 from orchestra_router.types import Answer, CacheStatus, CompletionRequest
 
 SHADOW_KEPT_MS = 7 * 86_400_000
@@ -123,15 +123,18 @@ class Cache:
             return Look(status="MISS", reason="the embedder failed")
 
     async def _look(self, asked: Question, key: str, *, now_ms: int, compares: bool) -> Look:
-        wanted = self.semantics.wanted(asked, key)
+        comparable = asked.comparable
+        wanted = CacheQuestion(key) if comparable is None else CacheQuestion(key, comparable.rough, comparable.figures)
         findings = await self._store.looked_up(wanted, now_ms=now_ms)
         if findings.entry is not None:
             return Look(status="HIT", hit=_hit(findings.entry, now_ms=now_ms))
-        if asked.comparable is None:
+        if comparable is None:
             return Look(status="MISS", reason=asked.eligible.reason or "nothing is kept for it")
         if not compares:
             return Look(status="MISS", reason="comparing by meaning would cost something")
-        found = await self.semantics.find(asked.comparable, wanted, findings, now_ms=now_ms)
+        if not findings.comparable:
+            return Look(status="MISS", reason=NOTHING)
+        found = await self.semantics.find(comparable, asked.who, now_ms=now_ms)
         status = "SEMANTIC MISS" if found.compared else "MISS"
         shadow = self._settings.cache_shadow
         if found.entry is None:
@@ -151,6 +154,7 @@ class Cache:
         """
         if asked.key is None or unfit(cached.answer):
             return
+        comparable = asked.comparable
         entry = CacheEntry(
             entry_id=secrets.token_hex(8),
             key=asked.key,
@@ -165,10 +169,8 @@ class Cache:
             model=cached.model,
         )
         vector = None
-        if (comparable := asked.comparable) is not None:
-            entry = replace(
-                entry, shelf=comparable.shelf, words=comparable.words, guard=str(GUARD_VERSION), prompt=comparable.text
-            )
+        if comparable is not None:
+            entry = _comparable(entry, comparable)
             vector = vector_of(entry, comparable)
         keeping = asyncio.ensure_future(self._store.keep(entry, vector, limits=self._limits, now_ms=now_ms))
         self._keeping.add(keeping)
@@ -218,6 +220,16 @@ class Cache:
         if not known:
             return "There is no such cache entry of yours, or not any more."
         return f"The cache entry {entry_id} was deleted; what it answered is not served for this prompt again."
+
+
+def _comparable(entry: CacheEntry, asked: Comparable) -> CacheEntry:
+    """`entry` as one that others may find; where nobody read the prompt, that is left to who needs it."""
+    if asked.vector.row is not None:
+        asked.read()  # a vector's place is on a shelf
+    entry = replace(entry, rough=asked.rough, figures=asked.figures, prompt=asked.text)
+    if (reading := asked.reading) is None:
+        return entry
+    return replace(entry, shelf=reading.shelf, words=reading.words, guard=str(GUARD_VERSION))
 
 
 def _match(found: Found, entry: CacheEntry, asked: Question, *, served: bool, now_ms: int) -> CacheMatch:

@@ -6,7 +6,8 @@ names, the order of things, and at last every word that only one of them has. Wh
 language, a very long text) only the same text passes.
 """
 
+from orchestra_router.policy.lexical_guard.figures import figures, figures_of
 from orchestra_router.policy.lexical_guard.parsing import Parsed, parse
 from orchestra_router.policy.lexical_guard.rules import GUARD_VERSION, Level, difference
 
-__all__ = ["GUARD_VERSION", "Level", "Parsed", "difference", "parse"]
+__all__ = ["GUARD_VERSION", "Level", "Parsed", "difference", "figures", "figures_of", "parse"]

@@ -66,7 +66,7 @@ _ORDINALS = {
     )
 }
 _FRACTIONS = {"half": "1/2", "quarter": "1/4", "halves": "1/2"}
-_MONTHS = {
+MONTHS = {
     name[:length]: f"{month:02d}"
     for month, name in enumerate(
         [
@@ -94,6 +94,10 @@ _NOT_COUNTED_AFTER = frozenset(
 _ROMAN = re.compile(r"(?=[IVX]{2,}$)X{0,3}(?:IX|IV|V?I{0,3})$")
 _CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?")
 _SUFFIXES = {"k": 10**3, "K": 10**3, "M": 10**6, "bn": 10**9, "B": 10**9}
+SPELLED = frozenset((*_ONES, *_TENS))
+"""Words that are numbers by themselves."""
+CHANGING = frozenset((*_SCALES, *map(str.lower, _SUFFIXES), *MONTHS, "st", "nd", "rd", "th", "am", "pm"))
+"""Words that make something else of the digits before or after them, in lower case."""
 
 Reading = tuple[str, int]
 """A quantity, and how many tokens it took."""
@@ -111,16 +115,16 @@ def roman(word: str, *, after_name: bool, ends: bool) -> str | None:
 
 def date(texts: Sequence[str], place: int) -> Reading | None:
     """A day of a month at `place`, as "date 07-04"; what follows (a year) is read as a number of its own."""
-    if not (texts[place][0].isdigit() or texts[place].lower() in _MONTHS):
+    if not (texts[place][0].isdigit() or texts[place].lower() in MONTHS):
         return None
     window = [text.lower() for text in texts[place : place + 4]]
-    if len(window) > 1 and window[0] in _MONTHS and (day := _day(window[1])):
-        return f"date {_MONTHS[window[0]]}-{day}", 2
+    if len(window) > 1 and window[0] in MONTHS and (day := _day(window[1])):
+        return f"date {MONTHS[window[0]]}-{day}", 2
     if len(window) > 1 and (day := _day(window[0])):
-        if window[1] in _MONTHS:
-            return f"date {_MONTHS[window[1]]}-{day}", 2
-        if len(window) > 2 and window[1] == "of" and window[2] in _MONTHS:
-            return f"date {_MONTHS[window[2]]}-{day}", 3
+        if window[1] in MONTHS:
+            return f"date {MONTHS[window[1]]}-{day}", 2
+        if len(window) > 2 and window[1] == "of" and window[2] in MONTHS:
+            return f"date {MONTHS[window[2]]}-{day}", 3
     return None
 
 
