@@ -223,13 +223,14 @@ class Router:
             outcome = "ok"
             return completion
         finally:
-            with anyio.CancelScope(shield=True):
-                period = budget.period_at(call.started_ms, self.config.settings.timezone)
-                record = ending.record(call, outcome, completion, period=period, latency_ms=self._elapsed_ms(call))
-                exchange = await self._request_log.exchange(call.sent, call.answer)
-                await self._records.write(replace(record, exchange=exchange) if exchange else record)
-                if self.observers.requests:
-                    self.observers.request(self._finished(call, record))
+            # Nothing in here is cut short by a caller who leaves.
+            period = budget.period_at(call.started_ms, self.config.settings.timezone)
+            record = ending.record(call, outcome, completion, period=period, latency_ms=self._elapsed_ms(call))
+            if self._request_log.is_kept:
+                record = replace(record, exchange=await self._request_log.exchange(call.sent, call.answer))
+            await self._records.write(record)
+            if self.observers.requests:
+                self.observers.request(self._finished(call, record))
 
     async def batch(
         self,

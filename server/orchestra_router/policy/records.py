@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import anyio
+
 from orchestra_router.errors import StoreError
 from orchestra_router.observe import logger
 from orchestra_router.store.base import RequestRecord, Store
@@ -29,9 +31,10 @@ class Records:
         """Oldest first."""
 
     async def write(self, record: RequestRecord) -> None:
-        """Queue `record`, waiting only while too many are in the queue."""
+        """Queue `record`, waiting only while too many are in the queue, and then to the end."""
         while len(self._underway) >= MOST_UNDERWAY:
-            await asyncio.wait(self._underway, return_when=asyncio.FIRST_COMPLETED)
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(self._underway, return_when=asyncio.FIRST_COMPLETED)
         if self._unwritten and not self._underway:
             # One at a time: while the database takes nothing, each of them is one more failure.
             self._queue(self._unwritten.popleft(), self._unwritten.appendleft).add_done_callback(self._more)

@@ -39,6 +39,10 @@ class RequestLog:
         self._keys, self._patterns = tuple(keys), dict(patterns)
         self._guardrails: Guardrails | None = None
 
+    @property
+    def is_kept(self) -> bool:
+        return self._settings.log_requests or self._settings.log_responses
+
     async def exchange(self, sent: CompletionRequest | None, answer: Answer | None) -> Exchange | None:
         """What to keep of a request as it was sent, and of its answer before anything was put back; None where nothing is."""
         asked = sent if self._settings.log_requests else None
@@ -47,7 +51,8 @@ class RequestLog:
             return None
         if (0 if asked is None else prompt_bytes(asked)) + len(answered.text if answered else "") < LARGE_TEXT_BYTES:
             return self._exchange(asked, answered)
-        return await anyio.to_thread.run_sync(self._exchange, asked, answered)
+        with anyio.CancelScope(shield=True):
+            return await anyio.to_thread.run_sync(self._exchange, asked, answered)
 
     def _exchange(self, asked: CompletionRequest | None, answered: Answer | None) -> Exchange:
         return Exchange(
