@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -141,14 +142,22 @@ async def _others(stack: AsyncExitStack, where: Place) -> list[Kind]:
 
         found.append(Kind("openai SDK, a bare call", with_openai, MANY))
     if find_spec("litellm"):
-        import litellm  # pyright: ignore[reportMissingImports]  # noqa: PLC0415 - if it is there
+        litellm: Any = import_module("litellm")
 
         async def with_litellm(number: int) -> None:
-            await litellm.acompletion(  # pyright: ignore[reportUnknownMemberType]
+            await litellm.acompletion(
                 model=f"openai/{MODEL}", api_base=base_url, api_key="key", messages=messages(number)
             )
 
         found.append(Kind("litellm, a bare call", with_litellm, MANY))
+    if find_spec("any_llm"):
+        any_llm: Any = import_module("any_llm")
+        chat: Any = any_llm.AnyLLM.create("openai", api_key="key", api_base=base_url)
+
+        async def with_any_llm(number: int) -> None:
+            await chat.acompletion(model=MODEL, messages=messages(number))
+
+        found.append(Kind("any-llm, a bare call", with_any_llm, MANY))
     return found
 
 
