@@ -1,5 +1,6 @@
 """What happens on the way to a provider and back, over real sockets."""
 
+import asyncio
 import gzip
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -71,6 +72,44 @@ async def test_an_answer_comes_back_with_the_id_the_provider_gave_the_request() 
 
     assert answer.text == "hello"
     assert answer.provider_request_id == "req-7"
+
+
+async def test_what_times_out_before_there_is_a_connection_was_never_dispatched() -> None:
+    sent: list[str] = []
+    never = asyncio.Event()
+
+    async def says_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await never.wait()  # where a TLS server would say hello
+        writer.close()
+
+    server = await asyncio.start_server(says_nothing, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    transport = Transport(FakeClock())
+    try:
+        with pytest.raises(errors.ConnectFailed):
+            await transport.send(
+                WireRequest(f"https://127.0.0.1:{port}/chat", {}, b"{}"),
+                timeout_s=0.05,
+                on_sending=lambda: sent.append("sending"),
+            )
+    finally:
+        never.set()
+        await transport.aclose()
+        server.close()
+    assert sent == []
+
+
+async def test_whoever_pays_is_told_before_anything_is_sent() -> None:
+    sent: list[str] = []
+
+    async def handle(exchange: Exchange) -> None:
+        sent.append("arrived")
+        await exchange.respond(200, {}, ANSWER)
+
+    async with upstream(handle) as (transport, wire):
+        await transport.send(wire, timeout_s=10, on_sending=lambda: sent.append("sending"))
+
+    assert sent == ["sending", "arrived"]
 
 
 async def test_a_port_where_nobody_listens_was_never_dispatched() -> None:

@@ -382,9 +382,10 @@ class Attempts:
         if settings.telemetry_to_providers:
             told = traceparent(call.request.trace_id, reservation.hold.attempt_id)
             wire = replace(wire, headers={**wire.headers, "traceparent": told})
-        reservation.sending()
         if not call.streams:
-            return await self._transport.ask(adapter, wire, timeout_s=timeout_s, on_head=on_head)
+            return await self._transport.ask(
+                adapter, wire, timeout_s=timeout_s, on_sending=reservation.sending, on_head=on_head
+            )
         growth = self._growing(candidate, call, guarded, number=reservation.hold.number)
 
         async def on_text(text: str) -> None:
@@ -402,6 +403,7 @@ class Attempts:
                     first_s=timeout_s, idle_s=min(settings.stream_idle_timeout_s, seconds_left), total_s=seconds_left
                 ),
                 on_text=on_text,
+                on_sending=reservation.sending,
                 on_head=on_head,
             )
         finally:

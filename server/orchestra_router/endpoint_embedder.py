@@ -209,9 +209,8 @@ class EndpointEmbedder:
             texts,
             api_key=self._config.keys.secret(self._deployment.provider.name, candidate.fingerprint),
         )
-        reservation.sending()
         timeout_s = max(SHORTEST_S, deadline - self._clock.monotonic())
-        response = await self._transport.send(wire, timeout_s=timeout_s)
+        response = await self._transport.send(wire, timeout_s=timeout_s, on_sending=reservation.sending)
         if response.status >= 300:
             raise openai_common.parse_error(response, now_ms=self._clock.now_ms())
         try:

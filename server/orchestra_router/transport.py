@@ -48,12 +48,17 @@ HEADERS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "o
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-generation-id")
 
 OnText = Callable[[str], Awaitable[None]]
+OnSending = Callable[[], None]
 OnHead = Callable[[Mapping[str, str]], None]
 """Told the headers of a response, whatever its status; their names are in lower case."""
 
 
-def _ignore(_: Mapping[str, str]) -> None:
+def _nothing() -> None:
     """What nobody listens to."""
+
+
+def _ignore(_: Mapping[str, str]) -> None:
+    """As above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,23 @@ class StreamTimeouts:
     first_s: float
     idle_s: float
     total_s: float
+
+
+class _Sending:
+    """Called when something is sent; remembers it, and tells whoever listens."""
+
+    __slots__ = ("_has_begun", "_told")
+
+    def __init__(self, told: OnSending) -> None:
+        self._told = told
+        self._has_begun = False
+
+    def __call__(self) -> None:
+        self._has_begun = True
+        self._told()
+
+    def timed_out(self) -> ProviderError:
+        return ReadTimeout() if self._has_begun else ConnectFailed()
 
 
 class Transport:
@@ -77,13 +99,21 @@ class Transport:
         self._pool: Pool | None = None
         self._opening = anyio.Lock()
 
-    async def ask(self, adapter: Adapter, wire: WireRequest, *, timeout_s: float, on_head: OnHead = _ignore) -> Answer:
+    async def ask(
+        self,
+        adapter: Adapter,
+        wire: WireRequest,
+        *,
+        timeout_s: float,
+        on_sending: OnSending = _nothing,
+        on_head: OnHead = _ignore,
+    ) -> Answer:
         """The answer to `wire`, whole.
 
         Raises:
             ProviderError: whatever went wrong, classified.
         """
-        response = await self.send(wire, timeout_s=timeout_s)
+        response = await self.send(wire, timeout_s=timeout_s, on_sending=on_sending)
         on_head(response.headers)
         return await self._answer(adapter, response)
 
@@ -94,6 +124,7 @@ class Transport:
         *,
         timeouts: StreamTimeouts,
         on_text: OnText,
+        on_sending: OnSending = _nothing,
         on_head: OnHead = _ignore,
     ) -> Answer:
         """The answer to `wire`, its text handed to `on_text` piece by piece as it arrives.
@@ -103,6 +134,7 @@ class Transport:
             ProviderError: anything that went wrong before.
         """
         delivered = False
+        sending = _Sending(on_sending)
 
         async def deliver(text: str) -> None:
             nonlocal delivered
@@ -111,9 +143,9 @@ class Transport:
 
         try:
             with anyio.fail_after(timeouts.total_s):
-                return await self._stream(adapter, wire, timeouts, deliver, on_head)
+                return await self._stream(adapter, wire, timeouts, deliver, sending, on_head)
         except TimeoutError:
-            raise (StreamBroken() if delivered else ReadTimeout()) from None
+            raise (StreamBroken() if delivered else sending.timed_out()) from None
         except StreamBroken:
             raise
         except ProviderError as error:
@@ -129,27 +161,37 @@ class Transport:
             broken.in_answer = True
             raise broken from error
 
-    async def send(self, wire: WireRequest, *, timeout_s: float) -> WireResponse:
-        """The provider's response, whatever its status; at most `timeout_s` and `MAX_BODY_BYTES`."""
+    async def send(self, wire: WireRequest, *, timeout_s: float, on_sending: OnSending = _nothing) -> WireResponse:
+        """The provider's response, whatever its status; at most `timeout_s` and `MAX_BODY_BYTES`.
+
+        `on_sending` is called once there is a connection, just before anything is sent: from then on it may cost money.
+        """
+        sending = _Sending(on_sending)
         try:
             async with asyncio.timeout(timeout_s):
-                exchange = await self._begun(wire)
+                exchange = await self._begun(wire, sending)
                 try:
                     return await _read_whole(exchange)
                 finally:
                     exchange.close()
         except TimeoutError:
-            raise ReadTimeout from None
+            raise sending.timed_out() from None
 
     async def aclose(self) -> None:
         if self._pool is not None:
             await self._pool.aclose()
 
     async def _stream(
-        self, adapter: Adapter, wire: WireRequest, timeouts: StreamTimeouts, deliver: OnText, on_head: OnHead
+        self,
+        adapter: Adapter,
+        wire: WireRequest,
+        timeouts: StreamTimeouts,
+        deliver: OnText,
+        sending: _Sending,
+        on_head: OnHead,
     ) -> Answer:
         with anyio.fail_after(timeouts.first_s) as patience:
-            exchange = await self._begun(wire)
+            exchange = await self._begun(wire, sending)
             try:
                 head = _head(exchange)
                 on_head(head.headers)
@@ -168,12 +210,13 @@ class Transport:
             finally:
                 exchange.close()
 
-    async def _begun(self, wire: WireRequest) -> Exchange:
+    async def _begun(self, wire: WireRequest, sending: _Sending) -> Exchange:
         """What answers `wire`, whose head has come; to be closed, by whatever exit."""
         pool = self._pool or await self._opened()
         try:
             url, headers = _addressed(wire)
-            return await pool.exchange("GET" if wire.body is None else "POST", url, headers, wire.body or b"")
+            method = "GET" if wire.body is None else "POST"
+            return await pool.exchange(method, url, headers, wire.body or b"", on_sending=sending)
         except Exception as error:  # noqa: BLE001 - raised again
             raise _in_our_terms(error) from None
 

@@ -31,6 +31,10 @@ Resolve = Callable[[str, int], Awaitable[Sequence[AddressInfo]]]
 """From a host and port to what `socket.getaddrinfo` gives."""
 
 
+def _nothing() -> None:
+    """What nobody listens to."""
+
+
 class ForbiddenAddress(httpx.ConnectError):
     """Every address of the host is one that may not be connected to."""
 
@@ -89,8 +93,19 @@ class Pool(httpx.AsyncBaseTransport):
         exchange = await self.exchange(request.method, request.url, request.headers.raw, request.content)
         return httpx.Response(exchange.status, headers=exchange.headers, stream=exchange, request=request)
 
-    async def exchange(self, method: str, url: httpx.URL, headers: Sequence[Header], body: bytes) -> "Exchange":
-        """The same without httpx's records, which take longer than sending. `headers` are all there are, `host` too."""
+    async def exchange(
+        self,
+        method: str,
+        url: httpx.URL,
+        headers: Sequence[Header],
+        body: bytes,
+        *,
+        on_sending: Callable[[], None] = _nothing,
+    ) -> "Exchange":
+        """The same without httpx's records, which take longer than sending. `headers` are all there are, `host` too.
+
+        `on_sending` is called once there is a connection, just before anything is sent over it.
+        """
         server = self._server(url)
         target = url.raw_path
         if server.proxy is not None and server.scheme == "http":
@@ -99,6 +114,7 @@ class Pool(httpx.AsyncBaseTransport):
         connection = self._reused(server) or await self._connected(server)
         self._busy.add(connection)
         try:
+            on_sending()
             await connection.ask(message)
         except BaseException:
             self._busy.discard(connection)
