@@ -133,6 +133,7 @@ class Transport:
             StreamBroken: it broke off after its first text, for whatever reason.
             ProviderError: anything that went wrong before.
         """
+        pool = self._pool or await self._opened()
         delivered = False
         sending = _Sending(on_sending)
 
@@ -143,7 +144,7 @@ class Transport:
 
         try:
             with anyio.fail_after(timeouts.total_s):
-                return await self._stream(adapter, wire, timeouts, deliver, sending, on_head)
+                return await self._stream(pool, adapter, wire, timeouts, deliver, sending, on_head)
         except TimeoutError:
             raise (StreamBroken() if delivered else sending.timed_out()) from None
         except StreamBroken:
@@ -166,10 +167,11 @@ class Transport:
 
         `on_sending` is called once there is a connection, just before anything is sent: from then on it may cost money.
         """
+        pool = self._pool or await self._opened()
         sending = _Sending(on_sending)
         try:
             async with asyncio.timeout(timeout_s):
-                exchange = await self._begun(wire, sending)
+                exchange = await _begun(pool, wire, sending)
                 try:
                     return await _read_whole(exchange)
                 finally:
@@ -183,6 +185,7 @@ class Transport:
 
     async def _stream(
         self,
+        pool: Pool,
         adapter: Adapter,
         wire: WireRequest,
         timeouts: StreamTimeouts,
@@ -191,7 +194,7 @@ class Transport:
         on_head: OnHead,
     ) -> Answer:
         with anyio.fail_after(timeouts.first_s) as patience:
-            exchange = await self._begun(wire, sending)
+            exchange = await _begun(pool, wire, sending)
             try:
                 head = _head(exchange)
                 on_head(head.headers)
@@ -209,16 +212,6 @@ class Transport:
                 return _with_request_id(answer, head)
             finally:
                 exchange.close()
-
-    async def _begun(self, wire: WireRequest, sending: _Sending) -> Exchange:
-        """What answers `wire`, whose head has come; to be closed, by whatever exit."""
-        pool = self._pool or await self._opened()
-        try:
-            url, headers = _addressed(wire)
-            method = "GET" if wire.body is None else "POST"
-            return await pool.exchange(method, url, headers, wire.body or b"", on_sending=sending)
-        except Exception as error:  # noqa: BLE001 - raised again
-            raise _in_our_terms(error) from None
 
     async def _opened(self) -> Pool:
         async with self._opening:
@@ -239,6 +232,16 @@ class Transport:
             # Inside an answer that had begun with a success: it may have been billed.
             error.in_answer = True
             raise
+
+
+async def _begun(pool: Pool, wire: WireRequest, sending: _Sending) -> Exchange:
+    """What answers `wire`, whose head has come; to be closed, by whatever exit."""
+    try:
+        url, headers = _addressed(wire)
+        method = "GET" if wire.body is None else "POST"
+        return await pool.exchange(method, url, headers, wire.body or b"", on_sending=sending)
+    except Exception as error:  # noqa: BLE001 - raised again
+        raise _in_our_terms(error) from None
 
 
 def _in_our_terms(error: Exception) -> Exception:
