@@ -134,6 +134,18 @@ async def test_a_connection_closed_without_an_answer_may_have_been_billed() -> N
     assert caught.value.money == "uncertain"
 
 
+async def test_a_connection_is_used_again_after_a_long_answer() -> None:
+    long = b"x" * 3_000_000
+
+    async def handle(exchange: Exchange) -> None:
+        await exchange.respond(200, {}, long)
+
+    async with upstream(handle) as (transport, wire):
+        bodies = [(await transport.send(wire, timeout_s=10)).body for _ in range(3)]
+
+    assert bodies == [long] * 3
+
+
 async def test_no_answer_in_time_is_a_timeout() -> None:
     async def handle(_: Exchange) -> None:
         await anyio.sleep_forever()

@@ -98,7 +98,9 @@ class Connection(asyncio.Protocol):
         self._asked = False
         self._chunks.clear()
         self._unread_bytes = 0
-        if not reusable:
+        if reusable:
+            self.transport.resume_reading()  # the last of a long body may have come faster than it was asked for
+        else:
             self.abort()
         return reusable
 
