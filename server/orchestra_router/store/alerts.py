@@ -28,6 +28,9 @@ _REACHED = """
         )
 """
 
+# Of one watch. Nearly always none is reached, and then no more is asked.
+_IS_REACHED = "EXISTS (SELECT 1 FROM spend WHERE holder = ? AND period = ? AND spent_nusd >= ?)"
+
 _EARLIER = """
     SELECT spent_nusd
     FROM spend
@@ -57,9 +60,22 @@ _CLAIM = """
 def watched(
     db: sqlite3.Connection, watches: Sequence[Watch], sightings: Sequence[Seen], *, now_ms: int
 ) -> tuple[Alert, ...]:
-    """The alerts that are to be given now, and by this caller."""
-    found = [*_reached(db, watches, now_ms=now_ms), *_changed(db, sightings, now_ms=now_ms)]
-    return tuple(alert for alert in found if raise_once(db, alert))
+    """The alerts that are to be given now, and by this caller.
+
+    Raises:
+        sqlite3.Error: that cannot be told, and nothing is written.
+    """
+    if not (sightings or _is_any_reached(db, watches)):
+        return ()
+    db.execute("SAVEPOINT alerts")
+    try:
+        found = [*_reached(db, watches, now_ms=now_ms), *_changed(db, sightings, now_ms=now_ms)]
+        return tuple(alert for alert in found if raise_once(db, alert))
+    except sqlite3.Error:
+        db.execute("ROLLBACK TO alerts")
+        raise
+    finally:
+        db.execute("RELEASE alerts")
 
 
 def raise_once(db: sqlite3.Connection, alert: Alert) -> bool:
@@ -108,9 +124,16 @@ def drop_undelivered(db: sqlite3.Connection, *, raised_before_ms: int) -> int:
     return db.execute("DELETE FROM outbox WHERE at_ms < ?", (raised_before_ms,)).rowcount
 
 
-def _reached(db: sqlite3.Connection, watches: Sequence[Watch], *, now_ms: int) -> Iterator[Alert]:
+def _is_any_reached(db: sqlite3.Connection, watches: Sequence[Watch]) -> bool:
     if not watches:
-        return
+        return False
+    any_of_them = " OR ".join([_IS_REACHED] * len(watches))
+    # From a threshold of nothing on, there has to be something.
+    values = [value for watch in watches for value in (watch.holder, watch.period, watch.threshold_nusd or 1)]
+    return bool(db.execute(f"SELECT {any_of_them}", values).fetchone()[0])
+
+
+def _reached(db: sqlite3.Connection, watches: Sequence[Watch], *, now_ms: int) -> Iterator[Alert]:
     facts = [[watch.holder, watch.period, watch.threshold_nusd, watch.kind] for watch in watches]
     reached: list[tuple[int, int]] = db.execute(_REACHED, {"watches": json.dumps(facts)}).fetchall()
     for place, spent_nusd in reached:

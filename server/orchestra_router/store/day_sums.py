@@ -63,6 +63,33 @@ _VALUE = """
     END
 """
 
+_FIRST = """
+    NOT EXISTS (
+        SELECT 1
+        FROM attempts AS earlier
+        WHERE earlier.request_id = ROW.request_id
+            AND (earlier.number, earlier.attempt_id) < (ROW.number, ROW.attempt_id)
+            AND CASE cut.dimension
+                WHEN 'provider' THEN earlier.provider = ROW.provider
+                WHEN 'model' THEN earlier.model = ROW.model
+                ELSE true
+            END
+    )
+"""
+
+# The attempts that embed a prompt cost something and are counted, but nobody asked for them.
+_FIRST_OF_A_REQUEST = f"(ROW.request_id NOT GLOB '{EMBEDDING}*' AND {_FIRST})"
+
+# Most requests have one attempt. Whether there is another does not depend on the cut, so it is looked up once for all.
+_FIRST_OR_ONLY = f"""
+    (
+        ROW.request_id NOT GLOB '{EMBEDDING}*' AND (
+            NOT EXISTS (SELECT 1 FROM attempts WHERE request_id = ROW.request_id AND attempt_id <> ROW.attempt_id)
+            OR {_FIRST}
+        )
+    )
+"""  # noqa: S608 - our own text
+
 _COUNT_ATTEMPT = """
     INSERT INTO day_sums (
         dimension, day, access_key, value, requests, attempts, failed, answered, latency_ms, spent_nusd, uncertain,
@@ -74,17 +101,7 @@ _COUNT_ATTEMPT = """
         ROW.day,
         ROW.access_key,
         VALUE,
-        SIGN * NOT EXISTS (
-            SELECT 1
-            FROM attempts AS earlier
-            WHERE earlier.request_id = ROW.request_id
-                AND (earlier.number, earlier.attempt_id) < (ROW.number, ROW.attempt_id)
-                AND CASE cut.dimension
-                    WHEN 'provider' THEN earlier.provider = ROW.provider
-                    WHEN 'model' THEN earlier.model = ROW.model
-                    ELSE true
-                END
-        ),
+        SIGN * FIRST,
         SIGN,
         SIGN * (ROW.outcome <> 'ok'),
         SIGN * (ROW.outcome = 'ok'),
@@ -167,10 +184,10 @@ _COUNT_ESCALATION = """
 """
 
 
-def _sql(template: str, *, row: str, sign: str = "1", also: str = "") -> str:
+def _sql(template: str, *, row: str, sign: str = "1", also: str = "", first: str = _FIRST) -> str:
     """`template` for the row named `row`, and for the whole table `also` where one is named."""
     source = f"{also} CROSS JOIN {_CUT}" if also else _CUT
-    filled = template.replace("SOURCE", source).replace("VALUE", _VALUE)
+    filled = template.replace("FIRST", first).replace("SOURCE", source).replace("VALUE", _VALUE)
     return filled.replace("SIGN", sign).replace("ROW.", f"{row}.")
 
 
@@ -283,23 +300,28 @@ RESUMMED_BY_WHAT_COUNTS = (
     + "END",
 )
 
-# The attempts that embed a prompt cost something and are counted, but nobody asked for them.
-_COUNT_ATTEMPT_OF_A_REQUEST = _COUNT_ATTEMPT.replace(
-    "SIGN * NOT EXISTS (", f"SIGN * (ROW.request_id NOT GLOB '{EMBEDDING}*' AND NOT EXISTS ("
-).replace("        ),\n        SIGN,\n", "        )),\n        SIGN,\n")
-
 EMBEDDINGS_ARE_NO_REQUESTS = (
     "DROP TRIGGER attempts_summed",
     "CREATE TRIGGER attempts_summed AFTER INSERT ON attempts WHEN NEW.state <> 'held' BEGIN"
-    + _sql(_COUNT_ATTEMPT_OF_A_REQUEST, row="NEW")
+    + _sql(_COUNT_ATTEMPT, first=_FIRST_OF_A_REQUEST, row="NEW")
     + "END",
     "DROP TRIGGER attempts_ended",
     "CREATE TRIGGER attempts_ended AFTER UPDATE OF state ON attempts WHEN OLD.state = 'held' BEGIN"
-    + _sql(_COUNT_ATTEMPT_OF_A_REQUEST, row="NEW")
+    + _sql(_COUNT_ATTEMPT, first=_FIRST_OF_A_REQUEST, row="NEW")
     + "END",
     "DROP TRIGGER attempts_resummed",
     "CREATE TRIGGER attempts_resummed AFTER UPDATE OF state, cost_nusd ON attempts WHEN OLD.state <> 'held' BEGIN"
-    + _sql(_COUNT_ATTEMPT_OF_A_REQUEST, row="OLD", sign="-1")
-    + _sql(_COUNT_ATTEMPT_OF_A_REQUEST, row="NEW")
+    + _sql(_COUNT_ATTEMPT, first=_FIRST_OF_A_REQUEST, row="OLD", sign="-1")
+    + _sql(_COUNT_ATTEMPT, first=_FIRST_OF_A_REQUEST, row="NEW")
     + "END",
 )
+
+
+def attempt_summed(row: str, sign: str = "1") -> str:
+    """A statement that adds the attempt in `row` to the sums, if it has ended."""
+    return _sql(_COUNT_ATTEMPT, first=_FIRST_OR_ONLY, row=row, sign=sign)
+
+
+def request_summed(row: str) -> str:
+    """Statements that add the request in `row` to the sums."""
+    return _sql(_COUNT_REQUEST, row=row) + _sql(_COUNT_ESCALATION, row=row)

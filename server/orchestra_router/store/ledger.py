@@ -10,27 +10,18 @@ from collections.abc import Collection, Sequence
 from orchestra_router.store.alerts import watched
 from orchestra_router.store.base import Denied, Hold, Limit, Settled, Settlement, Spent
 from orchestra_router.store.owner import has_died
+from orchestra_router.types import Usage
 
 _HOLD = """
     INSERT INTO attempts (
         attempt_id, request_id, trace_id, number, access_key, user, session, day, month, task, provider, model,
         offer_id, amount_nusd, created_ms, expires_ms, owner, likely_tokens, approved_nusd, approved_by
     )
-    SELECT
-        :attempt_id, :request_id, :trace_id, :number, :access_key, :user, :session, :day, :month, :task, :provider,
-        :model, :offer_id, :amount_nusd, :created_ms, :expires_ms, :owner, :likely_tokens, :approved_nusd,
-        :approved_by
-    WHERE NOT EXISTS (
-        SELECT 1
-        FROM json_each(:limits) AS budget
-        LEFT JOIN spend
-            ON spend.holder = json_extract(budget.value, '$[0]') AND spend.period = json_extract(budget.value, '$[1]')
-        WHERE :amount_nusd > 0
-            AND coalesce(spend.spent_nusd + spend.held_nusd, 0) + :amount_nusd
-                > json_extract(budget.value, '$[2]') + :approved_nusd
-    )
-    RETURNING attempt_id
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+# Of one budget. The last value is the most that may be gone before.
+_CANNOT_PAY = "coalesce((SELECT spent_nusd + held_nusd FROM spend WHERE holder = ? AND period = ?), 0) > ?"
 
 # Of several budgets that cannot pay, the one that stays empty longest: a month before a day.
 _DENIED = """
@@ -57,15 +48,14 @@ _DENIED = """
 
 _SETTLE = """
     UPDATE attempts SET
-        state = :state, cost_nusd = :cost_nusd, cost_source = :cost_source, reported_nusd = :reported_nusd,
-        computed_nusd = :computed_nusd, input_fresh = :input_fresh, cache_read = :cache_read, cache_write = :cache_write,
-        cache_write_1h = :cache_write_1h, output = :output, reasoning = :reasoning, searches = :searches,
-        reported_total = :reported_total, outcome = :outcome, status = :status, latency_ms = :latency_ms,
-        first_token_ms = :first_token_ms, waited_ms = :waited_ms, provider_request_id = :provider_request_id,
-        finished_ms = :finished_ms
-    WHERE attempt_id = :attempt_id
-        AND (state = 'held' AND :state <> 'held' OR state = 'uncertain' AND :state IN ('settled', 'released'))
+        state = ?2, cost_nusd = ?3, cost_source = ?4, reported_nusd = ?5, computed_nusd = ?6, outcome = ?7, status = ?8,
+        latency_ms = ?9, first_token_ms = ?10, waited_ms = ?11, provider_request_id = ?12, finished_ms = ?13,
+        input_fresh = ?14, cache_read = ?15, cache_write = ?16, cache_write_1h = ?17, output = ?18, reasoning = ?19,
+        searches = ?20, reported_total = ?21
+    WHERE attempt_id = ?1
+        AND (state = 'held' AND ?2 <> 'held' OR state = 'uncertain' AND (?2 = 'settled' OR ?2 = 'released'))
 """
+_NO_USAGE = (None,) * 8
 
 _RECLAIM = """
     UPDATE attempts SET
@@ -83,31 +73,52 @@ def hold(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit], *, owner: 
     Raises:
         sqlite3.IntegrityError: there is an attempt of this id, or a value is out of bounds.
     """
+    if hold.amount_nusd > 0 and _cannot_pay(db, hold, limits):
+        return _denied(db, hold, limits)
+    scope, period = hold.scope, hold.period
+    db.execute(
+        _HOLD,
+        (
+            hold.attempt_id,
+            hold.request_id,
+            hold.trace_id,
+            hold.number,
+            scope.access_key,
+            scope.user,
+            scope.session,
+            period.day,
+            period.month,
+            hold.task,
+            hold.provider,
+            hold.model,
+            hold.offer_id,
+            hold.amount_nusd,
+            hold.created_ms,
+            hold.expires_ms,
+            owner,
+            hold.likely_tokens,
+            hold.approved_nusd,
+            hold.approved_by,
+        ),
+    )
+    return None
+
+
+def _cannot_pay(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit]) -> bool:
+    if not limits:
+        return False
+    beyond = hold.approved_nusd - hold.amount_nusd
+    values = [value for limit in limits for value in (limit.holder, limit.period, limit.limit_nusd + beyond)]
+    any_of_them = " OR ".join([_CANNOT_PAY] * len(limits))
+    return bool(db.execute(f"SELECT {any_of_them}", values).fetchone()[0])
+
+
+def _denied(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit]) -> Denied:
     values = {
-        "attempt_id": hold.attempt_id,
-        "request_id": hold.request_id,
-        "trace_id": hold.trace_id,
-        "number": hold.number,
-        "access_key": hold.scope.access_key,
-        "user": hold.scope.user,
-        "session": hold.scope.session,
-        "day": hold.period.day,
-        "month": hold.period.month,
-        "task": hold.task,
-        "provider": hold.provider,
-        "model": hold.model,
-        "offer_id": hold.offer_id,
         "amount_nusd": hold.amount_nusd,
-        "created_ms": hold.created_ms,
-        "expires_ms": hold.expires_ms,
-        "owner": owner,
-        "likely_tokens": hold.likely_tokens,
         "approved_nusd": hold.approved_nusd,
-        "approved_by": hold.approved_by,
         "limits": json.dumps([(limit.holder, limit.period, limit.limit_nusd) for limit in limits]),
     }
-    if db.execute(_HOLD, values).fetchone() is not None:
-        return None
     denied = db.execute(_DENIED, values).fetchone()
     return Denied(
         Limit(denied["holder"], denied["period"], denied["limit_nusd"]),
@@ -120,41 +131,44 @@ def hold(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit], *, owner: 
 
 def settle(db: sqlite3.Connection, settlement: Settlement) -> Settled:
     usage = settlement.usage
-    values = {
-        "attempt_id": settlement.attempt_id,
-        "state": settlement.state,
-        "cost_nusd": settlement.cost_nusd,
-        "cost_source": settlement.cost_source,
-        "reported_nusd": settlement.reported_nusd,
-        "computed_nusd": settlement.computed_nusd,
-        "input_fresh": usage and usage.input_fresh,
-        "cache_read": usage and usage.cache_read,
-        "cache_write": usage and usage.cache_write,
-        "cache_write_1h": usage and usage.cache_write_1h,
-        "output": usage and usage.output,
-        "reasoning": usage and usage.reasoning,
-        "searches": usage and usage.searches,
-        "reported_total": usage and usage.reported_total,
-        "outcome": settlement.outcome,
-        "status": settlement.status,
-        "latency_ms": settlement.latency_ms,
-        "first_token_ms": settlement.first_token_ms,
-        "waited_ms": settlement.waited_ms,
-        "provider_request_id": settlement.provider_request_id,
-        "finished_ms": settlement.finished_ms,
-    }
+    tokens = _NO_USAGE if usage is None else _columns(usage)
+    values = (
+        settlement.attempt_id,
+        settlement.state,
+        settlement.cost_nusd,
+        settlement.cost_source,
+        settlement.reported_nusd,
+        settlement.computed_nusd,
+        settlement.outcome,
+        settlement.status,
+        settlement.latency_ms,
+        settlement.first_token_ms,
+        settlement.waited_ms,
+        settlement.provider_request_id,
+        settlement.finished_ms,
+        *tokens,
+    )
     if db.execute(_SETTLE, values).rowcount == 0:
         return Settled(changed=False)
     # What an attempt cost is written, whatever becomes of the alerts that follow from it.
-    db.execute("SAVEPOINT alerts")
     try:
         raised = watched(db, settlement.watches, settlement.sightings, now_ms=settlement.finished_ms)
     except sqlite3.Error as error:
-        db.execute("ROLLBACK TO alerts")
         return Settled(changed=True, unwatched=str(error))
-    finally:
-        db.execute("RELEASE alerts")
     return Settled(changed=True, alerts=raised)
+
+
+def _columns(usage: Usage) -> tuple[int | None, ...]:
+    return (
+        usage.input_fresh,
+        usage.cache_read,
+        usage.cache_write,
+        usage.cache_write_1h,
+        usage.output,
+        usage.reasoning,
+        usage.searches,
+        usage.reported_total,
+    )
 
 
 def reclaim(db: sqlite3.Connection, *, now_ms: int, keep: Collection[str] = ()) -> int:

@@ -8,6 +8,7 @@ from orchestra_router.store.access_keys import ACCESS_KEYS
 from orchestra_router.store.alerts_schema import ALERTS, KIND_IN_THE_KEY
 from orchestra_router.store.audit_schema import AUDIT
 from orchestra_router.store.cache_schema import ROUGH_PARTITION, SEMANTIC_CACHE
+from orchestra_router.store.call_schema import FEWER_TRIGGERS
 from orchestra_router.store.day_sums import ADJUSTMENTS, DAY_SUMS, EMBEDDINGS_ARE_NO_REQUESTS, ESCALATION_SUMS
 from orchestra_router.store.erasure_schema import ERASURE
 from orchestra_router.store.request_log import REQUEST_LOG
@@ -367,6 +368,7 @@ MIGRATIONS: tuple[Step, ...] = (
     Step("access keys", ACCESS_KEYS),
     Step("embeddings are no requests", EMBEDDINGS_ARE_NO_REQUESTS),
     Step("rough partition of the cache", ROUGH_PARTITION),
+    Step("fewer triggers", FEWER_TRIGGERS),
 )
 
 

@@ -65,7 +65,7 @@ def _failures(kind: str, *, row: str, sign: str = "1", also: str = "", only: str
     ).replace("ROW.", f"{row}.")
 
 
-def _attempts(row: str, sign: str = "1", also: str = "") -> tuple[str, str]:
+def attempt_in_cells(row: str, sign: str = "1", also: str = "") -> tuple[str, str]:
     ended = "ROW.state <> 'held'"
     return (
         _cells(OF_AN_ATTEMPT, step=STEP, row=row, sign=sign, also=also, only=ended),
@@ -73,14 +73,14 @@ def _attempts(row: str, sign: str = "1", also: str = "") -> tuple[str, str]:
     )
 
 
-def _requests(row: str, sign: str = "1", also: str = "") -> tuple[str, str]:
+def request_in_cells(row: str, sign: str = "1", also: str = "") -> tuple[str, str]:
     return (
         _cells(OF_A_REQUEST, step=str(REQUESTS), row=row, sign=sign, also=also),
         _failures("requests", row=row, sign=sign, also=also),
     )
 
 
-def _trigger(name: str, when: str, *statements: str) -> str:
+def trigger(name: str, when: str, *statements: str) -> str:
     return f"CREATE TRIGGER {name} {when} BEGIN {' '.join(statements)} END"
 
 
@@ -117,25 +117,25 @@ VIEWS = (
         PRIMARY KEY (day, access_key, user, task, provider, model, outcome)
     ) STRICT, WITHOUT ROWID
     """,
-    *_attempts("attempts", also="attempts"),
-    *_requests("requests", also="requests"),
+    *attempt_in_cells("attempts", also="attempts"),
+    *request_in_cells("requests", also="requests"),
     _cells(
         {"spent_nusd": "adjustments.delta_nusd"},
         step=STEP,
         row="attempts",
         also="adjustments JOIN attempts USING (attempt_id)",
     ),
-    _trigger("cells_counted", "AFTER INSERT ON attempts WHEN NEW.state <> 'held'", *_attempts("NEW")),
-    _trigger("cells_ended", "AFTER UPDATE OF state ON attempts WHEN OLD.state = 'held'", *_attempts("NEW")),
-    _trigger(
+    trigger("cells_counted", "AFTER INSERT ON attempts WHEN NEW.state <> 'held'", *attempt_in_cells("NEW")),
+    trigger("cells_ended", "AFTER UPDATE OF state ON attempts WHEN OLD.state = 'held'", *attempt_in_cells("NEW")),
+    trigger(
         "cells_recounted",
         "AFTER UPDATE OF state, cost_nusd ON attempts WHEN OLD.state <> 'held'",
-        *_attempts("OLD", "-1"),
-        *_attempts("NEW"),
+        *attempt_in_cells("OLD", "-1"),
+        *attempt_in_cells("NEW"),
     ),
-    _trigger("cells_requested", "AFTER INSERT ON requests", *_requests("NEW")),
-    _trigger("cells_rerequested", "AFTER UPDATE ON requests", *_requests("OLD", "-1"), *_requests("NEW")),
-    _trigger(
+    trigger("cells_requested", "AFTER INSERT ON requests", *request_in_cells("NEW")),
+    trigger("cells_rerequested", "AFTER UPDATE ON requests", *request_in_cells("OLD", "-1"), *request_in_cells("NEW")),
+    trigger(
         "cells_adjusted",
         "AFTER INSERT ON adjustments",
         _cells(
