@@ -6,7 +6,6 @@ What stands with its own noun ("the deepest lake", "the lake that is deepest"), 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from orchestra_router.policy.lexical_guard.parsing import Item, Parsed
 from orchestra_router.policy.lexical_guard.stems import is_past_form, stem
@@ -259,6 +258,6 @@ def _within(items: Iterable[Item], common: Counter[str], movable: set[str]) -> l
                 owed = item.link
                 continue
             # "London's oldest bridge" without what moves is "London's bridge".
-            found.append(replace(item, link=owed) if owed and item.touches else item)
+            found.append(item._replace(link=owed) if owed and item.touches else item)
         owed = ()
     return found

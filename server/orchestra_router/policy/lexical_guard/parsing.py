@@ -5,6 +5,7 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from orchestra_router.policy.lexical_guard.characters import plain
 from orchestra_router.policy.lexical_guard.questions import Question, question_of, with_place_last, without_polite_words
@@ -77,8 +78,7 @@ _MATERIAL_VERBS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """A word, quantity or literal that carries meaning, with the small words that lead to it."""
 
     key: str
@@ -140,10 +140,10 @@ def parse(text: str) -> Parsed:
 def _is_english(words: Sequence[Word], known: Tables) -> bool:
     """No letters of another script, and no more words of another language than English ones."""
     plain_words = [word.text for word in words if word.kind == "word"]
-    if any(not word.isascii() and not _latin(word) for word in plain_words):
+    if not all(word.isascii() or _latin(word) for word in plain_words):
         return False
-    english = sum(word in known.english for word in plain_words)
-    foreign = sum(word in known.foreign for word in plain_words)
+    english = sum(map(known.english.__contains__, plain_words))
+    foreign = sum(map(known.foreign.__contains__, plain_words))
     return (foreign < 2 or foreign * 2 <= english) and (
         english > 0 or (len(plain_words) <= 6 and all(map(str.isascii, plain_words)))
     )
@@ -156,31 +156,51 @@ def _latin(word: str) -> bool:
 def _parsed(
     same: str, tokens: Sequence[Token], words: Sequence[Word], question: Question, rest: Sequence[Word], known: Tables
 ) -> Parsed:
-    items = _items(rest, known)
-    texts = [word.text for word in words if word.kind == "word"]
+    texts, literals, quantities, names = _sorted_out(words)
+    keys: dict[str, str] = {}
     shown = [word.text for word in rest if word.kind == "word"]
-    said = frozenset(texts) | frozenset(token.text.lower() for token in tokens if token.kind == "word")
-    material = _material(words, known)
+    for text in shown:
+        if text not in keys:
+            keys[text] = _key(text, known)
     return Parsed(
         text=same,
         covered=True,
         question=question,
-        items=tuple(items),
-        literals=tuple(word.text for word in words if word.kind == "literal"),
-        quantities=Counter(word.text for word in words if word.kind == "quantity"),
-        contrast=Counter(known.contrast[word] for word in shown if word in known.contrast),
-        words=said,
-        forms=frozenset(shown) | frozenset(_key(word, known) for word in shown),
-        names=frozenset(word.said for word in words if word.is_name),
+        items=tuple(_items(rest, known)),
+        literals=tuple(literals),
+        quantities=Counter(quantities),
+        contrast=Counter([known.contrast[text] for text in shown if text in known.contrast]),
+        words=frozenset([*texts, *(token.text.lower() for token in tokens if token.kind == "word")]),
+        forms=frozenset(keys).union(keys.values()),
+        names=frozenset(names),
         persons=tuple(
-            person for person, _ in itertools.groupby(known.pronouns[word] for word in shown if word in known.pronouns)
+            person
+            for person, _ in itertools.groupby([known.pronouns[text] for text in shown if text in known.pronouns])
         ),
         tenses=_tenses(words),
         alternatives=shown.count("or"),
-        as_such=material,
+        as_such=_material(words, known),
         passives=_passives(words, known),
-        past_forms={_key(word.text, known): is_past_form(word.text) for word in rest if word.kind == "word"},
+        past_forms={keys[text]: is_past_form(text) for text in shown},
     )
+
+
+def _sorted_out(words: Sequence[Word]) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Words, literals and quantities; and what of all has a name's capital, as it is said."""
+    texts: list[str] = []
+    literals: list[str] = []
+    quantities: list[str] = []
+    names: list[str] = []
+    for kind, text, said, is_name in words:
+        if kind == "word":
+            texts.append(text)
+        elif kind == "literal":
+            literals.append(text)
+        elif kind == "quantity":
+            quantities.append(text)
+        if is_name:
+            names.append(said)
+    return texts, literals, quantities, names
 
 
 def _items(rest: Sequence[Word], known: Tables) -> list[Item]:

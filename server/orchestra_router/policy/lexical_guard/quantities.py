@@ -99,8 +99,15 @@ SPELLED = frozenset((*_ONES, *_TENS))
 CHANGING = frozenset((*_SCALES, *map(str.lower, _SUFFIXES), *MONTHS, "st", "nd", "rd", "th", "am", "pm"))
 """Words that make something else of the digits before or after them, in lower case."""
 
+_FIRST = CHANGING | {"noon", "midday", "midnight"} | _COUNTING
+
 Reading = tuple[str, int]
 """A quantity, and how many tokens it took."""
+
+
+def may_begin(word: str, lower: str) -> bool:
+    """Whether a quantity may begin with `word`, a word of letters only, `lower` in lower case."""
+    return word[0] in "IVX" or lower in _FIRST
 
 
 def roman(word: str, *, after_name: bool, ends: bool) -> str | None:

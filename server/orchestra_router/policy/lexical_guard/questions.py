@@ -1,7 +1,7 @@
 """Which kind of thing a text asks for, whatever the words it asks with; and the words that are left."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from orchestra_router.policy.lexical_guard.stems import stem
 from orchestra_router.policy.lexical_guard.tables import Tables
@@ -44,6 +44,7 @@ _TELL: frozenset[tuple[str, ...]] = frozenset(
         ("let", "me", "know"),
     )
 )
+_TELL_WORDS = frozenset(phrase[0] for phrase in _TELL)
 _ASKED = _WH | {"if", "whether"}
 _HOW_MUCH = frozenset(
     [
@@ -130,7 +131,8 @@ class Question:
 def question_of(words: Sequence[Word], known: Tables) -> tuple[Question, list[Word]]:
     rest = list(words)
     texts = [word.text for word in rest]
-    for length in range(min(known.longest_frame, len(texts)), 0, -1):
+    longest = known.frame_starts.get(texts[0], 0) if texts else 0
+    for length in range(min(longest, len(texts)), 0, -1):
         if kinds := known.frames.get(tuple(texts[:length])):
             following = texts[length] if length < len(texts) else ""
             if kinds & {"how_works"} and (following in _HOW_MUCH or texts[0] != "how") and following in _WH | _HOW_MUCH:
@@ -200,7 +202,7 @@ def _by_first_words(rest: list[Word], texts: list[str], known: Tables) -> tuple[
         if verb == "calculate":
             return Question(frozenset({verb})), rest[1:]  # "calculate 5% of 80", "what is 5% of 80"
         kinds = {verb, "how_to"} if verb in _DONE_BY_HAND and _is_search(texts, known) else {verb}
-        return Question(frozenset(kinds)), [replace(rest[0], text=verb), *rest[1:]]
+        return Question(frozenset(kinds)), [rest[0]._replace(text=verb), *rest[1:]]
     return _without_asking(rest, texts, known)
 
 
@@ -229,7 +231,11 @@ def without_polite_words(words: list[Word], known: Tables) -> list[Word]:
     while words and words[-1].kind == "stop":
         words.pop()
     for length in (4, 3, 2, 1):
-        if len(words) > length and tuple(word.text for word in words[-length:]) in known.endings:
+        if (
+            len(words) > length
+            and words[-1].text in known.ending_words
+            and tuple(word.text for word in words[-length:]) in known.endings
+        ):
             words = words[:-length]
             while words and words[-1].kind == "stop":
                 words.pop()
@@ -239,6 +245,8 @@ def without_polite_words(words: list[Word], known: Tables) -> list[Word]:
         if words[0].kind == "stop":
             words, taken = words[1:], True
             continue
+        if words[0].text not in known.opening_words and words[0].text not in _TELL_WORDS:
+            break
         for length in range(min(_LONGEST_OPENER, len(words) - 1), 0, -1):
             if _carries_nothing(tuple(word.text for word in words[:length]), words[length].text, known):
                 words, taken = words[length:], True

@@ -1,7 +1,6 @@
 """Sentences that say the same in another build, brought to one: "how do X and Y differ", "stop X from doing", "X-free"."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from orchestra_router.policy.lexical_guard.stems import is_past_form
 from orchestra_router.policy.lexical_guard.tables import Tables
@@ -13,6 +12,7 @@ LONGEST_GAP = 10
 _LONGEST_OBJECT = 5
 _STOPS = frozenset(["keep", "keeps", "prevent", "prevents", "stop", "stops"])
 _CAUSES = frozenset(["get", "make", "have", "train", "teach"])
+_MOVING = _STOPS | _CAUSES
 _BECOMES = frozenset(
     ["turn", "turns", "turning", "go", "goes", "going", "get", "gets", "getting", "become", "becomes", "becoming"]
 )
@@ -26,14 +26,14 @@ def rewritten(words: Sequence[Word], known: Tables) -> list[Word]:
     """`words` are never none."""
     words = _left_out(_stopping(_without_becoming(_years(words), known)))
     if len(words) > 2 and words[-1].text == "fast":
-        words = [*words[:-1], replace(words[-1], text="quickly")]
+        words = [*words[:-1], words[-1]._replace(text="quickly")]
     words = _by_whom(_by_pattern(words, known.patterns), known)
     return _judgement_last(words, known)
 
 
 def _by_pattern(words: list[Word], patterns: Mapping[str, Sequence[tuple[Pattern, Pattern]]]) -> list[Word]:
     """The first pattern that fits, from the first word of `words` on; what it leaves over follows."""
-    for first in {words[0].text, GAP} if words else ():
+    for first in (words[0].text, GAP) if words else ():
         for pattern, form in patterns.get(first, ()):
             gaps = _gaps(pattern, words)
             if gaps is not None:
@@ -72,14 +72,14 @@ def _gaps(pattern: Pattern, words: Sequence[Word]) -> tuple[list[list[Word]], in
 def _stopping(words: list[Word]) -> list[Word]:
     """Reads "keep X from doing" and "get X to not do" as "stop X doing"."""
     for place, word in enumerate(words):
-        if word.kind != "word" or word.text not in _STOPS | _CAUSES:
+        if word.text not in _MOVING or word.kind != "word":
             continue
         within = range(place + 1, min(place + 2 + _LONGEST_OBJECT, len(words) - 1))
         for at in within:
             if words[at].kind == "stop":
                 break
             if word.text in _STOPS and words[at].text == "from" and words[at + 1].text.endswith("ing"):
-                return [*words[:place], replace(word, text="stop"), *words[place + 1 : at], *words[at + 1 :]]
+                return [*words[:place], word._replace(text="stop"), *words[place + 1 : at], *words[at + 1 :]]
             if (
                 word.text == "get"
                 and at > place + 1
@@ -87,17 +87,17 @@ def _stopping(words: list[Word]) -> list[Word]:
             ):
                 return [
                     *words[:place],
-                    replace(word, text="remove"),
+                    word._replace(text="remove"),
                     *words[place + 1 : at],
-                    replace(words[at], text="from"),
+                    words[at]._replace(text="from"),
                     *words[at + 2 :],
                 ]
             if word.text == "get" and at > place + 1 and words[at].text == "off":
                 return [
                     *words[:place],
-                    replace(word, text="remove"),
+                    word._replace(text="remove"),
                     *words[place + 1 : at],
-                    replace(words[at], text="from"),
+                    words[at]._replace(text="from"),
                     *words[at + 1 :],
                 ]
             if (
@@ -106,7 +106,7 @@ def _stopping(words: list[Word]) -> list[Word]:
                 and at > place + 1
                 and "to" in {words[at - 1].text, words[at + 1].text}
             ):
-                return [*words[:place], replace(word, text="stop"), *words[place + 1 : at], *words[at + 1 :]]
+                return [*words[:place], word._replace(text="stop"), *words[place + 1 : at], *words[at + 1 :]]
     return words
 
 
@@ -114,9 +114,9 @@ def _left_out(words: list[Word]) -> list[Word]:
     """Reads "X-free" and "free of X" as "without X"."""
     found: list[Word] = []
     for place, word in enumerate(words):
-        if word.kind == "word" and word.text.endswith("-free") and len(word.text) > len("-free"):
+        if word.text.endswith("-free") and word.kind == "word" and len(word.text) > len("-free"):
             found.append(Word("word", "without", "without"))
-            found.append(replace(word, text=word.text.removesuffix("-free"), is_name=False))
+            found.append(word._replace(text=word.text.removesuffix("-free"), is_name=False))
         elif (
             word.text == "free"
             and place + 1 < len(words)
@@ -155,27 +155,24 @@ def _by_whom(words: list[Word], known: Tables) -> list[Word]:
 
 def _years(words: Sequence[Word]) -> list[Word]:
     """Reads "the year 1989" as "1989"."""
-    return [
-        word
-        for word, after in zip(words, [*words[1:], None], strict=True)
-        if not (
-            word.text == "year"
-            and after is not None
-            and after.kind == "quantity"
-            and after.text.isdigit()
-            and len(after.text) == _YEAR_DIGITS
-        )
-    ]
+    return [word for place, word in enumerate(words) if word.text != "year" or not _is_year(words[place + 1 :])]
+
+
+def _is_year(following: Sequence[Word]) -> bool:
+    return (
+        bool(following)
+        and following[0].kind == "quantity"
+        and following[0].text.isdigit()
+        and len(following[0].text) == _YEAR_DIGITS
+    )
 
 
 def _without_becoming(words: list[Word], known: Tables) -> list[Word]:
     """Reads "turning brown", "going brown" and "getting brown" as "becoming brown"."""
-    return [
-        replace(word, text="becoming")
-        if word.text in _BECOMES and after is not None and after.text in known.states
-        else word
-        for word, after in zip(words, [*words[1:], None], strict=True)
-    ]
+    for place, word in enumerate(words[:-1]):
+        if word.text in _BECOMES and words[place + 1].text in known.states:
+            words[place] = word._replace(text="becoming")
+    return words
 
 
 def _judgement_last(words: list[Word], known: Tables) -> list[Word]:

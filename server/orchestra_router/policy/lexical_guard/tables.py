@@ -15,10 +15,15 @@ Phrase = tuple[str, ...]
 class Tables:
     openers: frozenset[Phrase]
     polite: frozenset[Phrase]
+    opening_words: frozenset[str]
+    """First words of both."""
     endings: frozenset[Phrase]
+    ending_words: frozenset[str]
+    """Last words of these."""
     frames: Mapping[Phrase, frozenset[str]]
     """How a question begins, to the kinds of question that begins so."""
-    longest_frame: int
+    frame_starts: Mapping[str, int]
+    """First word of a frame, to the words of the longest that begins so."""
     phrases: Mapping[Phrase, Phrase]
     phrase_starts: Mapping[str, int]
     """First word of a phrase, to the words of the longest that begins so."""
@@ -68,9 +73,7 @@ def tables() -> Tables:
         for phrase in _phrases(read[name]):
             frames.setdefault(phrase, set()).add(name)
     phrases = {tuple(phrase.split()): tuple(said.split()) for phrase, said in read["phrases"].items()}
-    starts: dict[str, int] = {}
-    for phrase in phrases:
-        starts[phrase[0]] = max(starts.get(phrase[0], 0), len(phrase))
+    openers, polite, endings = (frozenset(_phrases(read[name])) for name in ("openers", "polite", "endings"))
     foreign = frozenset(read["foreign"]["words"].split())
     english = frozenset(read["english"].split()) | frozenset(read["free"].split()) | _groups(read["task_verbs"]).keys()
     class_of = {
@@ -87,13 +90,15 @@ def tables() -> Tables:
 
     light = {stemmed.get(stems.stem(word), stems.stem(word)) for word in read["light"].split()}
     return Tables(
-        openers=frozenset(_phrases(read["openers"])),
-        polite=frozenset(_phrases(read["polite"])),
-        endings=frozenset(_phrases(read["endings"])),
+        openers=openers,
+        polite=polite,
+        opening_words=frozenset(phrase[0] for phrase in openers | polite),
+        endings=endings,
+        ending_words=frozenset(phrase[-1] for phrase in endings),
         frames={phrase: frozenset(names) for phrase, names in frames.items()},
-        longest_frame=max(map(len, frames)),
+        frame_starts=_starts(frames),
         phrases=phrases,
-        phrase_starts=starts,
+        phrase_starts=_starts(phrases),
         artefacts=frozenset(map(stems.stem, read["artefacts"].split())),
         task_verbs=_groups(read["task_verbs"]),
         free=frozenset(read["free"].split()),
@@ -130,6 +135,13 @@ def tables() -> Tables:
 
 def _phrases(lines: Iterable[str]) -> list[Phrase]:
     return [tuple(line.split()) for line in lines]
+
+
+def _starts(phrases: Iterable[Phrase]) -> dict[str, int]:
+    starts: dict[str, int] = {}
+    for phrase in phrases:
+        starts[phrase[0]] = max(starts.get(phrase[0], 0), len(phrase))
+    return starts
 
 
 def _groups(lines: Iterable[str]) -> dict[str, str]:

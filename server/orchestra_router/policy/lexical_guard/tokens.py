@@ -1,24 +1,24 @@
 """Cuts a text into words, numbers and literals: what is quoted, code, an address, an operator."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["word", "number", "literal", "stop"]
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     kind: Kind
     text: str
     opens: bool = False
     """First of a sentence, where a capital says nothing."""
 
 
-# Each alternative is a run of a character class or ends at a fixed mark, so a text is read once.
+# Each alternative is a run of a character class or ends at a fixed mark, so a text is read once. The first takes most
+# words, those that cannot be the beginning of anything else.
 _TOKEN = re.compile(
     r"""
-      (?P<code>`+[^`]{0,2000}`+)
+      [ ]?(?P<plain>(?:[A-Z]?[a-z]+|[A-Z]+)(?=[\s,?!;)]|[.:]?(?:\s|\Z)))
+    | (?P<code>`+[^`]{0,2000}`+)
     | (?P<quoted>"[^"]{0,2000}" | (?<![\w'])'[^']{1,2000}'(?!\w))
     | (?P<address>[a-z]{2,10}://[^\s"'<>]+ | www\.[^\s"'<>]+ | [\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]{1,64})
     | (?P<path>(?<![\w/])(?:~|\.{1,2})?/[\w.-]+(?:/[\w.*-]*)* | [A-Za-z]:\\[^\s]* | [\w-]+(?:/[\w.-]+)+\.\w+)
@@ -39,16 +39,22 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_CODE_MARKS = re.compile(r"[=;{}()\[]")
+"""There is one in each of the signs."""
 _CODE_SIGNS = re.compile(r"[=;{}]|\w\(|\)\s*:|\[\d")
 _DOTTED_SHORT = {"a.m", "p.m", "e.g", "i.e", "u.s", "u.k", "u.s.a"}
 
 
 def tokenize(text: str) -> list[Token]:
-    is_code = len(_CODE_SIGNS.findall(text[:4000])) >= 2
+    is_code = _CODE_MARKS.search(text) is not None and len(_CODE_SIGNS.findall(text[:4000])) >= 2
     tokens: list[Token] = []
     opens = True
     for match in _TOKEN.finditer(text):
         name = match.lastgroup or ""
+        if name == "plain":
+            tokens.append(Token("word", match["plain"], opens))
+            opens = False
+            continue
         kind, said = _kind(name, match[0], is_code=is_code)
         if kind is None:
             continue

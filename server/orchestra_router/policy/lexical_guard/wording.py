@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from orchestra_router.policy.lexical_guard import quantities
 from orchestra_router.policy.lexical_guard.stems import american
@@ -16,8 +15,7 @@ _ISO_DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 _JOINED = re.compile(r"\d[\d.,]*[A-Za-z%°µμ]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     kind: Literal["word", "quantity", "literal", "stop"]
     text: str
     said: str
@@ -32,17 +30,14 @@ def _opened(tokens: Sequence[Token]) -> list[Token]:
     """Contractions as two words, and numbers apart from the units written against them."""
     opened: list[Token] = []
     for place, token in enumerate(tokens):
-        after = tokens[place - 1].kind == "number" if place else False
-        match token.kind:
-            case "word":
-                opened.extend(
-                    Token("word", text, token.opens and not number)
-                    for number, text in enumerate(filter(None, _parts(token.text)))
-                )
-            case "literal" if after and token.text[0].isalpha():
-                opened.append(Token("word", token.text))
-            case _:
-                opened.append(token)
+        kind, text, opens = token
+        if kind == "word" and ("'" in text or "-" in text or text.lower() == "cannot"):
+            parts = [part for part in _parts(text) if part]
+            opened += [Token("word", part, opens and not number) for number, part in enumerate(parts)]
+        elif kind == "literal" and place and tokens[place - 1].kind == "number" and text[0].isalpha():
+            opened.append(Token("word", text))
+        else:
+            opened.append(token)
     return opened
 
 
@@ -76,8 +71,14 @@ def _words(tokens: Sequence[Token], known: Tables) -> list[Word]:
     place = 0
     while place < len(tokens):
         token = tokens[place]
-        if token.kind in {"literal", "stop"}:
-            words.append(Word("literal" if token.kind == "literal" else "stop", token.text, token.text))
+        if token.kind in ("literal", "stop"):
+            words.append(Word(token.kind, token.text, token.text))
+            place += 1
+            continue
+        text = token.text
+        lower = text.lower()
+        if token.kind == "word" and text.isalpha() and not quantities.may_begin(text, lower):
+            words += _said_by(token, lower, known, is_name=capitals and lower != text and _is_name(token))
             place += 1
             continue
         if token.kind == "number" and (day := _ISO_DAY.fullmatch(token.text)):
@@ -101,14 +102,19 @@ def _words(tokens: Sequence[Token], known: Tables) -> list[Word]:
                 words.append(Word("quantity", f"unit {known.units[token.text]}", token.text))
                 place += 1 + amount[1]
                 continue
-        lower = token.text.lower()
-        is_name = capitals and _is_name(token)
-        right = (lower,) if is_name else known.misspelled.get(lower, (american(lower),))
-        if not is_name and lower in known.units and lower in {known.units[lower], "percentage"} and lower in _SPELLED:
-            right = (known.units[lower],)
-        words.extend(Word("word", text, token.text, is_name) for text in right)
+        words += _said_by(token, lower, known, is_name=capitals and _is_name(token))
         place += 1
     return words
+
+
+def _said_by(token: Token, lower: str, known: Tables, *, is_name: bool) -> list[Word]:
+    if is_name:
+        return [Word("word", lower, token.text, is_name=True)]
+    if lower in _SPELLED:
+        return [Word("word", known.units[lower], token.text)]
+    if (right := known.misspelled.get(lower)) is None:
+        return [Word("word", american(lower), token.text)]
+    return [Word("word", text, token.text) for text in right]
 
 
 _CAPITAL_IN_TITLES = frozenset({"The", "An", "Of", "And"})
@@ -168,7 +174,11 @@ def _with_phrases(words: Sequence[Word], known: Tables) -> list[Word]:
     place = 0
     while place < len(words):
         word = words[place]
-        longest = known.phrase_starts.get(word.text, 0) if word.kind == "word" else 0
+        longest = known.phrase_starts.get(word.text, 0)
+        if not longest or word.kind != "word":
+            joined.append(word)
+            place += 1
+            continue
         for length in range(min(longest, len(words) - place), 0, -1):
             found = known.phrases.get(tuple(each.text for each in words[place : place + length]))
             if found is not None and all(each.kind == "word" for each in words[place : place + length]):
