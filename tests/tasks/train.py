@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from orchestra_router.config import load
 from orchestra_router.embedding.local import LazyEmbedder
 from orchestra_router.policy.classification import classifier, signals
-from orchestra_router.policy.classification.signals import Patterns
+from orchestra_router.policy.classification.signals import Index, Patterns
 
 HERE = Path(__file__).parent
 TARGET = Path(classifier.__file__).with_name("classifier.json")
@@ -51,7 +51,7 @@ def read(files: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def known_signals(texts: Sequence[str]) -> list[str]:
-    counts = Counter(term for text in texts for term in signals.terms(signals.ends(text)))
+    counts = Counter(term for text in texts for term in set(signals.terms(signals.ends(text))))
     fixed = [f"{kind} {task}" for kind in ("strong", "weak") for task in TASKS]
     return [*fixed, *LOOKS, *sorted(term for term, count in counts.items() if count >= LEAST_SEEN)]
 
@@ -110,7 +110,8 @@ async def main(arguments: Sequence[str]) -> None:
     words = load({"ORCHESTRA_HOME": str(home)}).catalog.keywords
     embedder = await LazyEmbedder(home, None, wanted=True).get()
     assert embedder is not None, "the weights are not installed"
-    patterns = [Patterns.found(signals.ends(text), words) for text in texts]
+    index = Index(words)
+    patterns = [index.found(signals.ends(text)) for text in texts]
     vectors = VECTOR_STRENGTH * (await embedder.embed(texts)).astype(float)
     if "--quick" not in arguments:
         cross_validated(texts, patterns, vectors, labels)

@@ -15,8 +15,8 @@ from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy import names
 from orchestra_router.policy.classification import classifier, signals
 from orchestra_router.policy.classification.classifier import Scores
-from orchestra_router.policy.classification.languages import language
-from orchestra_router.policy.classification.signals import Patterns
+from orchestra_router.policy.classification.languages import uncovered
+from orchestra_router.policy.classification.signals import Index
 from orchestra_router.types import CompletionRequest, changed
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ SHOWN_SIGNS = 2
 SHOWN_CHARACTERS = 40
 MOST_REMEMBERED = 256
 """Texts whose task is remembered, in memory: a megabyte at most."""
+MOST_CATALOGS = 4
+"""Whose words are kept ready."""
 LEAST_CONFIDENCE = 0.4
 """A task less likely than that is no reason to leave general chat, which is good enough for any."""
 CLEAR_CONFIDENCE = 0.9
@@ -97,7 +99,7 @@ def classify(
     if meaning is None:
         # A question that comes again, as one that the cache answers does, is not read again.
         return _by_words(text, _Words(words), has_tools=bool(request.tools))
-    return _classified(text, words, meaning, has_tools=bool(request.tools))
+    return _classified(text, _Words(words), meaning, has_tools=bool(request.tools))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,21 +117,23 @@ class _Words:
 
 @lru_cache(maxsize=MOST_REMEMBERED)
 def _by_words(text: str, words: _Words, *, has_tools: bool) -> Classification:
-    return _classified(text, words.words, None, has_tools=has_tools)
+    return _classified(text, words, None, has_tools=has_tools)
 
 
-def _classified(
-    text: str, words: Mapping[str, TaskWords], meaning: "NDArray[float32] | None", *, has_tools: bool
-) -> Classification:
-    patterns = Patterns.found(text, words)
+@lru_cache(maxsize=MOST_CATALOGS)
+def _index(words: _Words) -> Index:
+    return Index(words.words)
+
+
+def _classified(text: str, words: _Words, meaning: "NDArray[float32] | None", *, has_tools: bool) -> Classification:
+    patterns = _index(words).found(text)
     model = classifier.rules() if meaning is None else classifier.rules_and_meaning()
-    if own := classifier.own_task(patterns, words, model.tasks):
+    if own := classifier.own_task(patterns, model.tasks):
         task, sign = own
         reason = f"no task named; {_quoted((sign,))} points to {task}"
         return Classification(task=task, reason=reason, method="own patterns", signals=(sign,))
     without = frozenset({"web_search"}) if has_tools else frozenset[str]()
-    spoken, covered = language(text)
-    return _decided(model.scores(text, patterns, vector=meaning, without=without), spoken, covered=covered)
+    return _decided(model.scores(text, patterns, vector=meaning, without=without), uncovered(text))
 
 
 def asked(request: CompletionRequest) -> str:
@@ -137,19 +141,19 @@ def asked(request: CompletionRequest) -> str:
     return next((message.text for message in reversed(request.messages) if message.role == "user"), "")
 
 
-def _decided(scores: Scores, spoken: str, *, covered: bool) -> Classification:
+def _decided(scores: Scores, uncovered_language: str) -> Classification:
     (best, confidence), (second, _) = scores.tasks[:2]
     method: Method = "rules and meaning" if scores.embedded else "rules"
     by = f"{_quoted(scores.signals) or 'its form'}{' and its meaning' if scores.embedded else ''}"
     if not scores.signals and not scores.embedded:
         task, reason = DEFAULT_TASK, "no task named, and its words point to none"
-    elif best == DEFAULT_TASK or confidence >= (LEAST_CONFIDENCE if covered else LEAST_CONFIDENCE_ELSEWHERE):
+    elif best == DEFAULT_TASK or confidence >= (LEAST_CONFIDENCE_ELSEWHERE if uncovered_language else LEAST_CONFIDENCE):
         task, reason = best, f"no task named; {by} points to {best} ({confidence:.0%})"
     else:
         task = DEFAULT_TASK
         reason = f"no task named, and it may be {best} ({confidence:.0%}) or {second}"
-    if not covered:
-        reason += f"; it is written in {spoken}, which is not covered"
+    if uncovered_language:
+        reason += f"; it is written in {uncovered_language}, which is not covered"
     return Classification(task=task, reason=reason, method=method, confidence=confidence, signals=scores.signals)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import exp
+from operator import itemgetter, mul
 from typing import TYPE_CHECKING, Any
 
-from orchestra_router.catalog import TaskWords
 from orchestra_router.policy.classification import signals
 from orchestra_router.policy.classification.signals import Patterns
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+_first = itemgetter(0)
 LEAST_SHARE = 0.25
 """A signal below this share of the strongest one did not decide."""
 
@@ -43,7 +44,9 @@ class Model:
     tasks: tuple[str, ...]
     bias: tuple[float, ...]
     weights: Mapping[str, tuple[float, ...]]
-    """Signal -> what it is worth to each of `tasks`."""
+    """Signal -> what it is worth to each of `tasks`, more or less than to all of them on average."""
+    words: Mapping[str, str]
+    """Signal -> how it is shown, for those that are words."""
     vector: "NDArray[float32] | None" = None
     """What each dimension of a vector is worth to each of `tasks`, where one is looked at."""
 
@@ -57,35 +60,36 @@ class Model:
     ) -> Scores:
         """Of the tasks that are not in `without`."""
         strengths = strengths_of(text, patterns, self.weights)
-        logits = list(self.bias)
-        for name, strength in strengths.items():
-            for place, weight in enumerate(self.weights[name]):
-                logits[place] += strength * weight
+        rows = [self.bias, *map(self.weights.__getitem__, strengths)]
+        values = (1.0, *strengths.values())
+        logits = [sum(map(mul, values, column)) for column in zip(*rows, strict=True)]
         if vector is not None and self.vector is not None:
             logits = [logit + float(more) for logit, more in zip(logits, vector @ self.vector, strict=True)]
         ranked = sorted(
-            ((task, logit) for task, logit in zip(self.tasks, logits, strict=True) if task not in without),
-            key=lambda pair: -pair[1],
+            (pair for pair in zip(logits, self.tasks, strict=True) if pair[1] not in without), key=_first, reverse=True
         )
-        powers = [exp(logit - ranked[0][1]) for _, logit in ranked]
+        most, best = ranked[0]
+        powers = [exp(logit - most) for logit, _ in ranked]
+        total = sum(powers)
         return Scores(
-            tasks=tuple((task, power / sum(powers)) for (task, _), power in zip(ranked, powers, strict=True)),
-            signals=self._deciding(strengths, patterns, ranked[0][0]),
+            tasks=tuple((task, power / total) for (_, task), power in zip(ranked, powers, strict=True)),
+            signals=self._deciding(strengths, patterns, best),
             embedded=vector is not None,
         )
 
     def _deciding(self, strengths: Mapping[str, float], patterns: Patterns, task: str) -> tuple[str, ...]:
         place = self.tasks.index(task)
-        worth = {
-            name: strength * (self.weights[name][place] - sum(self.weights[name]) / len(self.tasks))
-            for name, strength in strengths.items()
-        }
-        shown: dict[str, float] = {}
-        for name, value in sorted(worth.items(), key=lambda pair: -pair[1]):
-            for quoted in _quotes(name, patterns, task):
-                shown.setdefault(quoted, value)
-        most = max(shown.values(), default=0.0)
-        return tuple(quoted for quoted, value in shown.items() if value > 0 and value >= LEAST_SHARE * most)
+        weights, words = self.weights, self.words
+        shown = [
+            (strengths[name] * weights[name][place], matched)
+            for name, found in ((f"strong {task}", patterns.strong), (f"weak {task}", patterns.weak))
+            for matched in found.get(task, ())
+            if name in weights
+        ]
+        shown += [(value * weights[name][place], words[name]) for name, value in strengths.items() if name in words]
+        most = max(shown, default=(0.0, ""))[0]
+        deciding = [pair for pair in shown if pair[0] > 0 and pair[0] >= LEAST_SHARE * most]
+        return tuple(dict.fromkeys(quoted for _, quoted in sorted(deciding, key=_first, reverse=True)))
 
 
 def strengths_of(text: str, patterns: Patterns, known: Mapping[str, object]) -> dict[str, float]:
@@ -129,30 +133,38 @@ def _model(name: str) -> Model:
 
         eighths = np.frombuffer(base64.b64decode(raw), np.int8).reshape(-1, len(stored["tasks"]))
         vector = eighths.astype(np.float32) * np.float32(kind["vector_scale"])
+    tasks = tuple(stored["tasks"])
     return Model(
-        tasks=tuple(stored["tasks"]),
+        tasks=tasks,
         bias=tuple(kind["bias"]),
-        weights={signal: tuple(scale * weight for weight in row) for signal, row in kind["weights"].items()},
+        weights={signal: _centred(row, scale) for signal, row in kind["weights"].items()},
+        words={signal: signal.removeprefix("^") for signal in kind["weights"] if _is_word(signal, tasks)},
         vector=vector,
     )
 
 
-def _quotes(name: str, patterns: Patterns, task: str) -> Sequence[str]:
-    """How a signal is shown: by the words of the text that gave it."""
-    kind, _, of = name.partition(" ")
-    if kind in {"strong", "weak"} and of in patterns.strong:
-        return (patterns.strong if kind == "strong" else patterns.weak)[of] if of == task else ()
-    return (name.removeprefix("^"),) if any(map(str.isalpha, name)) and not name.startswith(" ") else ()
+def _centred(row: Sequence[int], scale: float) -> tuple[float, ...]:
+    # What speaks for all tasks alike changes no share.
+    weights = [scale * weight for weight in row]
+    mean = sum(weights) / len(weights)
+    return tuple(weight - mean for weight in weights)
 
 
-def own_task(patterns: Patterns, words: Mapping[str, TaskWords], built_in: Sequence[str]) -> tuple[str, str] | None:
+def _is_word(signal: str, tasks: Sequence[str]) -> bool:
+    kind, _, of = signal.partition(" ")
+    is_pattern = kind in {"strong", "weak"} and of in tasks
+    return not is_pattern and not signal.startswith(" ") and any(map(str.isalpha, signal))
+
+
+def own_task(patterns: Patterns, built_in: Sequence[str]) -> tuple[str, str] | None:
     """The user's own task that `patterns` point to, by one strong sign or two weak ones, and the sign."""
+    strong, weak = patterns.strong, patterns.weak
     counts = {
-        task: (len(patterns.strong[task]), len(patterns.weak[task]))
-        for task in words
-        if task not in built_in and (patterns.strong[task] or len(patterns.weak[task]) > 1)
+        task: (len(strong.get(task, ())), len(weak.get(task, ())))
+        for task in (*strong, *weak)
+        if task not in built_in and (task in strong or len(weak[task]) > 1)
     }
     if not counts:
         return None
     best = max(counts, key=lambda task: counts[task])
-    return best, (*patterns.strong[best], *patterns.weak[best])[0]
+    return best, (*strong.get(best, ()), *weak.get(best, ()))[0]

@@ -13,7 +13,7 @@ COVERED: Mapping[str, str] = {
     "Dutch": "de het een en is van in voor met hoe wat ik niet mij wie zijn op over schrijf deze dat waarom aan",
 }
 """Languages in Latin letters, each by its most common words. Prompts in them were used to set the classifier up."""
-_COMMON = {name: frozenset(words.split()) for name, words in COVERED.items()}
+_COMMON = frozenset(word for words in COVERED.values() for word in words.split())
 _SCRIPTS = (
     ("Japanese", re.compile("[\u3040-\u30ff]")),
     ("Korean", re.compile("[\uac00-\ud7af\u1100-\u11ff]")),
@@ -32,16 +32,15 @@ LEAST_WORDS = 5
 """Fewer tell nothing of a language."""
 
 
-def language(text: str) -> tuple[str, bool]:
-    """The language of `text`, and whether we cover it. Where nothing can be told, it is taken for English."""
+def uncovered(text: str) -> str:
+    """The language of `text`, where we do not cover it; "" where we do, or nothing can be told."""
+    if text.isascii():
+        return ""
     text = text[:READ_CHARACTERS].lower()
     words = _LETTERS.findall(text)
     letters = sum(map(len, words))
     for name, script in () if text.isascii() else _SCRIPTS:
         if 3 * len(script.findall(text)) > letters:
-            return name, name in COVERED_SCRIPTS
-    hits = {name: sum(map(common.__contains__, words)) for name, common in _COMMON.items()}
-    best = max(hits, key=lambda name: hits[name])  # the first of equals: English
-    if hits[best] or len(words) < LEAST_WORDS or text.isascii():
-        return best, True
-    return "a language that is not recognised", False
+            return "" if name in COVERED_SCRIPTS else name
+    known = len(words) < LEAST_WORDS or text.isascii() or not _COMMON.isdisjoint(words)
+    return "" if known else "a language that is not recognised"

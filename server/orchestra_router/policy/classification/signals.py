@@ -4,51 +4,95 @@ Every signal has a name and a strength. What each is worth is a table: `classifi
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log1p, sqrt
 
 from orchestra_router.catalog import TaskWords
-from orchestra_router.policy.classification.needed import may_match
+from orchestra_router.policy.classification.openings import LETTERS, openings
+from orchestra_router.policy.small_letters import small_letters
 
 READ_CHARACTERS = 4_000
 """What is asked stands at the beginning or the end; the middle of a long prompt is material."""
 MOST_TERMS = 120
 """Words that are looked at. A task shows early, and longer texts would drown it."""
+LONGEST_TERM = 40
+USUAL_CHARACTERS = 1_000
+"""Most texts have so many words by then."""
 MOST_STRONG, MOST_WEAK = 2, 3
 """More patterns of a kind add nothing."""
 PATTERN_STRENGTH, LOOKS_STRENGTH, TERM_STRENGTH = 0.3, 0.3, 1.5
-_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+|[^\w\s]")
+_TERM = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+|[^\w\s]")
+_WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"\d+")
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 _CODE = "{}();=<>[]_`"
 
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """The catalog's patterns that match, by task, each as the text it matched."""
+    """The catalog's patterns that match, by task, each as the text it matched. A task without any is not there."""
 
     strong: Mapping[str, tuple[str, ...]]
     weak: Mapping[str, tuple[str, ...]]
 
-    @classmethod
-    def found(cls, text: str, words: Mapping[str, TaskWords]) -> "Patterns":
-        # Without regard to case, some letters beyond ASCII match letters within it.
-        lowered = text.lower() if text.isascii() else None
-
-        def matches(patterns: Sequence[re.Pattern[str]]) -> tuple[str, ...]:
-            worth = patterns if lowered is None else [each for each in patterns if may_match(each, lowered)]
-            return tuple(match[0] for each in worth if (match := each.search(text)))
-
-        return cls(
-            {task: matches(patterns.strong) for task, patterns in words.items()},
-            {task: matches(patterns.weak) for task, patterns in words.items()},
-        )
-
     def strengths(self) -> dict[str, float]:
-        strong = {f"strong {task}": min(len(found), MOST_STRONG) for task, found in self.strong.items() if found}
-        weak = {f"weak {task}": min(len(found), MOST_WEAK) for task, found in self.weak.items() if found}
+        strong = {f"strong {task}": min(len(found), MOST_STRONG) for task, found in self.strong.items()}
+        weak = {f"weak {task}": min(len(found), MOST_WEAK) for task, found in self.weak.items()}
         return {name: PATTERN_STRENGTH * count for name, count in (strong | weak).items()}
+
+
+class Index:
+    """The catalog's patterns by what their matches begin with, so that only those are tried that may match."""
+
+    def __init__(self, words: Mapping[str, TaskWords]) -> None:
+        self._strong = [(task, pattern) for task, patterns in words.items() for pattern in patterns.strong]
+        weak = [(task, pattern) for task, patterns in words.items() for pattern in patterns.weak]
+        self._patterns = [*self._strong, *weak]
+        self._anywhere: list[int] = []
+        self._by_letters: dict[str, list[tuple[int, frozenset[str]]]] = {}
+        self._by_text: dict[str, list[int]] = {}
+        for place, (_, pattern) in enumerate(self._patterns):
+            opening = openings(pattern)
+            for letters, later in opening.words.items():
+                self._by_letters.setdefault(letters, []).append((place, later))
+            for text in opening.texts:
+                self._by_text.setdefault(text, []).append(place)
+            if opening.anywhere:
+                self._anywhere.append(place)
+        self._by_ascii = {text: places for text, places in self._by_text.items() if text.isascii()}
+
+    def found(self, text: str) -> Patterns:
+        """What matches in `text`, each pattern where it does first."""
+        lowered = small_letters(text)
+        found: dict[int, str | None] = {}
+        for place in self._searched(lowered):
+            match = self._patterns[place][1].search(text)
+            found[place] = match and match[0]
+        words = [(match[0][:LETTERS], match.start()) for match in _WORD.finditer(lowered)]
+        there = {letters for letters, _ in words}
+        of_use = there & self._by_letters.keys()
+        for letters, start in words:
+            for place, later in self._by_letters[letters] if letters in of_use else ():
+                worth = place not in found and (not later or not there.isdisjoint(later))
+                if worth and (match := self._patterns[place][1].match(text, start)):
+                    found[place] = match[0]
+        strong: dict[str, tuple[str, ...]] = {}
+        weak: dict[str, tuple[str, ...]] = {}
+        for place in sorted(found):
+            if (matched := found[place]) is not None:
+                task = self._patterns[place][0]
+                kind = strong if place < len(self._strong) else weak
+                kind[task] = (*kind.get(task, ()), matched)
+        return Patterns(strong, weak)
+
+    def _searched(self, lowered: str) -> Iterator[int]:
+        """The patterns whose matches may begin with something else than a word."""
+        yield from self._anywhere
+        for text, places in (self._by_ascii if lowered.isascii() else self._by_text).items():
+            if text in lowered:
+                yield from places
 
 
 def ends(text: str) -> str:
@@ -59,29 +103,32 @@ def ends(text: str) -> str:
     return f"{text[:half]}\n{text[-half:]}"
 
 
-def terms(text: str) -> frozenset[str]:
-    """Words, pairs of words, and the first ones with a `^`; every number is `#`. Chinese and kana one by one."""
-    # Only so much is cut into words as can be used; no word of use is longer than 40 characters.
-    words: list[str] = []
-    for match in _WORD.finditer(text[: MOST_TERMS * 40].lower()):
-        word = match[0]
-        words += word if _UNSPACED.match(word) else ["#" if word.isdigit() else word[:40]]
-        if len(words) >= MOST_TERMS:
-            break
+def terms(text: str) -> list[str]:
+    """Words, pairs of words, and the first ones with a `^`, as often as they are there; every number is `#`.
+
+    Chinese and kana one by one.
+    """
+    words = _TERM.findall(text[:USUAL_CHARACTERS].lower())
+    if len(words) <= MOST_TERMS and len(text) > USUAL_CHARACTERS:
+        # Only so much is cut into words as can be used; no word of use is longer than 40 characters.
+        words = _TERM.findall(text[: MOST_TERMS * LONGEST_TERM].lower())
     words = words[:MOST_TERMS]
-    pairs = [f"{one} {other}" for one, other in pairwise(words)]
-    return frozenset((*words, *pairs, *(f"^{first}" for first in (*words[:1], *pairs[:1]))))
+    if not text.isascii():
+        words = [each for word in words for each in (word if _UNSPACED.match(word) else (word,))][:MOST_TERMS]
+    words = ["#" if word.isdigit() else word[:LONGEST_TERM] for word in words]
+    pairs = list(map(" ".join, pairwise(words)))
+    return [*words, *pairs, *(f"^{first}" for first in (*words[:1], *pairs[:1]))]
 
 
-def term_strengths(found: frozenset[str], known: Mapping[str, object]) -> dict[str, float]:
+def term_strengths(found: Iterable[str], known: Mapping[str, object]) -> dict[str, float]:
     """Of the terms that are `known`, so that a long text has no louder voice than a short one."""
-    of_use = [term for term in found if term in known]
+    of_use = dict.fromkeys(filter(known.__contains__, found))
     return dict.fromkeys(of_use, TERM_STRENGTH / sqrt(max(1, len(of_use))))
 
 
 def looks(text: str) -> dict[str, float]:
     """Signals with blanks around the name, which no word has."""
-    numbers = sum(1 for _ in re.finditer(r"\d+", text))
+    numbers = len(_NUMBER.findall(text))
     strengths = {
         " length ": log1p(len(text)) / 8,
         " lines ": float("\n" in text),
