@@ -43,6 +43,27 @@ async def test_requests_that_come_at_once_are_answered_in_their_order(world: Htt
     assert statuses(await world.raw(both)) == [200, 404]
 
 
+async def test_what_cannot_be_read_takes_no_answer_from_the_request_before_it(world: HttpWorld) -> None:
+    first = request(world, "GET", "/health/live")
+
+    for after in (b"\x00\x01\r\n\r\n", b"GET / HTTP/1.1\r\nx: " + b"y" * 600_000, b"GET http://a/ HTTP/1.1\r\n\r\n"):
+        assert statuses(await world.raw(first + after))[0] == 200
+
+
+async def test_what_follows_a_body_is_no_header_and_has_its_limit(world: HttpWorld) -> None:
+    chunks = b"%x\r\n%b\r\n0\r\n" % (len(CHAT), CHAT)
+    asked = request(
+        world, "POST", "/v1/chat/completions", "transfer-encoding: chunked", "connection: close", body=chunks
+    )
+
+    named = await world.raw(asked + b"x-trace-id: trailing\r\n\r\n")
+    endless = await world.raw(asked + b"x-trace-id: " + b"y" * 200_000)
+
+    assert statuses(named) == [200]
+    assert b"trailing" not in named
+    assert 200 not in statuses(endless)
+
+
 async def test_a_head_is_answered_without_a_body(world: HttpWorld) -> None:
     answer = await world.raw(request(world, "HEAD", "/v1/models", "connection: close"))
 

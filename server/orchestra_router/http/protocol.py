@@ -1,20 +1,23 @@
-"""uvicorn's HTTP/1.1, but patient within limits, and with errors in our own words."""
+"""uvicorn's HTTP/1.1, but patient within limits, and with errors in our own words.
+
+llhttp, Node's parser, reads the requests. What it lets pass and others read in two ways is refused here.
+"""
 
 import asyncio
 import json
-import sys
 from typing import Any
 
-import h11
 import uvicorn
+from httptools import HttpParserError
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from orchestra_router.http.refusals import Refused
 
 MAX_HEAD_BYTES = 65_536
 KEEP_ALIVE_S = 30
 """How long a connection without a request stays open."""
+NOT_HTTP = "This is no HTTP request that can be read."
 
 
 class LimitedConfig(uvicorn.Config):
@@ -29,11 +32,18 @@ class LimitedConfig(uvicorn.Config):
         self.connections = connections
 
 
-class LimitedProtocol(H11Protocol):
+class LimitedProtocol(HttpToolsProtocol):
     config: LimitedConfig
     cycle: RequestResponseCycle | None  # pyright: ignore[reportIncompatibleVariableOverride] - as it is before the first request
     _head_timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
+    _deaf = False
+    """What came last cannot be read, so nothing after it can."""
+    _in_head = False
+    _head_bytes = 0
+    """Of the head that is being read."""
+    _fruitless_bytes = 0
+    """Since a head or a piece of a body was whole: a head's, a trailer's, what a chunk has beside its length."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -56,9 +66,12 @@ class LimitedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._deaf or self.transport.is_closing():
             return
+        self._fruitless_bytes += len(data)
         super().data_received(data)
+        if self._fruitless_bytes > MAX_HEAD_BYTES:
+            self._refuse(_head_too_large())
         self._watch_head()
 
     def pause_writing(self) -> None:
@@ -79,12 +92,52 @@ class LimitedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         del msg  # the library's words
-        error = sys.exc_info()[1]
-        if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
-            refusal = Refused(431, "head_too_large", f"The request's head has more than {MAX_HEAD_BYTES:,} bytes.")
-        else:
-            refusal = Refused(400, "not_http", "This is no HTTP request that can be read.")
-        self._refuse(refusal)
+        too_large = self._head_bytes > MAX_HEAD_BYTES
+        self._refuse(_head_too_large() if too_large else Refused(400, "not_http", NOT_HTTP))
+
+    # --- what the parser calls; what is raised in it ends in `send_400_response` ------------------------------
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # nothing in a trailer is a header of the request, whose handler has begun
+            self._count(len(name) + len(value))
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._fruitless_bytes = False, 0
+        named = [name for name, _ in self.headers]
+        hosts = named.count(b"host")
+        # A proxy would know by another name whom this is for, or where its body ends.
+        if hosts > 1 or (hosts == 0 and self._version() != "1.0") or not self.url.startswith(b"/"):
+            raise HttpParserError
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+            raise HttpParserError
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._fruitless_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._fruitless_bytes = 0
+        super().on_message_complete()
+
+    def _version(self) -> str:
+        return "" if self.parser is None else self.parser.get_http_version()
+
+    def _count(self, more: int) -> None:
+        self._head_bytes += more
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise HttpParserError
+
+    # --- limits ----------------------------------------------------------------------------------------------
 
     def _watch_head(self) -> None:
         """Have a timer exactly while the head of a request is awaited that has begun, or is the first."""
@@ -107,9 +160,19 @@ class LimitedProtocol(H11Protocol):
     def _refuse(self, refusal: Refused) -> None:
         """Answer, unless an answer is under way, and close."""
         self._stop_timer()
-        if not self.transport.is_closing() and self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+        cycle = self.cycle if self.cycle is not None and not self.cycle.response_complete else None
+        if cycle is not None and not cycle.more_body:
+            # A request is whole, and its answer to come; what came after it gets none.
+            cycle.keep_alive, self._deaf = False, True
+            return
+        answering = self.pipeline or (cycle is not None and cycle.response_started)
+        if not (answering or self.transport.is_closing()):
             self.transport.write(_response(refusal))
         self.transport.close()
+
+
+def _head_too_large() -> Refused:
+    return Refused(431, "head_too_large", f"The request's head has more than {MAX_HEAD_BYTES:,} bytes.")
 
 
 def _response(refusal: Refused) -> bytes:

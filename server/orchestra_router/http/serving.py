@@ -32,7 +32,7 @@ from orchestra_router.http.health import Health
 from orchestra_router.http.mcp_endpoint import McpEndpoint
 from orchestra_router.http.metrics import Exposition
 from orchestra_router.http.protection import is_loopback
-from orchestra_router.http.protocol import KEEP_ALIVE_S, MAX_HEAD_BYTES, LimitedConfig, LimitedProtocol
+from orchestra_router.http.protocol import KEEP_ALIVE_S, LimitedConfig, LimitedProtocol
 from orchestra_router.http.sessions import Sessions
 from orchestra_router.http.traffic import Traffic
 from orchestra_tools.service import Service, serving
@@ -189,7 +189,6 @@ async def _accepting(
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=CLOSE_S,
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
     )
     host, port = listener.getsockname()[:2]
