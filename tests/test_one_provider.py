@@ -10,6 +10,7 @@ from orchestra_router.config import Config, load
 from orchestra_router.deployments import Plan
 from orchestra_router.policy import routing, tasks
 from orchestra_router.policy.health import HealthView
+from orchestra_router.policy.surroundings import Surroundings
 from orchestra_router.pricing import Pricing
 from orchestra_router.simulation import Reply
 from orchestra_router.types import CompletionRequest
@@ -41,7 +42,7 @@ def planned(provider: str, home: Path, request: CompletionRequest) -> Plan:
     searched, reason = anyio.run(tasks.with_task, request, config.catalog)
     return routing.plan(
         searched,
-        routing.Surroundings(
+        Surroundings(
             config=config,
             pricing=Pricing.of(config.settings),
             health=HealthView({}, 1_795_449_600_000, ""),

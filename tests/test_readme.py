@@ -16,6 +16,7 @@ from orchestra_router.http.error_reference import reference as error_reference
 from orchestra_router.keys import PLACEHOLDER
 from orchestra_router.policy import routing
 from orchestra_router.policy.health import HealthView
+from orchestra_router.policy.surroundings import Surroundings
 from orchestra_router.pricing import Pricing
 from orchestra_router.types import CompletionRequest, Message, Text
 
@@ -123,9 +124,7 @@ def test_a_provider_can_be_added_by_the_rows_that_are_shown(tmp_path: Path) -> N
     config = load({"ORCHESTRA_HOME": str(tmp_path), "EXAMPLE_API_KEY": "k"})
     plan = routing.plan(
         CompletionRequest(messages=(Message("user", (Text("Hi"),)),), provider="example", task="general_chat"),
-        routing.Surroundings(
-            config=config, pricing=Pricing.of(config.settings), health=HealthView({}, 0, ""), local={}
-        ),
+        Surroundings(config=config, pricing=Pricing.of(config.settings), health=HealthView({}, 0, ""), local={}),
         task_reason="",
     )
 

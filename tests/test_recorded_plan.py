@@ -15,6 +15,7 @@ from orchestra_router.config import load
 from orchestra_router.policy import routing, tasks, user_rules
 from orchestra_router.policy.health import HealthView
 from orchestra_router.policy.learning import Learned
+from orchestra_router.policy.surroundings import Surroundings
 from orchestra_router.pricing import Pricing
 from orchestra_router.store.base import EscalationRow, HealthRow, LearnedRows, SeenRow
 from orchestra_router.types import CompletionRequest, Message, Text
@@ -33,7 +34,7 @@ def replayed(inputs: Json, strategy: str, home: Path) -> Json:
     request = CompletionRequest(messages=(Message("user", (Text(inputs["prompt"]),)),), metadata=inputs["metadata"])
     request, reason = anyio.run(tasks.with_task, request, config.catalog)
     request, rule = user_rules.with_rule(request, config, now_ms=now_ms)
-    around = routing.Surroundings(
+    around = Surroundings(
         config=config,
         pricing=Pricing.of(config.settings),
         health=HealthView({row["target"]: HealthRow(**row) for row in inputs["health"]}, now_ms, ""),

@@ -187,7 +187,7 @@ Step = Literal["", "cheap", "strong"]
 """In an escalation: the cheap model that is tried, and the stronger one that takes over when its answer will not do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A deployment on the route, and why it stands where it stands."""
 

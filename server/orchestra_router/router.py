@@ -63,8 +63,11 @@ from orchestra_router.policy.request_log import RequestLog
 from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.strategies import Turns
+from orchestra_router.policy.surroundings import Surroundings
+from orchestra_router.policy.survey import Surveys
 from orchestra_router.policy.trails import Trail, trails
 from orchestra_router.policy.views import Views
+from orchestra_router.policy.wanted import check_names
 from orchestra_router.policy.webhook import Webhook
 from orchestra_router.pricing import Pricing
 from orchestra_router.routing_rules import Rule
@@ -105,6 +108,7 @@ class Router:
         self._health = Health(store, config, clock)
         self._learning = Learning(store, settings, clock)
         self._turns = Turns()
+        self._surveys = Surveys()
         self._ledger = Ledger(store, self._pricing, settings, clock)
         admission = Admission(self._health, config, clock)
         self.embedder: EmbedderSource = (
@@ -271,7 +275,7 @@ class Router:
         caller = await self._access.allowed(caller, "plan")
         request = request_of("plan", asked, asking, max_tokens=self.config.settings.max_tokens)
         guarded = await self._gate.prompt(admitted(request, caller))
-        routing.check_names(guarded.request, self.config.catalog)
+        check_names(guarded.request, self.config.catalog)
         request, task_reason = await self._with_task(
             guarded.request, self._vector(guarded.request, Payer(request.scope))
         )
@@ -400,7 +404,7 @@ class Router:
         call.sent, call.found = guarded.request, dict(guarded.found)
         call.request = changed(guarded.request, task=None)
         self._enter(call, "task")
-        routing.check_names(guarded.request, self.config.catalog)
+        check_names(guarded.request, self.config.catalog)
         vector = self._vector(guarded.request, Payer(call.request.scope, call.purse, call.deadline))
         call.request, task_reason = await self._with_task(guarded.request, vector)
         call.request, rule = user_rules.with_rule(call.request, self.config, now_ms=self._clock.now_ms())
@@ -461,7 +465,7 @@ class Router:
 
     async def _plan(self, begun: Beginnings, task_reason: str, rule: Rule | None, *, search_is_implied: bool) -> Plan:
         request = begun.request
-        around = routing.Surroundings(
+        around = Surroundings(
             config=self.config,
             pricing=self._pricing,
             health=await self._health.view(),
@@ -470,7 +474,14 @@ class Router:
             turns=self._turns.given,
             cached_tokens=partial(self._prefixes.cached_tokens, beginnings=begun),
         )
-        plan = routing.plan(request, around, task_reason=task_reason, search_is_implied=search_is_implied, rule=rule)
+        plan = routing.plan(
+            request,
+            around,
+            task_reason=task_reason,
+            search_is_implied=search_is_implied,
+            rule=rule,
+            surveys=self._surveys,
+        )
         return await self._ledger.within_budgets(plan, request)
 
     def _enter(self, call: Call, stage: StageName) -> None:

@@ -1,0 +1,233 @@
+"""Who could be asked, and what is in the way: all of it that does not depend on the single request.
+
+Requests of one shape ask for the same deployments, each with the same reason, keys, prices and obstacles. So that is
+found out once and kept until something of it changes. What is left for each plan is what the prompt's size decides, and
+the health of those few deployments against which something is known.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from orchestra_router.config import Config
+from orchestra_router.deployments import Candidate, Deployment, Exclusion, Provider
+from orchestra_router.errors import InvalidRequest
+from orchestra_router.policy import key_limits
+from orchestra_router.policy.breaker import targets
+from orchestra_router.policy.estimate import Size
+from orchestra_router.policy.headroom import limited
+from orchestra_router.policy.health import HealthView
+from orchestra_router.policy.learning import Learned
+from orchestra_router.policy.surroundings import Surroundings
+from orchestra_router.policy.tasks import DEFAULT_TASK
+from orchestra_router.policy.wanted import Wanted, compares_all, forbidding, wanted
+from orchestra_router.price_lists import HALF_HOUR_MS
+from orchestra_router.pricing import DAY_MS, Pricing
+from orchestra_router.providers.params import fit
+from orchestra_router.routing_rules import Rule
+from orchestra_router.types import CompletionRequest, changed
+
+MOST_KEPT = 256
+"""Shapes of requests. Names of models are free text, so there is no end of them."""
+
+
+class Shape(NamedTuple):
+    """What of a request decides who is asked, the prompt's size apart."""
+
+    task: str
+    provider: str | None
+    model: str | None
+    fallback_providers: tuple[str, ...] | None
+    compares_all: bool
+    own_providers: tuple[str, ...]
+    """What its access key is limited to, as are `own_models`."""
+    own_models: tuple[str, ...]
+    rule: str
+
+
+class Basis(NamedTuple):
+    """What all surveys depend on."""
+
+    config: Config
+    pricing: Pricing
+    day: int
+    """Since 1970, in UTC: models retire, and names of the past begin."""
+    local: Mapping[str, Sequence[str]]
+
+
+class Entry:
+    """A deployment that can be asked, unless the prompt or its health is in the way."""
+
+    __slots__ = ("_candidate", "_mean_output", "_prices", "_targets", "_unpriced", "deployment")
+
+    def __init__(self, asked: Wanted, task: str, around: Surroundings) -> None:
+        self.deployment = asked.deployment
+        fingerprints = around.config.keys.fingerprints(self.deployment.provider.name)
+        self._targets = frozenset(
+            name
+            for one in fingerprints
+            for name in (*targets(self.deployment, fingerprint=one), limited(self.deployment, fingerprint=one))
+        )
+        unpriced = _unpriced(self.deployment, around)
+        self._unpriced = None if unpriced is None else Exclusion(self.deployment.key, unpriced)
+        self._candidate = Candidate(
+            deployment=self.deployment, reason=asked.reason, keys=fingerprints, worst_nusd=0, expected_nusd=0
+        )
+        self.learn(task, around)
+
+    def learn(self, task: str, around: Surroundings) -> None:
+        """Take over what was learned, and the prices of this half hour."""
+        typical = around.learned.typical(self.deployment, task)
+        self._prices = around.pricing.prices(self.deployment, at_ms=around.health.now_ms)
+        self._mean_output = typical.mean_output_tokens
+        self._candidate = changed(
+            self._candidate,
+            expected_ms=typical.median_ms,
+            slow_ms=typical.slow_ms,
+            success=around.learned.of(self.deployment, task).success,
+        )
+
+    def is_marked(self, health: HealthView) -> bool:
+        """Whether something is known against it, its provider or one of its keys, or of the rate limits there."""
+        return not (health.rows.keys().isdisjoint(self._targets) and health.allowances.keys().isdisjoint(self._targets))
+
+    def obstacle(self, request: CompletionRequest, size: Size, *, is_plain: bool) -> Exclusion | None:
+        """Why it cannot serve `request`, if it cannot. Any model takes one that `is_plain`."""
+        if size.likely_input > self.deployment.context_tokens:
+            most = self.deployment.context_tokens
+            reason = f"a prompt of about {size.likely_input:,} tokens does not fit its {most:,}"
+            return Exclusion(self.deployment.key, reason)
+        if not is_plain:
+            try:
+                fit(self.deployment, request)
+            except InvalidRequest as refusal:
+                return Exclusion(self.deployment.key, str(refusal))
+        return self._unpriced
+
+    def candidate(self, request: CompletionRequest, size: Size, *, cached_tokens: int) -> Candidate:
+        prices, mean = self._prices, self._mean_output
+        most_output = min(request.max_tokens, self.deployment.max_output_tokens)
+        likely_output = min(size.likely_output if mean is None else mean, most_output)
+        return changed(
+            self._candidate,
+            worst_nusd=prices.worst_case_nusd(size.most_input, most_output, size.most_searches),
+            expected_nusd=prices.expected_nusd(
+                size.likely_input, likely_output, int(request.web_search), min(cached_tokens, size.likely_input)
+            ),
+            likely_input=size.likely_input,
+            likely_output=likely_output,
+        )
+
+
+class Survey:
+    """What requests of one shape can be served by, in the order of `task`."""
+
+    __slots__ = ("_half_hour", "_learned", "_task", "entries", "notes", "rule")
+
+    def __init__(self, request: CompletionRequest, around: Surroundings, rule: Rule | None) -> None:
+        """Raises: InvalidRequest: the request names a provider that nobody knows."""
+        self.rule = rule
+        self._task = request.task or DEFAULT_TASK
+        notes: list[str] = []
+        forbidden = None if rule is None else forbidding(rule, around.config.catalog)
+        entries: list[Entry | Exclusion] = []
+        for asked in wanted(request, around, rule, notes):
+            obstacle = (
+                key_limits.forbidden(request.scope.limits, asked.deployment)
+                or (forbidden and forbidden(asked.deployment))
+                or _unreachable(asked.deployment.provider, around)
+                or _retired(asked.deployment, around)
+            )
+            excluded = Exclusion(asked.deployment.key, obstacle) if obstacle else None
+            entries.append(excluded or Entry(asked, self._task, around))
+        self.entries = tuple(entries)
+        """Those that cannot be asked whatever the prompt are excluded already."""
+        self.notes = tuple(notes)
+        self._learned: Learned = around.learned
+        self._half_hour = around.health.now_ms // HALF_HOUR_MS
+
+    def learn(self, around: Surroundings) -> None:
+        """Take over what was learned since, and the prices of another half hour."""
+        half_hour = around.health.now_ms // HALF_HOUR_MS
+        if around.learned is not self._learned or half_hour != self._half_hour:
+            self._learned, self._half_hour = around.learned, half_hour
+            for entry in self.entries:
+                if isinstance(entry, Entry):
+                    entry.learn(self._task, around)
+
+
+class Surveys:
+    """The latest surveys of one process, a few hundred at most."""
+
+    def __init__(self) -> None:
+        self._basis: Basis | None = None
+        self._kept: OrderedDict[Shape, Survey] = OrderedDict()
+
+    def of(self, request: CompletionRequest, around: Surroundings, rule: Rule | None) -> Survey:
+        """That of requests like this one.
+
+        Raises:
+            InvalidRequest: the request names a provider that nobody knows.
+        """
+        self._rest_on(around)
+        limits = request.scope.limits
+        shape = Shape(
+            request.task or DEFAULT_TASK,
+            request.provider,
+            request.model,
+            request.fallback_providers,
+            compares_all(request, around),
+            limits.providers,
+            limits.models,
+            "" if rule is None else rule.name,
+        )
+        survey = self._kept.get(shape)
+        if survey is None or survey.rule is not rule:
+            survey = self._kept[shape] = Survey(request, around, rule)
+            if len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(shape)
+        survey.learn(around)
+        return survey
+
+    @property
+    def kept(self) -> int:
+        """How many there are."""
+        return len(self._kept)
+
+    def _rest_on(self, around: Surroundings) -> None:
+        """Forget all of them where what they rest on has changed."""
+        day, basis = around.health.now_ms // DAY_MS, self._basis
+        if (
+            basis is None
+            or basis.config is not around.config
+            or basis.pricing is not around.pricing
+            or basis.day != day
+            or basis.local != around.local
+        ):
+            self._basis = Basis(around.config, around.pricing, day, dict(around.local))
+            self._kept.clear()
+
+
+def _unreachable(provider: Provider, around: Surroundings) -> str | None:
+    if not provider.enabled:
+        return "switched off in the configuration"
+    if provider.local and provider.name not in around.local:
+        return f"no server answers at {provider.base_url}"
+    if provider.key_env and provider.name not in around.config.keys:
+        return f"no key: set {provider.key_env[0]}"
+    return None
+
+
+def _retired(deployment: Deployment, around: Surroundings) -> str | None:
+    last = deployment.model.retires
+    if last is None or around.today < last:
+        return None
+    replacement = around.config.catalog.replacement(deployment)
+    return f"retired on {last}{f'; use {replacement} instead' if replacement else ''}"
+
+
+def _unpriced(deployment: Deployment, around: Surroundings) -> str | None:
+    if around.config.settings.allow_unpriced or around.pricing.is_priced(deployment):
+        return None
+    return "its price is unknown: add it under [models] in orchestra.toml, or set allow_unpriced = true"
