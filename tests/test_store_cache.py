@@ -165,9 +165,9 @@ async def test_what_has_expired_can_be_dropped_and_so_can_everything(store: Sqli
 
 def test_a_look_and_a_write_take_no_more_steps_among_many_entries() -> None:
     """Counted, not timed: instructions of the database's own machine. With a full shelf, most reads are of an index."""
-    glance = CacheQuestion("k", "r", "7")
+    glance = CacheQuestion("k", "r", "-")
     question = ShelfQuestion(
-        rough="r", figures="7", shelf="s", who="ada", words="w", prompt_hash="h", embedder="a/1", seen=10**9
+        rough="r", figures="-", shelf="s", who="ada", words="w", prompt_hash="h", embedder="a/1", seen=10**9
     )
     asks_by_words = replace(question, embedder="")
     one_more = CacheLimits(entries=10**9, entries_per_scope=10**9, bytes=10**12)

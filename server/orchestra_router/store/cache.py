@@ -60,8 +60,9 @@ _COMPARABLE = """
 # Which of them are live is left to the next question: not to go through many that are not.
 _COMPARABLE_WITH_ANY = "SELECT EXISTS (SELECT 1 FROM cache WHERE rough = ? AND rough <> '')"
 
+# By its own index, which is short: by the other one all that are read are gone through, too.
 _UNREAD = """
-    SELECT entry_id, prompt FROM cache
+    SELECT entry_id, prompt FROM cache INDEXED BY cache_unread
     WHERE rough = ? AND rough <> '' AND figures IN (?, '') AND shelf = '' AND expires_ms > ?
     LIMIT ?
 """
