@@ -76,7 +76,7 @@ def play(db: sqlite3.Connection, history: Sequence[Step]) -> None:
         )
         ledger.hold(db, hold, [], owner="")
         if step.cache is not None:
-            reports.record(db, recorded(step))
+            reports.record(db, [recorded(step)])
         if step.state == "held":
             continue
         cost = 0 if step.state == "released" else step.cost

@@ -216,7 +216,7 @@ def test_prompts_that_were_compared_go_where_the_scope_does_not_say_whose_they_a
             at_ms=at_ms, expires_ms=NOW_MS + 10_000,
         )  # fmt: skip
         record = replace(a_record(user, scope=Scope(user=user), created_ms=at_ms - 5), cache_match=match)
-        reports.record(db, record)
+        reports.record(db, [record])
         note_use(db, record)
     cache_feedback.mark_wrong(db, "none", [pair], now_ms=NOW_MS)
 

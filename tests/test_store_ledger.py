@@ -179,14 +179,26 @@ async def test_a_trail_is_found_by_request_and_by_trace_oldest_first(store: Sqli
 
 
 async def test_a_cancelled_caller_still_learns_what_became_of_its_write(store: SqliteStore) -> None:
-    denied = object()
+    is_claimed = False
 
     with anyio.CancelScope() as scope:
         scope.cancel()
-        denied = await store.hold(a_hold("a1", 100), [])
+        is_claimed = await store.claim_chore("retention", now_ms=1, until_ms=5, latest_ms=9)
 
-    assert denied is None
-    assert await store.spent("global", TODAY.day) == Spent(0, 100)
+    assert is_claimed
+    assert not await store.claim_chore("retention", now_ms=2, until_ms=6, latest_ms=9)
+
+
+async def test_a_cancelled_caller_of_a_hold_can_end_it_at_once(store: SqliteStore) -> None:
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await store.hold(a_hold("a1", 100), [])
+    store.settle(ended("a1", 0, state="released"))
+
+    assert scope.cancelled_caught
+    assert await store.spent("global", TODAY.day) == Spent(0, 0)
+    (attempt,) = await store.attempts_of("r1")
+    assert attempt["state"] == "released"
 
 
 async def test_a_settlement_is_written_for_whom_nobody_waits_and_before_the_next_hold(store: SqliteStore) -> None:

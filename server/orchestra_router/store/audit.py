@@ -30,16 +30,24 @@ ERASED_AT_ONCE = 10_000
 
 def append(db: sqlite3.Connection, event: AuditEvent) -> None:
     """Add `event` to the end of the chain, in the transaction of what it tells of."""
-    number, before = db.execute("SELECT last_number, last_hash FROM audit_ends").fetchone()
-    number += 1
-    body, salt = _text(event), secrets.token_hex(SALT_BYTES)
-    body_hash = _digest(salt + body)
-    chained = _chained(before, number, event.at_ms, event.kind, event.subject, body_hash)
-    db.execute(
+    append_all(db, (event,))
+
+
+def append_all(db: sqlite3.Connection, events: Iterable[AuditEvent]) -> None:
+    """Add `events` in their order."""
+    number, last_hash = db.execute("SELECT last_number, last_hash FROM audit_ends").fetchone()
+    rows: list[tuple[object, ...]] = []
+    for event in events:
+        number += 1
+        body, salt = _text(event), secrets.token_hex(SALT_BYTES)
+        body_hash = _digest(salt + body)
+        last_hash = _chained(last_hash, number, event.at_ms, event.kind, event.subject, body_hash)
+        rows.append((number, event.at_ms, event.kind, event.subject, body, salt, body_hash, last_hash))
+    db.executemany(
         "INSERT INTO audit (number, at_ms, kind, subject, body, salt, body_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (number, event.at_ms, event.kind, event.subject, body, salt, body_hash, chained),
+        rows,
     )
-    db.execute("UPDATE audit_ends SET last_number = ?, last_hash = ?", (number, chained))
+    db.execute("UPDATE audit_ends SET last_number = ?, last_hash = ?", (number, last_hash))
 
 
 def verify(db: sqlite3.Connection, *, known: tuple[int, str] | None = None) -> AuditCheck:

@@ -500,7 +500,7 @@ class Store(KeyStore, ViewStore, Protocol):
     async def hold(self, hold: Hold, limits: Sequence[Limit]) -> Denied | Throttled | None:
         """Set `hold` aside if every limit can pay for it and its access key may, else say what is in the way.
 
-        Check and write are atomic.
+        Check and write are atomic. Whoever is cancelled meanwhile has to end it, for it may have been set aside.
         """
         ...
 

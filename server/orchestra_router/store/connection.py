@@ -1,8 +1,9 @@
 """SQLite connections, each on a thread of its own: one for all that is short, and one for reports.
 
 A hop to that thread costs more than a statement does, and a commit waits for the disk. So whatever is asked for in one
-turn of the event loop, or waits while the thread is busy, is one hop: the writes one transaction together, each whole
-or not at all, then the reads, which see them.
+turn of the event loop, or waits while the thread is busy, is one hop. What is urgent comes first, in a transaction of
+its own, and its callers are told at once; then the other writes in another, each whole or not at all; then the reads,
+which see them all. What nobody waits for is carried out a little later, many at a time.
 """
 
 import asyncio
@@ -14,7 +15,13 @@ import aiosqlite
 import anyio
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Explain = Callable[[Exception], Exception]
+
+LATER_S = 0.02
+"""How long a write that nobody waits for may wait for others."""
+TOGETHER = 8
+"""So many of those go with the next hop, behind what is urgent: whoever waited for that is off to a provider."""
 
 
 def _as_it_is(error: Exception) -> Exception:
@@ -34,12 +41,23 @@ class Job(Generic[T]):
         self.told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def tell(self, explain: Explain) -> None:
-        if self.told.done():  # its task was cancelled past our shield; a write stands all the same
+        if self.told.done():  # told before, or its caller was cancelled; a write stands all the same
             return
         if self.error is not None:
             self.told.set_exception(explain(self.error))
         else:
             self.told.set_result(self.result)
+
+
+class Part(Job[None]):
+    """One of many that are carried out as one: `of_all` is called with all their items."""
+
+    __slots__ = ("item", "of_all")
+
+    def __init__(self, of_all: Callable[[sqlite3.Connection, Sequence[Any]], None], item: Any) -> None:
+        super().__init__(lambda db: of_all(db, [item]), durable=False)
+        self.of_all = of_all
+        self.item = item
 
 
 class Connection(aiosqlite.Connection):
@@ -49,8 +67,12 @@ class Connection(aiosqlite.Connection):
         self._thread.daemon = True
         self.explain: Explain = _as_it_is
         """Makes of an error what callers are told."""
+        self._urgent: list[Job[Any]] = []
         self._writes: list[Job[Any]] = []
         self._reads: list[Job[Any]] = []
+        self._is_due = False
+        """Whether the next hop takes more than what is urgent."""
+        self._timer: asyncio.TimerHandle | None = None
         self._is_woken = False
         self._is_busy = False
 
@@ -59,7 +81,9 @@ class Connection(aiosqlite.Connection):
         self._thread.start()
         with anyio.CancelScope(shield=True):
             try:
-                self._connection = await self._hop(self._connector)
+                connected: asyncio.Future[sqlite3.Connection] = asyncio.get_running_loop().create_future()
+                self._send(connected, self._connector)
+                self._connection = await connected
             except BaseException:
                 # Wait for the thread: it must not report to an event loop that is gone.
                 stopped = self.stop()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - as below
@@ -70,6 +94,7 @@ class Connection(aiosqlite.Connection):
         """What `work` reads, of every write that was asked for before. It must not write itself."""
         job = Job(work)
         self._reads.append(job)
+        self._is_due = True
         self._wake()
         return await job.told
 
@@ -82,13 +107,40 @@ class Connection(aiosqlite.Connection):
         """
         job = Job(work, durable=durable)
         self._writes.append(job)
+        self._is_due = True
         self._wake()
+        return job.told
+
+    def write_first(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> "asyncio.Future[T]":
+        """As `write`, in the order of these calls and ahead of all others."""
+        job = Job(work, durable=durable)
+        self._urgent.append(job)
+        self._wake()
+        return job.told
+
+    def write_later(
+        self, of_all: Callable[[sqlite3.Connection, Sequence[Item]], None], item: Item
+    ) -> "asyncio.Future[None]":
+        """As `write` and not durable, when there is time: with all that wait for the same `of_all`, in their order.
+
+        They come ahead of other writes of the same hop. Should it be one item's fault, each is carried out alone.
+        """
+        job = Part(of_all, item)
+        self._writes.append(job)
+        if len(self._writes) >= TOGETHER:
+            self._is_due = True
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LATER_S, self._late)
         return job.told
 
     async def drained(self) -> None:
         """Returns once every write that was asked for has been carried out."""
-        if self._writes or self._is_busy:
+        if self._urgent or self._writes or self._is_busy:
             await self.read(_nothing)
+
+    def _late(self) -> None:
+        self._is_due = True
+        self._wake()
 
     def _wake(self) -> None:
         # At the end of this turn of the loop: others may ask for something in it, too.
@@ -98,27 +150,43 @@ class Connection(aiosqlite.Connection):
 
     def _go(self) -> None:
         self._is_woken = False
-        writes, self._writes = self._writes, []
-        reads, self._reads = self._reads, []
         self._is_busy = True
-        self._hop(lambda: carry_out(self._conn, writes, reads)).add_done_callback(
-            lambda hop: self._carried_out((*writes, *reads), hop)
-        )
+        urgent, self._urgent = self._urgent, []
+        writes: list[Job[Any]] = []
+        reads: list[Job[Any]] = []
+        if self._is_due:
+            writes, self._writes = self._writes, writes
+            reads, self._reads = self._reads, reads
+            self._is_due = False
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        soon = asyncio.get_running_loop().call_soon_threadsafe
 
-    def _carried_out(self, jobs: Sequence[Job[Any]], hop: "asyncio.Future[None]") -> None:
+        def hop() -> None:
+            failure: Exception | None = None
+            try:
+                carry_out(self._conn, urgent, lambda: soon(self._tell, urgent), writes, reads)
+            except Exception as error:  # noqa: BLE001 - the edge of the thread, as below
+                failure = error
+            soon(self._carried_out, (*urgent, *writes, *reads), failure)
+
+        self._send(None, hop)
+
+    def _carried_out(self, jobs: Sequence[Job[Any]], failure: Exception | None) -> None:
         self._is_busy = False
-        if self._writes or self._reads:  # before the answers go out, so that the thread is not left idle
+        if self._urgent or self._is_due:  # before the answers go out, so that the thread is not left idle
             self._go()
-        failure = hop.exception()
         for job in jobs:
-            if isinstance(failure, Exception):
-                job.error = job.error or failure
+            job.error = job.error or failure
+        self._tell(jobs)
+
+    def _tell(self, jobs: Sequence[Job[Any]]) -> None:
+        for job in jobs:
             job.tell(self.explain)
 
-    def _hop(self, work: Callable[[], T]) -> "asyncio.Future[T]":
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    def _send(self, done: asyncio.Future[T] | None, work: Callable[[], T]) -> None:
         self._tx.put_nowait((done, work))  # pyright: ignore[reportUnknownMemberType] - aiosqlite leaves it half typed
-        return done
 
 
 class Reports:
@@ -180,16 +248,17 @@ def _at_one_moment(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], 
         db.rollback()
 
 
-def carry_out(db: sqlite3.Connection, writes: Sequence[Job[Any]], reads: Sequence[Job[Any]]) -> None:
-    if writes:
-        relaxed = not any(job.durable for job in writes)
-        if relaxed:
-            db.execute("PRAGMA synchronous = NORMAL")
-        try:
-            commit(db, writes)
-        finally:
-            if relaxed:
-                db.execute("PRAGMA synchronous = FULL")
+def carry_out(
+    db: sqlite3.Connection,
+    urgent: Sequence[Job[Any]],
+    tell_urgent: Callable[[], object],
+    writes: Sequence[Job[Any]],
+    reads: Sequence[Job[Any]],
+) -> None:
+    _commit_durably(db, urgent)
+    if urgent and (writes or reads):
+        tell_urgent()
+    _commit_durably(db, writes)
     for job in reads:
         try:
             job.result = job.work(db)
@@ -197,12 +266,25 @@ def carry_out(db: sqlite3.Connection, writes: Sequence[Job[Any]], reads: Sequenc
             job.error = error
 
 
+def _commit_durably(db: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:
+    """As `commit`, waiting for the disk where one of the jobs is to be on it."""
+    if not jobs:
+        return
+    relaxed = not any(job.durable for job in jobs)
+    if relaxed:
+        db.execute("PRAGMA synchronous = NORMAL")
+    try:
+        commit(db, jobs)
+    finally:
+        if relaxed:
+            db.execute("PRAGMA synchronous = FULL")
+
+
 def commit(db: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:
     """Run `jobs` in one transaction, or each in its own when one of them is at fault."""
     try:
         db.execute("BEGIN IMMEDIATE")
-        for job in jobs:
-            job.result = job.work(db)
+        _run(db, jobs)
         db.execute("COMMIT")
     except Exception as error:  # noqa: BLE001 - the edge of the thread: it is raised where the job is awaited
         for job in jobs:
@@ -212,6 +294,21 @@ def commit(db: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:
             for job in jobs:
                 job.error = None
                 commit(db, [job])
+
+
+def _run(db: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:
+    parts: dict[Callable[[sqlite3.Connection, Sequence[Any]], None], list[Part]] = {}
+    others: list[Job[Any]] = []
+    for job in jobs:
+        if isinstance(job, Part):
+            parts.setdefault(job.of_all, []).append(job)
+            job.result = None
+        else:
+            others.append(job)
+    for of_all, alike in parts.items():
+        of_all(db, [part.item for part in alike])
+    for job in others:
+        job.result = job.work(db)
 
 
 def _nothing(_: sqlite3.Connection) -> None:

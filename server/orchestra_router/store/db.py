@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import anyio
 
@@ -87,6 +87,7 @@ from orchestra_router.store.view_records import (
 from orchestra_router.types import LOCAL_KEY
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 RETRY_OPEN_S = 0.02
 
@@ -161,7 +162,7 @@ class SqliteStore:
         if opening.identity(self._path) != self._file:
             # Other processes would count in another file, and each would have the whole budget.
             raise opening.removed(self._path)
-        return await self._write(lambda db: _held(db, hold, limits))
+        return await self._to(self._connection.write_first, lambda db: _held(db, hold, limits))
 
     def settle(self, settlement: Settlement) -> asyncio.Future[Settled]:
         # A hold that a power cut brings back counts at its worst case, so nobody waits for the disk here.
@@ -169,7 +170,7 @@ class SqliteStore:
             health.keep_allowances(db, settlement.allowances)
             return ledger.settle(db, settlement)
 
-        return self._soon(work, durable=False)
+        return self._to(self._connection.write_first, work, durable=False)
 
     async def reclaim(self, *, now_ms: int, keep: Collection[str] = ()) -> int:
         return await self._write(lambda db: ledger.reclaim(db, now_ms=now_ms, keep=keep))
@@ -220,10 +221,10 @@ class SqliteStore:
         self, entry: CacheEntry, vector: CacheVector | None, *, limits: CacheLimits, now_ms: int
     ) -> asyncio.Future[None]:
         # Losing it costs money, but no answer.
-        return self._cache_write(
-            lambda db: cache.keep(db, entry, vector, limits=limits, now_ms=now_ms),
+        keeping = partial(cache.keep, entry=entry, vector=vector, limits=limits, now_ms=now_ms)
+        return self._marked(
+            self._to(self._connection.write_later, _kept, keeping),
             {entry.key, entry.rough, f"{entry.rough} {entry.figures}"} if entry.rough else {entry.key},
-            durable=False,
         )
 
     async def keep_vectors(self, vectors: Sequence[CacheVector], readings: Sequence[CacheReading] = ()) -> None:
@@ -298,7 +299,7 @@ class SqliteStore:
 
     def record(self, record: RequestRecord) -> asyncio.Future[None]:
         # What an answer cost is in the ledger; of a power cut's last moment the record may be lost.
-        return self._soon(lambda db: _recorded(db, record), durable=False)
+        return self._to(self._connection.write_later, _recorded, record)
 
     async def attempts_of(self, request_or_trace_id: str) -> tuple[Mapping[str, object], ...]:
         return await self._read(lambda db: reports.attempts_of(db, request_or_trace_id))
@@ -473,24 +474,24 @@ class SqliteStore:
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Shielded: a cancelled caller still learns what happened, and meets its cancellation at its next await."""
-        written = self._soon(work)
+        written = self._to(self._connection.write, work)
         with anyio.CancelScope(shield=True):
             await asyncio.wait({written})
         return written.result()
 
-    def _soon(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> asyncio.Future[T]:
+    def _to(self, write: Callable[P, asyncio.Future[T]], *work: P.args, **how: P.kwargs) -> asyncio.Future[T]:
         """As `_write`, for who does not wait. What goes wrong is raised where the result is asked for."""
         if self._closed:
             refused: asyncio.Future[T] = asyncio.get_running_loop().create_future()
             refused.set_exception(self._ended())
             return refused
-        return self._connection.write(work, durable=durable)
+        return write(*work, **how)
 
-    def _cache_write(
-        self, work: Callable[[sqlite3.Connection], T], names: Collection[str] = (ANY,), *, durable: bool = True
-    ) -> asyncio.Future[T]:
+    def _cache_write(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        return self._marked(self._to(self._connection.write, work), (ANY,))
+
+    def _marked(self, written: asyncio.Future[T], names: Collection[str]) -> asyncio.Future[T]:
         """A write after which looks in the cache for `names` find something else."""
-        written = self._soon(work, durable=durable)
         self._being_written.update(names)
 
         def forget(_: asyncio.Future[T]) -> None:
@@ -535,16 +536,19 @@ def _held(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit]) -> Denied
     return denied
 
 
-def _recorded(db: sqlite3.Connection, record: RequestRecord) -> None:
-    reports.record(db, record)
-    learned.count_escalation(db, record)
-    cache.note_use(db, record)
-    if record.exchange is not None:
-        request_log.keep(db, record.request_id, record.exchange, at_ms=record.created_ms)
-    if record.refusal is not None:
-        # Not when a hold is denied: it may be tried again, and something cheaper may be asked instead.
-        audit.append(db, trail.refused(record, record.refusal))
-    audit.append(db, trail.requested(record))
+def _recorded(db: sqlite3.Connection, records: Sequence[RequestRecord]) -> None:
+    reports.record(db, records)
+    events: list[AuditEvent] = []
+    for record in records:
+        learned.count_escalation(db, record)
+        cache.note_use(db, record)
+        if record.exchange is not None:
+            request_log.keep(db, record.request_id, record.exchange, at_ms=record.created_ms)
+        if record.refusal is not None:
+            # Not when a hold is denied: it may be tried again, and something cheaper may be asked instead.
+            events.append(trail.refused(record, record.refusal))
+        events.append(trail.requested(record))
+    audit.append_all(db, events)
 
 
 def _adjusted(db: sqlite3.Connection, adjusted: Sequence[Adjustment]) -> int:
@@ -552,3 +556,8 @@ def _adjusted(db: sqlite3.Connection, adjusted: Sequence[Adjustment]) -> int:
     if written:
         audit.append(db, trail.adjusted(written))
     return len(written)
+
+
+def _kept(db: sqlite3.Connection, keeping: Sequence[Callable[[sqlite3.Connection], None]]) -> None:
+    for keep in keeping:
+        keep(db)

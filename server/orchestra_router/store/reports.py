@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from orchestra_router.store.base import EMBEDDING, CacheReport, GroupBy, ReportRow, RequestRecord
 
@@ -12,11 +12,7 @@ _RECORD = """
         saved_nusd, attempts, created_ms, latency_ms, redactions, metadata, cache_reason, escalated,
         escalation_saved_nusd, wasted_nusd, reason
     )
-    VALUES (
-        :request_id, :trace_id, :access_key, :user, :session, :day, :month, :task, :outcome, :cache, :provider, :model,
-        :cost_nusd, :saved_nusd, :attempts, :created_ms, :latency_ms, :redactions, :metadata, :cache_reason,
-        :escalated, :escalation_saved_nusd, :wasted_nusd, :reason
-    )
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (request_id) DO UPDATE SET
         outcome = excluded.outcome, cache = excluded.cache, provider = excluded.provider, model = excluded.model,
         cost_nusd = excluded.cost_nusd, saved_nusd = excluded.saved_nusd, attempts = excluded.attempts,
@@ -175,36 +171,38 @@ _ALERTS = """
 """
 
 
-def record(db: sqlite3.Connection, record: RequestRecord) -> None:
-    """Write what became of a request; a later record of the same one replaces its outcome."""
-    db.execute(
-        _RECORD,
-        {
-            "request_id": record.request_id,
-            "trace_id": record.trace_id,
-            "access_key": record.scope.access_key,
-            "user": record.scope.user,
-            "session": record.scope.session,
-            "day": record.period.day,
-            "month": record.period.month,
-            "task": record.task,
-            "outcome": record.outcome,
-            "cache": record.cache,
-            "provider": record.provider,
-            "model": record.model,
-            "cost_nusd": record.cost_nusd,
-            "saved_nusd": record.saved_nusd,
-            "attempts": record.attempts,
-            "created_ms": record.created_ms,
-            "latency_ms": record.latency_ms,
-            "redactions": json.dumps(dict(record.redactions)),
-            "metadata": json.dumps(dict(record.metadata)),
-            "cache_reason": record.cache_reason,
-            "escalated": None if record.cheap_step is None else int(record.cheap_step.escalated),
-            "escalation_saved_nusd": record.escalation_saved_nusd,
-            "wasted_nusd": record.wasted_nusd,
-            "reason": record.reason,
-        },
+def record(db: sqlite3.Connection, records: Iterable[RequestRecord]) -> None:
+    """Write what became of requests; a later record of the same one replaces its outcome."""
+    db.executemany(_RECORD, map(_columns, records))
+
+
+def _columns(record: RequestRecord) -> tuple[object, ...]:
+    scope, period = record.scope, record.period
+    return (
+        record.request_id,
+        record.trace_id,
+        scope.access_key,
+        scope.user,
+        scope.session,
+        period.day,
+        period.month,
+        record.task,
+        record.outcome,
+        record.cache,
+        record.provider,
+        record.model,
+        record.cost_nusd,
+        record.saved_nusd,
+        record.attempts,
+        record.created_ms,
+        record.latency_ms,
+        json.dumps(dict(record.redactions)) if record.redactions else "{}",
+        json.dumps(dict(record.metadata)) if record.metadata else "{}",
+        record.cache_reason,
+        None if record.cheap_step is None else int(record.cheap_step.escalated),
+        record.escalation_saved_nusd,
+        record.wasted_nusd,
+        record.reason,
     )
 
 

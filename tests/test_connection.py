@@ -1,0 +1,78 @@
+"""In which order writes reach the database's thread, and who is told when."""
+
+import sqlite3
+import threading
+from collections.abc import AsyncGenerator, Sequence
+
+import anyio
+import pytest
+
+from orchestra_router.store.connection import TOGETHER, Connection
+
+
+def in_memory() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.execute("CREATE TABLE seen (what TEXT NOT NULL UNIQUE) STRICT")
+    return db
+
+
+@pytest.fixture
+async def connection() -> AsyncGenerator[Connection]:
+    connection = Connection(in_memory)
+    await connection.start()
+    yield connection
+    await connection.close()
+
+
+def see(db: sqlite3.Connection, *what: str) -> None:
+    db.executemany("INSERT INTO seen (what) VALUES (?)", [(each,) for each in what])
+
+
+def see_all(db: sqlite3.Connection, what: Sequence[str]) -> None:
+    see(db, "+".join(what))
+
+
+def everything(db: sqlite3.Connection) -> list[str]:
+    return [row[0] for row in db.execute("SELECT what FROM seen ORDER BY rowid")]
+
+
+async def test_what_is_urgent_comes_first_and_what_nobody_waits_for_together(connection: Connection) -> None:
+    connection.write_later(see_all, "a")
+    connection.write(lambda db: see(db, "in turn"))
+    connection.write_later(see_all, "b")
+    connection.write_first(lambda db: see(db, "urgent"))
+
+    assert await connection.read(everything) == ["urgent", "a+b", "in turn"]
+
+
+async def test_who_waits_for_what_is_urgent_is_told_before_the_rest_is_carried_out(connection: Connection) -> None:
+    go_on = threading.Event()
+
+    def wait(_: sqlite3.Connection, __: Sequence[int]) -> None:
+        go_on.wait()
+
+    rest = [connection.write_later(wait, number) for number in range(TOGETHER)]
+    with anyio.fail_after(5):
+        await connection.write_first(lambda db: see(db, "urgent"))
+
+    assert not any(each.done() for each in rest)
+    go_on.set()
+    await connection.drained()
+    assert all(each.done() for each in rest)
+
+
+async def test_what_nobody_waits_for_is_carried_out_soon_though_nothing_else_happens(connection: Connection) -> None:
+    with anyio.fail_after(5):
+        await connection.write_later(see_all, "a")
+
+    assert await connection.read(everything) == ["a"]
+
+
+async def test_one_that_cannot_be_written_fails_alone(connection: Connection) -> None:
+    def see_each(db: sqlite3.Connection, what: Sequence[str]) -> None:
+        see(db, *what)
+
+    written = [connection.write_later(see_each, what) for what in ("a", "b", "a", "c")]
+
+    assert await connection.read(everything) == ["a", "b", "c"]
+    assert [type(each.exception()) for each in written] == [type(None), type(None), sqlite3.IntegrityError, type(None)]
