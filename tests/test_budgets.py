@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestra_router.config import load
-from orchestra_router.deployments import Candidate
+from orchestra_router.deployments import Candidate, Figures
 from orchestra_router.errors import AllAttemptsFailed, BudgetExceeded, ConfigError
 from orchestra_router.policy.access import Caller
 from orchestra_router.policy.ledger import Reservation
@@ -26,7 +26,7 @@ def user(name: str) -> Caller:
 async def spend(world: World, amount_nusd: int, *, task: str = "coding") -> None:
     """An answer that turns out to cost this much."""
     deployment = world.router.config.catalog.deployments_at("openrouter")[0]
-    candidate = Candidate(deployment=deployment, reason="", worst_nusd=amount_nusd, expected_nusd=0)
+    candidate = Candidate(deployment=deployment, reason="", quote=Figures(worst_nusd=amount_nusd))
     ledger = world.router._ledger  # pyright: ignore[reportPrivateUsage]
     async with ledger.reserve(
         candidate, ask(task=task), request_id="before", number=1, spent_nusd=0, seconds_left=9, waited_s=0
@@ -226,7 +226,7 @@ def test_budgets_can_come_as_json_from_the_environment(tmp_path: Path) -> None:
 async def test_a_call_waits_a_little_for_money_that_calls_in_flight_may_not_need(tmp_path: Path) -> None:
     async with open_world(tmp_path, budget_day_usd="0.5") as world:
         deployment = world.router.config.catalog.deployments_at("openrouter")[0]
-        dear = Candidate(deployment=deployment, reason="", worst_nusd=300_000_000, expected_nusd=0)
+        dear = Candidate(deployment=deployment, reason="", quote=Figures(worst_nusd=300_000_000))
         ledger = world.router._ledger  # pyright: ignore[reportPrivateUsage]
 
         def reserve() -> AbstractAsyncContextManager[Reservation]:

@@ -16,7 +16,7 @@ import pytest
 
 from clocks import FakeClock
 from orchestra_router.config import Config, load
-from orchestra_router.deployments import Candidate
+from orchestra_router.deployments import Candidate, Figures
 from orchestra_router.errors import BudgetExceeded, DeadlineExceeded, InvalidRequest, RateLimited, StoreError
 from orchestra_router.policy.ledger import Ledger, Reservation
 from orchestra_router.price_lists import warm
@@ -41,7 +41,7 @@ class Books:
     @asynccontextmanager
     async def reserve(self, *, provider: str = "deepseek", worst_nusd: int = WORST_NUSD) -> AsyncGenerator[Reservation]:
         deployment = self.config.catalog.deployments_at(provider)[0]
-        candidate = Candidate(deployment=deployment, reason="", worst_nusd=worst_nusd, expected_nusd=0)
+        candidate = Candidate(deployment=deployment, reason="", quote=Figures(worst_nusd=worst_nusd))
         async with self.ledger.reserve(
             candidate, ask(), request_id="r1", number=1, spent_nusd=0, seconds_left=10, waited_s=0
         ) as reservation:
@@ -191,7 +191,7 @@ async def test_an_honest_overrun_is_booked_as_it_is(books: Books) -> None:
 
 async def test_attempts_of_one_request_that_run_side_by_side_share_its_cap(books: Books) -> None:
     deployment = books.config.catalog.deployments_at("deepseek")[0]
-    candidate = Candidate(deployment=deployment, reason="", worst_nusd=WORST_NUSD, expected_nusd=0)
+    candidate = Candidate(deployment=deployment, reason="", quote=Figures(worst_nusd=WORST_NUSD))
     request = ask(max_cost_nusd=2 * WORST_NUSD - 1)
 
     def reserve() -> AbstractAsyncContextManager[Reservation]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestra_router.catalog import Task
-from orchestra_router.deployments import Candidate, Deployment, Model, Offer, Provider, Turn
+from orchestra_router.deployments import Candidate, Deployment, Figures, Model, Offer, Provider, Turn
 from orchestra_router.policy.learning import Learned
 from orchestra_router.policy.strategies import Around, Turns, ordered, smooth_period
 from orchestra_router.store.base import EscalationRow, LearnedRows, SeenRow
@@ -26,8 +26,7 @@ def candidate(
     return Candidate(
         deployment=deployment,
         reason="because",
-        worst_nusd=10 * expected_nusd,
-        expected_nusd=expected_nusd,
+        quote=Figures(worst_nusd=10 * expected_nusd, expected_nusd=expected_nusd),
         expected_ms=median_ms,
     )
 

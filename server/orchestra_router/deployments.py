@@ -6,7 +6,7 @@ The rows are pydantic models, because people write them in `orchestra.toml` and 
 import datetime as dt
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -187,6 +187,38 @@ Step = Literal["", "cheap", "strong"]
 """In an escalation: the cheap model that is tried, and the stronger one that takes over when its answer will not do."""
 
 
+class Quote(Protocol):
+    """What one call comes to at a deployment. Most candidates are never asked, so it is worked out when looked at."""
+
+    @property
+    def worst_nusd(self) -> int:
+        """The most one attempt can cost: what is held before it is sent."""
+        ...
+
+    @property
+    def expected_nusd(self) -> int:
+        """At the prompt's likely length and a typical answer."""
+        ...
+
+    @property
+    def likely_input(self) -> int:
+        """Tokens that its rate limit has to take, as are `likely_output`."""
+        ...
+
+    @property
+    def likely_output(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """A quote that is known already."""
+
+    worst_nusd: int
+    expected_nusd: int = 0
+    likely_input: int = 0
+    likely_output: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A deployment on the route, and why it stands where it stands."""
@@ -195,10 +227,7 @@ class Candidate:
     reason: str
     keys: tuple[str, ...] = ("",)
     """Fingerprints of the keys to ask with, each in its turn; "" alone where none is needed."""
-    worst_nusd: int
-    """The most one attempt can cost: what is held before it is sent."""
-    expected_nusd: int
-    """At the prompt's likely length and a typical answer."""
+    quote: Quote
     health: str = "ok"
     step: Step = ""
     expected_ms: int | None = None
@@ -207,9 +236,6 @@ class Candidate:
     """The same for 95 in 100."""
     success: float | None = None
     """The share of this installation's attempts at the task that it answered; None: too few were made."""
-    likely_input: int = 0
-    """Tokens that its rate limit has to take, as are `likely_output`."""
-    likely_output: int = 0
     not_before_ms: int = 0
     """Its rate limit takes this request then, which is soon enough to be waited for."""
     is_probe: bool = False
@@ -219,6 +245,22 @@ class Candidate:
     def fingerprint(self) -> str:
         """Of the key that it is asked with next."""
         return self.keys[0]
+
+    @property
+    def worst_nusd(self) -> int:
+        return self.quote.worst_nusd
+
+    @property
+    def expected_nusd(self) -> int:
+        return self.quote.expected_nusd
+
+    @property
+    def likely_input(self) -> int:
+        return self.quote.likely_input
+
+    @property
+    def likely_output(self) -> int:
+        return self.quote.likely_output
 
 
 @dataclass(frozen=True, slots=True)

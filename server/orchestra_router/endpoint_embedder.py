@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from orchestra_router.clock import Clock
 from orchestra_router.config import Config
-from orchestra_router.deployments import Candidate
+from orchestra_router.deployments import Candidate, Figures
 from orchestra_router.embedding.base import Embedder, EmbedderState, Payer
 from orchestra_router.errors import (
     AccessDenied,
@@ -236,9 +236,7 @@ class EndpointEmbedder:
             deployment=self._deployment,
             reason="embedder",
             keys=keys,
-            worst_nusd=worst_nusd,
-            expected_nusd=worst_nusd,
-            likely_input=most_tokens // 4,
+            quote=Figures(worst_nusd=worst_nusd, expected_nusd=worst_nusd, likely_input=most_tokens // 4),
         )
 
     def _failed(self, error: ProviderError) -> EmbedderUnavailable:

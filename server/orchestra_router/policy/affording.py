@@ -10,7 +10,7 @@ from orchestra_router.policy import estimate
 from orchestra_router.policy.budget import Budget, dollars
 from orchestra_router.pricing import Pricing
 from orchestra_router.store.base import Spent
-from orchestra_router.types import CompletionRequest
+from orchestra_router.types import CompletionRequest, changed
 
 LEAST_TOKENS = 16
 """An answer shorter than this is not worth suggesting."""
@@ -36,7 +36,7 @@ def downgraded(plan: Plan, request: CompletionRequest, spent: Mapping[Budget, Sp
     within = [candidate for candidate in plan.route if candidate.expected_nusd < strong_nusd]
     route = sorted(within or plan.route, key=lambda candidate: (candidate.expected_nusd, candidate.worst_nusd))
     why = f"the {cause.name} runs short, so the cheapest is asked first"
-    first = replace(route[0], reason=f"{route[0].reason}; {why}")
+    first = changed(route[0], reason=f"{route[0].reason}; {why}")
     return replace(plan, route=(first, *route[1:]), notes=(*plan.notes, f"{why[0].upper()}{why[1:]}."))
 
 

@@ -11,6 +11,7 @@ from orchestra_router.deployments import Candidate, Deployment
 from orchestra_router.keys import Keys
 from orchestra_router.policy.headroom import Need
 from orchestra_router.policy.health import Block, HealthView
+from orchestra_router.types import changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +52,13 @@ def without_key(candidate: Candidate, failed: Candidate) -> Candidate | None:
     if candidate.deployment.provider.name != failed.deployment.provider.name:
         return candidate
     left = tuple(one for one in candidate.keys if one != failed.fingerprint)
-    return replace(candidate, keys=left) if left else None
+    return changed(candidate, keys=left) if left else None
 
 
 def passed_over(route: Sequence[Candidate]) -> list[Candidate]:
     """What is left of `route` once its first deployment is not to be asked with its first key just now."""
     first, *rest = route
-    return [replace(first, keys=first.keys[1:], not_before_ms=0), *rest] if first.keys[1:] else rest
+    return [changed(first, keys=first.keys[1:], not_before_ms=0), *rest] if first.keys[1:] else rest
 
 
 def _block(deployment: Deployment, fingerprint: str, view: HealthView, need: Need | None) -> Block | None:

@@ -17,7 +17,7 @@ from orchestra_router.policy.health import Block
 from orchestra_router.policy.no_route import no_route, to_search
 from orchestra_router.policy.retry import PATIENCE_S
 from orchestra_router.policy.surroundings import Surroundings
-from orchestra_router.policy.survey import Survey, Surveys
+from orchestra_router.policy.survey import Sized, Survey, Surveys
 from orchestra_router.policy.tasks import DEFAULT_TASK
 from orchestra_router.policy.wanted import order_is_named
 from orchestra_router.routing_rules import Rule, selected
@@ -102,29 +102,27 @@ class _Found:
     """What can be asked, in the order of `task`, and what cannot."""
 
     size: Size
+    excluded: list[Exclusion]
     notes: list[str]
     candidates: list[Candidate] = field(default_factory=list[Candidate])
-    excluded: list[Exclusion] = field(default_factory=list[Exclusion])
     blocks: list[Block] = field(default_factory=list[Block])
 
 
 def _find(request: CompletionRequest, around: Surroundings, survey: Survey) -> _Found:
-    found = _Found(estimate.measure(request), [*survey.notes])
+    size = estimate.measure(request)
+    entries, excluded = survey.sorted_out(request, size, is_plain=_is_plain(request))
+    found = _Found(size, excluded, [*survey.notes])
+    sized = Sized(request, size, around.cached_tokens)
+    if around.health.knows_nothing:
+        found.candidates = [entry.candidate(sized) for entry in entries]
+        return found
     blocked: list[tuple[Candidate, Block]] = []
-    is_plain = _is_plain(request)
-    all_well = around.health.knows_nothing
-    for entry in survey.entries:
-        if isinstance(entry, Exclusion):
-            found.excluded.append(entry)
-        elif (obstacle := entry.obstacle(request, found.size, is_plain=is_plain)) is not None:
-            found.excluded.append(obstacle)
+    for entry in entries:
+        candidate = entry.candidate(sized)
+        if entry.is_marked(around.health):
+            _look_at(candidate, found, blocked, around)
         else:
-            cached_tokens = around.cached_tokens(entry.deployment)
-            candidate = entry.candidate(request, found.size, cached_tokens=cached_tokens)
-            if all_well or not entry.is_marked(around.health):
-                found.candidates.append(candidate)
-            else:
-                _look_at(candidate, found, blocked, around)
+            found.candidates.append(candidate)
     if not found.candidates and (probe := _least_bad(blocked, around)) is not None:
         found.candidates.append(probe)
         blocked = [pair for pair in blocked if pair[0].deployment != probe.deployment]

@@ -17,7 +17,7 @@ from functools import lru_cache
 from orchestra_router.catalog import Task
 from orchestra_router.deployments import Candidate, Turn
 from orchestra_router.policy.learning import LEAST_ANSWERS, Learned
-from orchestra_router.types import Strategy, usd
+from orchestra_router.types import Strategy, changed, usd
 
 LEAST_PRICE_RATIO = 4.0
 """Across a smaller gap trying the cheap model first earns nothing, even with a good check."""
@@ -92,6 +92,8 @@ def among_equals(candidates: Sequence[Candidate], around: Around) -> list[Candid
 
     Only clear differences count, and only once enough was seen; an unknown one is taken for good.
     """
+    if len(candidates) == 1:
+        return [*candidates]
     seen = [around.learned.of(candidate.deployment, around.task.name) for candidate in candidates]
     times = [s.median_ms for s in seen if s.median_ms is not None and s.answered >= LEAST_ANSWERS]
     costs = [s.mean_cost_nusd for s in seen if s.mean_cost_nusd is not None and s.answered >= LEAST_ANSWERS]
@@ -178,11 +180,12 @@ def smooth_period(weights: tuple[int, ...]) -> tuple[int, ...]:
 def cheapest(candidates: Sequence[Candidate], around: Around) -> Ordered:
     """By expected cost. Models that are too weak for the task come last: a poor answer is better than none."""
     good, weak = _parted(candidates, around)
-    costs = {candidate.expected_nusd for candidate in good}
+    by_cost: dict[int, list[Candidate]] = {}
+    for candidate in good:
+        by_cost.setdefault(candidate.expected_nusd, []).append(candidate)
     route: list[Candidate] = []
-    for cost in sorted(costs):
-        equals = among_equals([candidate for candidate in good if candidate.expected_nusd == cost], around)
-        route += [_because(candidate, f"${usd(cost):.6f} expected") for candidate in equals]
+    for cost, equals in sorted(by_cost.items(), key=lambda item: item[0]):
+        route += [_because(candidate, f"${usd(cost):.6f} expected") for candidate in among_equals(equals, around)]
     return Ordered((*route, *weak))
 
 
@@ -249,10 +252,10 @@ def escalate(candidates: Sequence[Candidate], around: Around) -> Ordered:
             f"{pair.cheap.deployment.key} is not tried first: {rate:.0%} of its answers to such prompts were not good"
             " enough here, so that it would cost more than it saves."
         )
-        return Ordered((replace(pair.strong, step="strong"), *rest, pair.cheap), (note,))
+        return Ordered((changed(pair.strong, step="strong"), *rest, pair.cheap), (note,))
     times = "free" if math.isinf(ratio) else f"{ratio:.0f} times cheaper"
-    cheap = replace(_because(pair.cheap, f"tried first: {times}"), step="cheap")
-    strong = replace(_because(pair.strong, "takes over what the cheap model cannot do"), step="strong")
+    cheap = changed(_because(pair.cheap, f"tried first: {times}"), step="cheap")
+    strong = changed(_because(pair.strong, "takes over what the cheap model cannot do"), step="strong")
     return Ordered((cheap, strong, *rest))
 
 
@@ -272,7 +275,7 @@ def escalation_pair(candidates: Sequence[Candidate], around: Around) -> Pair:
 
 
 def _because(candidate: Candidate, why: str) -> Candidate:
-    return replace(candidate, reason=f"{candidate.reason}; {why}")
+    return changed(candidate, reason=f"{candidate.reason}; {why}")
 
 
 _STRATEGIES: Mapping[Strategy, Callable[[Sequence[Candidate], Around], Ordered]] = {

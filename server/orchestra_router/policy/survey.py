@@ -6,11 +6,11 @@ the health of those few deployments against which something is known.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from orchestra_router.config import Config
-from orchestra_router.deployments import Candidate, Deployment, Exclusion, Provider
+from orchestra_router.deployments import Candidate, Deployment, Exclusion, Figures, Provider
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy import key_limits
 from orchestra_router.policy.breaker import targets
@@ -22,7 +22,7 @@ from orchestra_router.policy.surroundings import Surroundings
 from orchestra_router.policy.tasks import DEFAULT_TASK
 from orchestra_router.policy.wanted import Wanted, compares_all, forbidding, wanted
 from orchestra_router.price_lists import HALF_HOUR_MS
-from orchestra_router.pricing import DAY_MS, Pricing
+from orchestra_router.pricing import DAY_MS, Prices, Pricing
 from orchestra_router.providers.params import fit
 from orchestra_router.routing_rules import Rule
 from orchestra_router.types import CompletionRequest, changed
@@ -55,13 +55,83 @@ class Basis(NamedTuple):
     local: Mapping[str, Sequence[str]]
 
 
+class Sized(NamedTuple):
+    """What of a request and its surroundings decides what it costs."""
+
+    request: CompletionRequest
+    size: Size
+    cached_tokens: Callable[[Deployment], int]
+
+
+class Terms(NamedTuple):
+    """What one deployment takes for a call in one half hour, and how long its answers have been."""
+
+    deployment: Deployment
+    prices: Prices
+    mean_output_tokens: int | None
+
+    def figures(self, sized: Sized) -> Figures:
+        request, size, mean = sized.request, sized.size, self.mean_output_tokens
+        most_output = min(request.max_tokens, self.deployment.max_output_tokens)
+        likely_output = min(size.likely_output if mean is None else mean, most_output)
+        cached_tokens = min(sized.cached_tokens(self.deployment), size.likely_input)
+        return Figures(
+            worst_nusd=self.prices.worst_case_nusd(size.most_input, most_output, size.most_searches),
+            expected_nusd=self.prices.expected_nusd(
+                size.likely_input, likely_output, int(request.web_search), cached_tokens
+            ),
+            likely_input=size.likely_input,
+            likely_output=likely_output,
+        )
+
+
+class LateQuote:
+    """Figures that are worked out when first looked at, and stay so."""
+
+    __slots__ = ("_figures", "_sized", "_terms")
+
+    def __init__(self, terms: Terms, sized: Sized) -> None:
+        self._terms = terms
+        self._sized = sized
+        self._figures: Figures | None = None
+
+    @property
+    def figures(self) -> Figures:
+        if self._figures is None:
+            self._figures = self._terms.figures(self._sized)
+        return self._figures
+
+    @property
+    def worst_nusd(self) -> int:
+        return self.figures.worst_nusd
+
+    @property
+    def expected_nusd(self) -> int:
+        return self.figures.expected_nusd
+
+    @property
+    def likely_input(self) -> int:
+        return self.figures.likely_input
+
+    @property
+    def likely_output(self) -> int:
+        return self.figures.likely_output
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LateQuote) and self.figures == other.figures
+
+    def __hash__(self) -> int:
+        return hash(self.figures)
+
+
 class Entry:
     """A deployment that can be asked, unless the prompt or its health is in the way."""
 
-    __slots__ = ("_candidate", "_mean_output", "_prices", "_targets", "_unpriced", "deployment")
+    __slots__ = ("_candidate", "_targets", "_terms", "context_tokens", "deployment", "unpriced")
 
     def __init__(self, asked: Wanted, task: str, around: Surroundings) -> None:
         self.deployment = asked.deployment
+        self.context_tokens = asked.deployment.context_tokens
         fingerprints = around.config.keys.fingerprints(self.deployment.provider.name)
         self._targets = frozenset(
             name
@@ -69,17 +139,17 @@ class Entry:
             for name in (*targets(self.deployment, fingerprint=one), limited(self.deployment, fingerprint=one))
         )
         unpriced = _unpriced(self.deployment, around)
-        self._unpriced = None if unpriced is None else Exclusion(self.deployment.key, unpriced)
+        self.unpriced = None if unpriced is None else Exclusion(self.deployment.key, unpriced)
         self._candidate = Candidate(
-            deployment=self.deployment, reason=asked.reason, keys=fingerprints, worst_nusd=0, expected_nusd=0
+            deployment=self.deployment, reason=asked.reason, keys=fingerprints, quote=Figures(worst_nusd=0)
         )
         self.learn(task, around)
 
     def learn(self, task: str, around: Surroundings) -> None:
         """Take over what was learned, and the prices of this half hour."""
         typical = around.learned.typical(self.deployment, task)
-        self._prices = around.pricing.prices(self.deployment, at_ms=around.health.now_ms)
-        self._mean_output = typical.mean_output_tokens
+        prices = around.pricing.prices(self.deployment, at_ms=around.health.now_ms)
+        self._terms = Terms(self.deployment, prices, typical.mean_output_tokens)
         self._candidate = changed(
             self._candidate,
             expected_ms=typical.median_ms,
@@ -93,36 +163,24 @@ class Entry:
 
     def obstacle(self, request: CompletionRequest, size: Size, *, is_plain: bool) -> Exclusion | None:
         """Why it cannot serve `request`, if it cannot. Any model takes one that `is_plain`."""
-        if size.likely_input > self.deployment.context_tokens:
-            most = self.deployment.context_tokens
-            reason = f"a prompt of about {size.likely_input:,} tokens does not fit its {most:,}"
+        if size.likely_input > self.context_tokens:
+            reason = f"a prompt of about {size.likely_input:,} tokens does not fit its {self.context_tokens:,}"
             return Exclusion(self.deployment.key, reason)
         if not is_plain:
             try:
                 fit(self.deployment, request)
             except InvalidRequest as refusal:
                 return Exclusion(self.deployment.key, str(refusal))
-        return self._unpriced
+        return self.unpriced
 
-    def candidate(self, request: CompletionRequest, size: Size, *, cached_tokens: int) -> Candidate:
-        prices, mean = self._prices, self._mean_output
-        most_output = min(request.max_tokens, self.deployment.max_output_tokens)
-        likely_output = min(size.likely_output if mean is None else mean, most_output)
-        return changed(
-            self._candidate,
-            worst_nusd=prices.worst_case_nusd(size.most_input, most_output, size.most_searches),
-            expected_nusd=prices.expected_nusd(
-                size.likely_input, likely_output, int(request.web_search), min(cached_tokens, size.likely_input)
-            ),
-            likely_input=size.likely_input,
-            likely_output=likely_output,
-        )
+    def candidate(self, sized: Sized) -> Candidate:
+        return changed(self._candidate, quote=LateQuote(self._terms, sized))
 
 
 class Survey:
     """What requests of one shape can be served by, in the order of `task`."""
 
-    __slots__ = ("_half_hour", "_learned", "_task", "entries", "notes", "rule")
+    __slots__ = ("_closed", "_half_hour", "_learned", "_open", "_shortest_context", "_task", "entries", "notes", "rule")
 
     def __init__(self, request: CompletionRequest, around: Surroundings, rule: Rule | None) -> None:
         """Raises: InvalidRequest: the request names a provider that nobody knows."""
@@ -142,6 +200,11 @@ class Survey:
             entries.append(excluded or Entry(asked, self._task, around))
         self.entries = tuple(entries)
         """Those that cannot be asked whatever the prompt are excluded already."""
+        self._closed = tuple(entry for entry in entries if isinstance(entry, Exclusion))
+        self._open = tuple(entry for entry in entries if isinstance(entry, Entry))
+        unlimited = all(entry.unpriced is None for entry in self._open)
+        self._shortest_context = min((each.context_tokens for each in self._open), default=0) if unlimited else -1
+        """A plain prompt up to this length is in nobody's way."""
         self.notes = tuple(notes)
         self._learned: Learned = around.learned
         self._half_hour = around.health.now_ms // HALF_HOUR_MS
@@ -151,9 +214,24 @@ class Survey:
         half_hour = around.health.now_ms // HALF_HOUR_MS
         if around.learned is not self._learned or half_hour != self._half_hour:
             self._learned, self._half_hour = around.learned, half_hour
-            for entry in self.entries:
-                if isinstance(entry, Entry):
-                    entry.learn(self._task, around)
+            for entry in self._open:
+                entry.learn(self._task, around)
+
+    def sorted_out(
+        self, request: CompletionRequest, size: Size, *, is_plain: bool
+    ) -> tuple[Sequence[Entry], list[Exclusion]]:
+        """Who can serve `request`, and who cannot."""
+        if is_plain and size.likely_input <= self._shortest_context:
+            return self._open, [*self._closed]
+        able: list[Entry] = []
+        excluded: list[Exclusion] = []
+        for entry in self.entries:
+            obstacle = entry if isinstance(entry, Exclusion) else entry.obstacle(request, size, is_plain=is_plain)
+            if obstacle is not None:
+                excluded.append(obstacle)
+            elif isinstance(entry, Entry):
+                able.append(entry)
+        return able, excluded
 
 
 class Surveys:
