@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mcp.types import ToolAnnotations
@@ -7,7 +6,7 @@ from mcp.types import ToolAnnotations
 from orchestra_router import ids
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.access import Caller
-from orchestra_router.types import Completion, CompletionRequest
+from orchestra_router.types import Completion, CompletionRequest, changed
 from orchestra_tools import approval
 from orchestra_tools.arguments import CompleteArguments
 from orchestra_tools.batch_results import completed_batch
@@ -40,7 +39,7 @@ async def complete(arguments: CompleteArguments, service: Service, caller: Calle
 
 async def start(request: CompletionRequest, service: Service, caller: Caller, tell: Tell | None) -> Call:
     router = await service.router()
-    request = replace(request, request_id=ids.drawn(), approval=approval.given())
+    request = changed(request, request_id=ids.drawn(), approval=approval.given())
 
     async def work(tell_waiting: Tell) -> Completion:
         # Without a listener there is no progress to make, and the answer need not be streamed.

@@ -17,7 +17,12 @@ Json = dict[str, Any]
 
 def without_blanks(data: Json) -> Json:
     """`data` without nulls, empty texts, lists and objects, at every depth; zeros and false stay."""
-    return {key: small for key, value in data.items() if (small := _small(value)) not in (None, "", [], {})}
+    small: Json = {}
+    for key, value in data.items():
+        kept = _small(cast("object", value)) if isinstance(value, dict | list | tuple) else value
+        if kept or isinstance(kept, int | float):
+            small[key] = kept
+    return small
 
 
 def _small(value: object) -> object:

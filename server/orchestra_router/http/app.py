@@ -8,9 +8,9 @@ Written without middleware classes, so that a streamed chunk passes through one 
 import logging
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import compile_path
@@ -48,6 +48,7 @@ SECURITY = {
     "cache-control": "no-store",
 }
 """On every response. A page that needs more of its own says so itself: what a handler sets stays."""
+_SECURITY = tuple((name.encode(), value.encode()) for name, value in SECURITY.items())
 _TRACE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -62,7 +63,12 @@ class HttpApp:
         traffic: Traffic,
     ) -> None:
         self.endpoints = tuple(endpoints)
-        self._routes = [(compile_path(endpoint.path), endpoint) for endpoint in endpoints]
+        self._routes = [(compile_path(endpoint.path)[0], endpoint) for endpoint in endpoints]
+        self._routes_of = {
+            endpoint.path: [(pattern, route) for pattern, route in self._routes if pattern.match(endpoint.path)]
+            for endpoint in endpoints
+        }
+        """Those of paths that are in the table as they are."""
         self._authenticate = authenticate
         self._sessions = sessions
         self._service = service
@@ -73,10 +79,11 @@ class HttpApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"{scope['type']} is not served")
-        request = Request(scope)
+        headers = _headers(scope)
         state = scope.setdefault("state", {})
         state["service"], state["trace_id"] = self._service, ids.drawn(ids.TRACE_BYTES)
-        shared_with = request.headers.get("origin") if self._doors.shares_with(request.headers.get("origin")) else None
+        origin = headers.get("origin")
+        shared_with = origin if self._doors.shares_with(origin) else None
         started = False
 
         async def send_on(message: Message) -> None:
@@ -87,7 +94,7 @@ class HttpApp:
             await send(message)
 
         try:
-            answer = await self._answer(scope, receive, send_on)
+            answer = await self._answer(scope, headers, receive, send_on)
         except ClientDisconnect:
             return
         except Exception:
@@ -108,10 +115,9 @@ class HttpApp:
             raise ConnectionAbortedError
         await answer(scope, receive, send_on)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> ASGIApp | None:
+    async def _answer(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> ASGIApp | None:
         """What is still to be sent; None when all has been."""
         try:
-            headers = Headers(scope=scope)
             check_length(headers)
             self._doors.check(headers)
             _name_trace(scope, headers)
@@ -135,7 +141,7 @@ class HttpApp:
     def _endpoint(self, scope: Scope) -> Endpoint:
         path, method = scope["path"], scope["method"]
         allowed: list[str] = []
-        for (pattern, _, _), endpoint in self._routes:
+        for pattern, endpoint in self._routes_of.get(path, self._routes):
             if (match := pattern.match(path)) is None:
                 continue
             if method in endpoint.allowed:
@@ -153,7 +159,7 @@ class HttpApp:
             kind="not_found_error",
         )
 
-    async def _admit(self, scope: Scope, headers: Headers, endpoint: Endpoint, verb: Verb) -> None:
+    async def _admit(self, scope: Scope, headers: Mapping[str, str], endpoint: Endpoint, verb: Verb) -> None:
         try:
             caller = await self._caller(scope, headers, endpoint)
         except AccessDenied as error:
@@ -167,7 +173,7 @@ class HttpApp:
         except AccessDenied as error:
             raise Refused(403, "role_forbids", str(error), kind="permission_error") from None
 
-    async def _caller(self, scope: Scope, headers: Headers, endpoint: Endpoint) -> Caller:
+    async def _caller(self, scope: Scope, headers: Mapping[str, str], endpoint: Endpoint) -> Caller:
         kind, _, secret = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and secret.strip():
             return await self._authenticate(secret.strip())
@@ -181,7 +187,7 @@ class HttpApp:
             headers={"www-authenticate": "Bearer"},
         )
 
-    def _preflight(self, scope: Scope, headers: Headers) -> Response | None:
+    def _preflight(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         """What a browser asks before a page of another origin may call."""
         if scope["method"] != "OPTIONS" or "access-control-request-method" not in headers:
             return None
@@ -212,7 +218,13 @@ def _shutting_down() -> Refused:
     )
 
 
-def _name_trace(scope: Scope, headers: Headers) -> None:
+def _headers(scope: Scope) -> Mapping[str, str]:
+    """The first of each name."""
+    raw: Sequence[tuple[bytes, bytes]] = scope["headers"]
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
+
+
+def _name_trace(scope: Scope, headers: Mapping[str, str]) -> None:
     parent = trace_context.parsed(headers.get("traceparent", ""))
     trace_context.adopt(parent)
     given = headers.get(TRACE_HEADER)
@@ -231,13 +243,14 @@ def _name_trace(scope: Scope, headers: Headers) -> None:
 
 
 def _add_headers(message: Message, *, trace_id: str, shared_with: str | None) -> None:
-    headers = MutableHeaders(raw=message["headers"])
-    for name, value in SECURITY.items():
-        headers.setdefault(name, value)
-    headers[TRACE_HEADER] = trace_id
+    raw: list[tuple[bytes, bytes]] = list(message["headers"])
+    given = {name.lower() for name, _ in raw}
+    raw += [header for header in _SECURITY if header[0] not in given]
+    raw.append((TRACE_HEADER.encode(), trace_id.encode("latin-1")))
+    message["headers"] = raw
     if shared_with is not None:
+        headers = MutableHeaders(raw=raw)
         headers["access-control-allow-origin"] = shared_with
         headers["access-control-expose-headers"] = EXPOSED
         headers["cross-origin-resource-policy"] = "cross-origin"
         headers.add_vary_header("Origin")
-    message["headers"] = headers.raw

@@ -1,10 +1,9 @@
 """Whom a request may claim to be addressed to and to come from, and how much and how slowly it may send."""
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 
-import anyio
-from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 from orchestra_router.config import Settings
@@ -22,7 +21,7 @@ class Doors:
         self._hosts = LOOPBACK | frozenset(hosts)
         self._origins = frozenset(origins)
 
-    def check(self, headers: Headers) -> None:
+    def check(self, headers: Mapping[str, str]) -> None:
         """Raises: Refused."""
         host = headers.get("host", "").lower()
         if not self._is_ours(host):
@@ -60,7 +59,7 @@ def _without_port(host: str) -> str:
     return name if colon and port.isdigit() and not (host.startswith("[") and host.endswith("]")) else host
 
 
-def check_length(headers: Headers) -> None:
+def check_length(headers: Mapping[str, str]) -> None:
     """Raises: Refused: a body's length is said in two ways, so a proxy may take the rest of it for another request."""
     if "content-length" in headers and "transfer-encoding" in headers:
         raise Refused(
@@ -83,7 +82,9 @@ def is_loopback(address: str) -> bool:
 class Patience:
     """Receives a request's body for an application: no more than allowed, and no slower."""
 
-    def __init__(self, receive: Receive, headers: Headers, settings: Settings, *, most_bytes: int | None) -> None:
+    def __init__(
+        self, receive: Receive, headers: Mapping[str, str], settings: Settings, *, most_bytes: int | None
+    ) -> None:
         """`most_bytes` counts where it is less than what the settings allow."""
         self._receive = receive
         self._allowed = round(settings.http_body_mb * 1_000_000)
@@ -101,9 +102,9 @@ class Patience:
         if self._whole:  # what comes now is that the client has gone
             return await self._receive()
         if self._until is None:
-            self._until = anyio.current_time() + self._seconds
+            self._until = asyncio.get_running_loop().time() + self._seconds
         try:
-            with anyio.fail_after(self._until - anyio.current_time()):
+            async with asyncio.timeout_at(self._until):
                 message = await self._receive()
         except TimeoutError:
             raise Refused(

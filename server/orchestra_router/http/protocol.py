@@ -5,7 +5,7 @@ llhttp, Node's parser, reads the requests. What it lets pass and others read in 
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from httptools import HttpParserError
@@ -17,6 +17,8 @@ from orchestra_router.http.refusals import Refused
 MAX_HEAD_BYTES = 65_536
 KEEP_ALIVE_S = 30
 """How long a connection without a request stays open."""
+MOST_TOGETHER_BYTES = 65_536
+"""Of an answer that may wait for what is written in the same turn of the event loop."""
 NOT_HTTP = "This is no HTTP request that can be read."
 
 
@@ -30,6 +32,37 @@ class LimitedConfig(uvicorn.Config):
         self.head_s = head_s
         self.unread_s = unread_s
         self.connections = connections
+
+
+class _Together:
+    """Sends a head and what comes with it at once: each piece sent alone wakes the client, and costs as much as parsing it."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+        self._bytes = 0
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append(data)
+        self._bytes += len(data)
+        if self._bytes > MOST_TOGETHER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._transport.write(b"".join(self._waiting))
+            self._waiting.clear()
+            self._bytes = 0
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -47,6 +80,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._together = _Together(transport, self.loop)
         if len(self.connections) > self.config.connections:
             self._refuse(
                 Refused(
@@ -73,6 +107,10 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._fruitless_bytes > MAX_HEAD_BYTES:
             self._refuse(_head_too_large())
         self._watch_head()
+
+    def shutdown(self) -> None:
+        self._together.flush()
+        super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -120,6 +158,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
             raise HttpParserError
         super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.transport = cast("asyncio.Transport", self._together)
 
     def on_body(self, body: bytes) -> None:
         self._fruitless_bytes = 0
@@ -160,6 +200,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _refuse(self, refusal: Refused) -> None:
         """Answer, unless an answer is under way, and close."""
         self._stop_timer()
+        self._together.flush()
         cycle = self.cycle if self.cycle is not None and not self.cycle.response_complete else None
         if cycle is not None and not cycle.more_body:
             # A request is whole, and its answer to come; what came after it gets none.

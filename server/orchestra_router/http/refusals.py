@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestra_router import errors
@@ -119,9 +118,12 @@ class JsonAnswer:
         self._headers = dict(headers or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
         body = json.dumps(self._data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        response = Response(body, self.status, headers=self._headers, media_type="application/json")
-        await response(scope, receive, send)
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self._headers.items()]
+        headers += [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 def refusal(error: Refused) -> JsonAnswer:

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import NoReturn, cast
 
 import anyio.to_thread
@@ -18,7 +17,18 @@ from orchestra_router.http.gateway.states import States
 from orchestra_router.http.refusals import Refused
 from orchestra_router.policy import names
 from orchestra_router.policy.guardrails import is_id
-from orchestra_router.types import CompletionRequest, Message, Part, Scope, Text, Tool, ToolCall, ToolResult, nusd
+from orchestra_router.types import (
+    CompletionRequest,
+    Message,
+    Part,
+    Scope,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    changed,
+    nusd,
+)
 
 AUTO = "auto"
 TASK = "task:"
@@ -108,7 +118,7 @@ def asked(chat: ChatRequest, config: Config, states: States, scope: Scope) -> Co
     )
     if (more := chat.orchestra) is not None:
         fallbacks = more.fallback_providers
-        request = replace(
+        request = changed(
             request,
             fallback_providers=None if fallbacks is None else tuple(fallbacks),
             strategy=more.strategy,
@@ -129,17 +139,17 @@ def _of_model(request: CompletionRequest, name: str, config: Config) -> Completi
         task = name[len(TASK) :].strip()
         if task not in config.catalog.tasks and is_id(task):
             raise UnknownModel(names.unknown("task", task, config.catalog.tasks))
-        return replace(request, task=task)
+        return changed(request, task=task)
     provider, _, model = name.partition("/")
     provider = provider.lower()
     if not model or provider not in config.catalog.providers:
-        return replace(request, model=name)
+        return changed(request, model=name)
     # "openai/gpt-6-luna" is also what OpenRouter calls it: without a key for OpenAI that is what is meant.
     is_here = callable_at(provider, config) and config.catalog.find(model, provider) is not None
     # And an id that nobody here knows may be known there; it is passed on as it is.
     if is_here or config.catalog.find(name) is None:
-        return replace(request, provider=provider, model=model)
-    return replace(request, model=name)
+        return changed(request, provider=provider, model=model)
+    return changed(request, model=name)
 
 
 def callable_at(provider: str, config: Config) -> bool:

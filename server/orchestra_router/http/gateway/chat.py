@@ -1,9 +1,10 @@
 """POST /v1/chat/completions: the request is the router's, the answer OpenAI's, whole or as it grows."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
@@ -21,13 +22,12 @@ from orchestra_router.http.refusals import JsonAnswer, refused
 from orchestra_router.policy.access import Caller
 from orchestra_router.policy.progress import OnText
 from orchestra_router.router import Router
-from orchestra_router.types import Completion, CompletionRequest
+from orchestra_router.types import Completion, CompletionRequest, changed
 from orchestra_router.types import Scope as Who
 
 logger = logging.getLogger("orchestra.http")
 
 T = TypeVar("T")
-Work = Callable[[], Coroutine[Any, Any, T]]
 
 HEARTBEAT_S = 10.0
 """After so long without anything to say a stream says that it is alive: some proxies close what is silent."""
@@ -62,7 +62,7 @@ class Chat:
         chat = await asked.read(await request.body())
         router, service = await router_of(request), service_of(request)
         caller = _for_whom(chat, caller_of(request))
-        wanted = replace(
+        wanted = changed(
             asked.asked(chat, router.config, self._states, caller.scope),
             request_id=ids.drawn(),
             trace_id=trace_of(request),
@@ -128,7 +128,11 @@ class _Streamed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope
         self._send = send
-        await _unless_gone(receive, self._tell, self._beat)
+        beating = asyncio.create_task(self._beat())
+        try:
+            await _unless_gone(receive, self._tell)
+        finally:
+            beating.cancel()
 
     async def _tell(self) -> None:
         try:
@@ -169,24 +173,18 @@ class _Streamed:
                 await self._body(b": waiting\n\n")
 
 
-async def _unless_gone(receive: Receive, work: Work[T], *beside: Work[None]) -> T | None:
-    """What `work` returns, or None when the client goes first, which cancels it. `beside` runs meanwhile."""
-    failed: Exception | None = None
-    result: T | None = None
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        for other in (watch, *beside):
-            group.start_soon(other)
+async def _unless_gone(receive: Receive, work: Callable[[], Awaitable[T]]) -> T | None:
+    """What `work` returns, or None when the client goes first, which cancels it."""
+    with anyio.CancelScope() as scope:
+        watching = asyncio.create_task(_watch(receive, scope.cancel))
         try:
-            result = await work()
-        except Exception as error:  # noqa: BLE001 - raised below, outside the group, which would wrap it
-            failed = error
-        group.cancel_scope.cancel()
-    if failed is not None:
-        raise failed
-    return result
+            return await work()
+        finally:
+            watching.cancel()
+    return None
+
+
+async def _watch(receive: Receive, gone: Callable[[], None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    gone()
