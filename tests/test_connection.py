@@ -36,13 +36,18 @@ def everything(db: sqlite3.Connection) -> list[str]:
     return [row[0] for row in db.execute("SELECT what FROM seen ORDER BY rowid")]
 
 
-async def test_what_is_urgent_comes_first_and_what_nobody_waits_for_together(connection: Connection) -> None:
+def always(_: object) -> bool:
+    return True
+
+
+async def test_what_is_urgent_comes_first_and_what_can_wait_together(connection: Connection) -> None:
     connection.write_later(see_all, "a")
     connection.write(lambda db: see(db, "in turn"))
     connection.write_later(see_all, "b")
-    connection.write_first(lambda db: see(db, "urgent"))
+    connection.write_soon(lambda db: see(db, "soon"))
+    connection.write_first(lambda db: see(db, "urgent"), always)
 
-    assert await connection.read(everything) == ["urgent", "a+b", "in turn"]
+    assert await connection.read(everything) == ["urgent", "a+b", "soon", "in turn"]
 
 
 async def test_who_waits_for_what_is_urgent_is_told_before_the_rest_is_carried_out(connection: Connection) -> None:
@@ -53,12 +58,30 @@ async def test_who_waits_for_what_is_urgent_is_told_before_the_rest_is_carried_o
 
     rest = [connection.write_later(wait, number) for number in range(TOGETHER)]
     with anyio.fail_after(5):
-        await connection.write_first(lambda db: see(db, "urgent"))
+        await connection.write_first(lambda db: see(db, "urgent"), always)
 
     assert not any(each.done() for each in rest)
     go_on.set()
     await connection.drained()
     assert all(each.done() for each in rest)
+
+
+async def test_what_is_not_final_is_done_again_behind_what_was_asked_for_before(connection: Connection) -> None:
+    connection.write_soon(lambda db: see(db, "before"))
+
+    assert await connection.write_first(everything, bool) == ["before"]
+
+
+async def test_what_a_caller_has_left_is_not_done_again(connection: Connection) -> None:
+    """He asked for the end of it, and that is carried out already."""
+    tries: list[int] = []
+    left = connection.write_first(lambda _: tries.append(1), bool)
+    left.cancel()
+    connection.write_soon(lambda db: see(db, "end"))
+
+    await connection.drained()
+
+    assert tries == [1]
 
 
 async def test_what_nobody_waits_for_is_carried_out_soon_though_nothing_else_happens(connection: Connection) -> None:

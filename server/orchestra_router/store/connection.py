@@ -3,7 +3,7 @@
 A hop to that thread costs more than a statement does, and a commit waits for the disk. So whatever is asked for in one
 turn of the event loop, or waits while the thread is busy, is one hop. What is urgent comes first, in a transaction of
 its own, and its callers are told at once; then the other writes in another, each whole or not at all; then the reads,
-which see them all. What nobody waits for is carried out a little later, many at a time.
+which see them all. What can wait is carried out a little later, many at a time.
 """
 
 import asyncio
@@ -49,6 +49,20 @@ class Job(Generic[T]):
             self.told.set_result(self.result)
 
 
+class Urgent(Job[T]):
+    """What comes ahead of writes that were asked for before, and is done again behind them where they may matter."""
+
+    __slots__ = ("is_final",)
+
+    def __init__(self, work: Callable[[sqlite3.Connection], T], is_final: Callable[[T], bool]) -> None:
+        super().__init__(work)
+        self.is_final = is_final
+
+    def is_to_be_done_again(self) -> bool:
+        # A caller who has left asked for the end of what is written, which would come too early.
+        return self.error is None and not self.told.cancelled() and not self.is_final(self.result)
+
+
 class Part(Job[None]):
     """One of many that are carried out as one: `of_all` is called with all their items."""
 
@@ -67,11 +81,12 @@ class Connection(aiosqlite.Connection):
         self._thread.daemon = True
         self.explain: Explain = _as_it_is
         """Makes of an error what callers are told."""
-        self._urgent: list[Job[Any]] = []
+        self._urgent: list[Urgent[Any]] = []
+        self._soon: list[Job[Any]] = []
         self._writes: list[Job[Any]] = []
         self._reads: list[Job[Any]] = []
         self._is_due = False
-        """Whether the next hop takes more than what is urgent."""
+        """Whether the next hop takes more than what is urgent, and what follows it soon."""
         self._timer: asyncio.TimerHandle | None = None
         self._is_woken = False
         self._is_busy = False
@@ -111,10 +126,19 @@ class Connection(aiosqlite.Connection):
         self._wake()
         return job.told
 
-    def write_first(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> "asyncio.Future[T]":
-        """As `write`, in the order of these calls and ahead of all others."""
-        job = Job(work, durable=durable)
+    def write_first(
+        self, work: Callable[[sqlite3.Connection], T], is_final: Callable[[T], bool]
+    ) -> "asyncio.Future[T]":
+        """As `write`, durable and ahead of all others. Where the result is not final, it is the one behind `write_soon`."""
+        job = Urgent(work, is_final)
         self._urgent.append(job)
+        self._wake()
+        return job.told
+
+    def write_soon(self, work: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+        """As `write` and not durable, with the next hop, behind what is urgent; in the order of these calls."""
+        job = Job(work, durable=False)
+        self._soon.append(job)
         self._wake()
         return job.told
 
@@ -135,7 +159,7 @@ class Connection(aiosqlite.Connection):
 
     async def drained(self) -> None:
         """Returns once every write that was asked for has been carried out."""
-        if self._urgent or self._writes or self._is_busy:
+        if self._urgent or self._soon or self._writes or self._is_busy:
             await self.read(_nothing)
 
     def _late(self) -> None:
@@ -152,6 +176,7 @@ class Connection(aiosqlite.Connection):
         self._is_woken = False
         self._is_busy = True
         urgent, self._urgent = self._urgent, []
+        soon, self._soon = self._soon, []
         writes: list[Job[Any]] = []
         reads: list[Job[Any]] = []
         if self._is_due:
@@ -161,21 +186,21 @@ class Connection(aiosqlite.Connection):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-        soon = asyncio.get_running_loop().call_soon_threadsafe
+        on_the_loop = asyncio.get_running_loop().call_soon_threadsafe
 
         def hop() -> None:
             failure: Exception | None = None
             try:
-                carry_out(self._conn, urgent, lambda: soon(self._tell, urgent), writes, reads)
+                carry_out(self._conn, urgent, soon, writes, reads, lambda jobs: on_the_loop(self._tell, jobs))
             except Exception as error:  # noqa: BLE001 - the edge of the thread, as below
                 failure = error
-            soon(self._carried_out, (*urgent, *writes, *reads), failure)
+            on_the_loop(self._carried_out, (*urgent, *soon, *writes, *reads), failure)
 
         self._send(None, hop)
 
     def _carried_out(self, jobs: Sequence[Job[Any]], failure: Exception | None) -> None:
         self._is_busy = False
-        if self._urgent or self._is_due:  # before the answers go out, so that the thread is not left idle
+        if self._urgent or self._soon or self._is_due:  # before the answers go out, so that the thread is not left idle
             self._go()
         for job in jobs:
             job.error = job.error or failure
@@ -250,15 +275,18 @@ def _at_one_moment(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], 
 
 def carry_out(
     db: sqlite3.Connection,
-    urgent: Sequence[Job[Any]],
-    tell_urgent: Callable[[], object],
+    urgent: Sequence[Urgent[Any]],
+    soon: Sequence[Job[Any]],
     writes: Sequence[Job[Any]],
     reads: Sequence[Job[Any]],
+    tell: Callable[[Sequence[Job[Any]]], object],
 ) -> None:
     _commit_durably(db, urgent)
-    if urgent and (writes or reads):
-        tell_urgent()
-    _commit_durably(db, writes)
+    again = [job for job in urgent if job.is_to_be_done_again()] if soon else []
+    if urgent and (soon or writes or reads):
+        tell([job for job in urgent if job not in again])
+    _commit_durably(db, [*soon, *writes])
+    _commit_durably(db, again)
     for job in reads:
         try:
             job.result = job.work(db)

@@ -162,7 +162,8 @@ class SqliteStore:
         if opening.identity(self._path) != self._file:
             # Other processes would count in another file, and each would have the whole budget.
             raise opening.removed(self._path)
-        return await self._to(self._connection.write_first, lambda db: _held(db, hold, limits))
+        # Settlements that were asked for before can only leave more to spend, so that they matter where there is too little.
+        return await self._to(self._connection.write_first, lambda db: _held(db, hold, limits), _is_granted)
 
     def settle(self, settlement: Settlement) -> asyncio.Future[Settled]:
         # A hold that a power cut brings back counts at its worst case, so nobody waits for the disk here.
@@ -170,7 +171,7 @@ class SqliteStore:
             health.keep_allowances(db, settlement.allowances)
             return ledger.settle(db, settlement)
 
-        return self._to(self._connection.write_first, work, durable=False)
+        return self._to(self._connection.write_soon, work)
 
     async def reclaim(self, *, now_ms: int, keep: Collection[str] = ()) -> int:
         return await self._write(lambda db: ledger.reclaim(db, now_ms=now_ms, keep=keep))
@@ -534,6 +535,10 @@ def _held(db: sqlite3.Connection, hold: Hold, limits: Sequence[Limit]) -> Denied
     if denied is None and hold.approved_nusd:
         audit.append(db, trail.approved(hold))
     return denied
+
+
+def _is_granted(denied: Denied | Throttled | None) -> bool:
+    return denied is None
 
 
 def _recorded(db: sqlite3.Connection, records: Sequence[RequestRecord]) -> None:
