@@ -42,11 +42,12 @@ def changed(record: T, **changes: object) -> T:
     Raises:
         TypeError: it has no such field.
     """
-    kept = vars(record)
-    if not changes.keys() <= kept.keys():
+    kept = record.__dict__
+    values = {**kept, **changes}
+    if len(values) != len(kept):
         raise TypeError(f"{type(record).__name__} has no field {', '.join(changes.keys() - kept.keys())}.")
-    copy = object.__new__(type(record))
-    object.__setattr__(copy, "__dict__", kept | changes)
+    copy = object.__new__(record.__class__)
+    object.__setattr__(copy, "__dict__", values)
     return copy
 
 
@@ -107,6 +108,8 @@ class Message:
 
     @property
     def text(self) -> str:
+        if len(self.parts) == 1 and isinstance(self.parts[0], Text):  # almost always
+            return self.parts[0].text
         return "".join(part.text for part in self.parts if isinstance(part, Text))
 
 

@@ -72,6 +72,8 @@ def as_text(value: object) -> str:
 
 def as_count(value: object) -> int | None:
     """A whole number from 0 to `MAX_COUNT`, else None: a count that is nonsense is not 0, it is unknown."""
+    if value is None:
+        return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
