@@ -214,6 +214,16 @@ async def test_a_connection_stays_in_the_era_it_began_in(wire: Wire) -> None:
     assert "result" in third
 
 
+async def test_a_connection_with_a_handshake_takes_no_requests_of_the_newer_era(wire: Wire) -> None:
+    await wire.notify("notifications/initialized")  # too early: some clients do
+    await wire.handshake()
+    newer = await wire.ask("tools/list", modern())
+    own = await wire.ask("tools/list")
+
+    assert newer["error"]["code"] == -32600
+    assert "result" in own
+
+
 async def test_an_unknown_tool_is_an_error_of_the_protocol(wire: Wire) -> None:
     await wire.handshake()
 

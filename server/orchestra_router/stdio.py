@@ -8,6 +8,7 @@ threads, which costs a call more than all the rest of the SDK.
 import io
 import logging
 import sys
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -15,16 +16,27 @@ from typing import Any, Protocol, Self, TextIO
 
 import anyio
 from mcp.server.lowlevel import Server
-from mcp.server.runner import serve_dual_era_loop
+from mcp.server.runner import serve_dual_era_loop, serve_loop
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
-from mcp.types import PROTOCOL_VERSION_META_KEY, ErrorData, JSONRPCMessage, JSONRPCRequest
+from mcp.types import (
+    INVALID_REQUEST,
+    PROTOCOL_VERSION_META_KEY,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCRequest,
+)
 
 from orchestra_router import jsonrpc
 from orchestra_router.pipes import LineReader, LineWriter, is_pipe, writing
 from orchestra_router.stdin import claimed_stdin, claimed_stdout, mended
 
 logger = logging.getLogger("orchestra")
+
+MOST_BEFORE = 8
+"""Messages before a client's first request that are served after it."""
+OTHER_ERA = "This connection began with `initialize`, so its requests carry no protocol version of their own."
 
 
 async def serve(server: Server[Any]) -> None:
@@ -33,8 +45,11 @@ async def serve(server: Server[Any]) -> None:
         # The lifespan last: a thread that reads cannot be cancelled, and what was opened is closed before it is waited for.
         async with _outgoing(serving) as outgoing, _lines(stdin) as lines, server.lifespan(server) as state:
             incoming = _Incoming(lines, outgoing, server, state)
+            opening = await incoming.opening()
+            # Either way would do for a handshake; this one hands a message on without a relay between.
+            loop = serve_loop if opening is not None and opening.method == "initialize" else serve_dual_era_loop
             options = server.create_initialization_options()
-            await serve_dual_era_loop(server, incoming, outgoing, lifespan_state=state, init_options=options)
+            await loop(server, incoming, outgoing, lifespan_state=state, init_options=options)
 
 
 class Outgoing(Protocol):
@@ -113,27 +128,52 @@ class _Incoming(_Stream):
         self._outgoing = outgoing
         self._server = server
         self._state = state
-        self._opened = False
-        """Whether the client has chosen its era of the protocol: its first request does, other than a probe."""
+        self._opening: JSONRPCRequest | None = None
+        """The request by which the client has chosen its era of the protocol: its first, other than a probe."""
+        self._kept: deque[SessionMessage] = deque()
+        """What came up to there."""
+
+    async def opening(self) -> JSONRPCRequest | None:
+        """Wait for the first request, which is still to be served; None when the client goes before."""
+        async for message in self:
+            if len(self._kept) < MOST_BEFORE or message.message is self._opening:
+                self._kept.append(message)
+            if self._opening is not None:
+                break
+        return self._opening
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> SessionMessage:
+        if self._kept and self._opening is not None:
+            return self._kept.popleft()
         async for line in self._lines:
-            if not line or line.isspace():
-                continue
-            message = jsonrpc.parsed(line := mended(line))
-            if isinstance(message, ErrorData):
-                # Its text may hold anything, so it is not shown.
-                logger.warning("a line of %d characters from the client is no message", len(line.rstrip("\r\n")))
-                await self._outgoing.send(SessionMessage(jsonrpc.refusal(message, line)))
-            elif self._opened or not _is_probe(message):
-                self._opened = self._opened or isinstance(message, JSONRPCRequest)
+            if (message := await self._read(mended(line))) is not None:
                 return SessionMessage(message)
-            else:
-                await self._answer_probe(message)
         raise StopAsyncIteration
+
+    async def _read(self, line: str) -> JSONRPCMessage | None:
+        """The message in `line`; None where there is none to be served, or it has been answered here."""
+        if not line or line.isspace():
+            return None
+        message = jsonrpc.parsed(line)
+        if isinstance(message, ErrorData):
+            # Its text may hold anything, so it is not shown.
+            logger.warning("a line of %d characters from the client is no message", len(line.rstrip("\r\n")))
+            await self._outgoing.send(SessionMessage(jsonrpc.refusal(message, line)))
+            return None
+        if not isinstance(message, JSONRPCRequest):
+            return message
+        if self._opening is None and message.method == "server/discover" and _is_enveloped(message):
+            await self._answer_probe(message)
+            return None
+        self._opening = self._opening or message
+        if self._opening.method == "initialize" and message.method != "initialize" and _is_enveloped(message):
+            error = ErrorData(code=INVALID_REQUEST, message=OTHER_ERA)
+            await self._outgoing.send(SessionMessage(JSONRPCError(jsonrpc="2.0", id=message.id, error=error)))
+            return None
+        return message
 
     async def receive(self) -> SessionMessage:
         try:
@@ -157,9 +197,7 @@ async def _serve_once(server: Server[Any], state: object, incoming: Any, outgoin
     await serve_dual_era_loop(server, incoming, outgoing, lifespan_state=state)
 
 
-def _is_probe(message: JSONRPCMessage) -> bool:
-    """Whether it only asks what the server speaks."""
-    if not isinstance(message, JSONRPCRequest) or message.method != "server/discover":
-        return False
+def _is_enveloped(message: JSONRPCRequest) -> bool:
+    """Whether it stands alone, as since 2026-07-28 every request does."""
     meta = (message.params or {}).get("_meta")
     return isinstance(meta, dict) and PROTOCOL_VERSION_META_KEY in meta

@@ -13,24 +13,23 @@ if TYPE_CHECKING:  # they load the catalog and the prices
     from orchestra_router.policy.status import ProviderStatus, StatusReport, Use
 
 Json = dict[str, Any]
+_NESTED = frozenset({dict, list, tuple})
 
 
 def without_blanks(data: Json) -> Json:
     """`data` without nulls, empty texts, lists and objects, at every depth; zeros and false stay."""
     small: Json = {}
     for key, value in data.items():
-        kept = _small(cast("object", value)) if isinstance(value, dict | list | tuple) else value
+        kept = _small(value) if type(value) in _NESTED else value
         if kept or isinstance(kept, int | float):
             small[key] = kept
     return small
 
 
-def _small(value: object) -> object:
-    if isinstance(value, dict):
+def _small(value: Any) -> Any:
+    if type(value) is dict:
         return without_blanks(cast("Json", value))
-    if isinstance(value, list | tuple):
-        return [_small(item) for item in cast("Sequence[object]", value)]
-    return value
+    return [_small(item) if type(item) in _NESTED else item for item in value]
 
 
 def completed(completion: Completion, *, notice: str) -> Json:
