@@ -178,6 +178,18 @@ print((time.process_time() - cpu) / (time.perf_counter() - wall))
     assert float(said) < 1.2
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux shows them")
+def test_no_thread_is_begun_to_be_idle() -> None:
+    said = run("""
+import os
+from orchestra_router.embedding import blas
+assert blas.use_one_thread()
+print(len(os.listdir("/proc/self/task")), "OPENBLAS_NUM_THREADS" in os.environ)
+""")
+
+    assert said == "1 False\n"
+
+
 def test_the_server_starts_without_numpy() -> None:
     said = run("""
 import sys

@@ -33,6 +33,7 @@ from orchestra_router.keywords import Asked, Asking, request_of, requests_of
 from orchestra_router.observe import Finished, Observers, log_attempt, log_request
 from orchestra_router.observe import context as trace_context
 from orchestra_router.observe.records import StageName
+from orchestra_router.once import Once
 from orchestra_router.policy import (
     affording,
     budget,
@@ -76,7 +77,9 @@ from orchestra_router.store.db import SqliteStore
 from orchestra_router.streams import AnswerStream, hear_out
 from orchestra_router.telemetry import sending
 from orchestra_router.transport import Transport
-from orchestra_router.types import Completion, CompletionRequest, Probe, changed
+from orchestra_router.types import Completion, CompletionRequest, Message, Probe, Text, changed
+
+_ANY = CompletionRequest(messages=(Message("user", (Text("How are you?"),)),))
 
 
 class Router:
@@ -122,6 +125,8 @@ class Router:
         own = {kind: own.pattern for kind, own in settings.guard_patterns.items()}
         self._request_log = RequestLog(settings, config.secrets(), own)
         self._prefixes = Prefixes(clock)
+        self._tells_tasks = Once(lambda: tasks.classify(_ANY, config.catalog.keywords))
+        self._questions = Once(lambda: self.cache.question(_ANY))
         self._answers = Answers(
             Attempts(
                 config,
@@ -410,6 +415,8 @@ class Router:
         call.request, rule = user_rules.with_rule(call.request, self.config, now_ms=self._clock.now_ms())
 
         self._enter(call, "cache")
+        if not self._questions.is_done:
+            await self._questions.done()
         asked = self.cache.question(call.request, vector, streamed=call.on_text is not None)
         if entry_id := call.request.wrong_cache_entry:
             call.note(await self.cache.wrong(entry_id, asked, now_ms=self._clock.now_ms()))
@@ -457,6 +464,8 @@ class Router:
         return PromptVector(self.embedder, tasks.asked(request), payer)
 
     async def _with_task(self, request: CompletionRequest, vector: PromptVector) -> tuple[CompletionRequest, str]:
+        if request.task is None and not self._tells_tasks.is_done:
+            await self._tells_tasks.done()
         # The classifier reads the vectors of the local embedder only, so another one is not asked, nor paid.
         local = self.config.settings.embedder == "local"
         request, reason = await tasks.with_task(request, self.config.catalog, vector if local else None)

@@ -1,11 +1,14 @@
 """NumPy's BLAS: on one thread, and what it is good at.
 
 With more, a single short prompt is hardly faster, and on a busy machine its threads wait for one another: the slowest
-embeddings then take ten times as long. The number of threads is set at run time, so that it holds whoever imported
-NumPy first.
+embeddings then take ten times as long. The number of threads is set at run time, too, so that it holds whoever imported
+NumPy first; threads that were begun before that keep a processor busy for 40 ms each.
 """
 
 import ctypes
+import importlib
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ _SETTERS = (
     "openblas_set_num_threads",
     "MKL_Set_Num_Threads",
 )
+_MOST_THREADS = "OPENBLAS_NUM_THREADS"
 _CORES = ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename")
 _FAST_CORES = frozenset({b"SkylakeX", b"Cooperlake", b"SapphireRapids"})
 """OpenBLAS multiplies small matrices without copying them on processors with AVX-512, by kernels of these names."""
@@ -23,12 +27,23 @@ _FAST_CORES = frozenset({b"SkylakeX", b"Cooperlake", b"SapphireRapids"})
 
 def use_one_thread() -> bool:
     """Whether the BLAS could be told. Apple's Accelerate cannot, and has no need."""
+    _import_on_one_thread()
     for library in _libraries():
         for name in _SETTERS:
             if (setter := getattr(library, name, None)) is not None:
                 setter(1)
                 return True
     return False
+
+
+def _import_on_one_thread() -> None:
+    if "numpy" in sys.modules or _MOST_THREADS in os.environ:
+        return
+    os.environ[_MOST_THREADS] = "1"
+    try:
+        importlib.import_module("numpy")
+    finally:
+        del os.environ[_MOST_THREADS]  # no process that this one starts is told
 
 
 def is_fast_at_small_products() -> bool:

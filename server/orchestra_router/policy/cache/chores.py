@@ -15,7 +15,7 @@ from orchestra_router.errors import EmbedderUnavailable, StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy.cache.question import read
 from orchestra_router.policy.cache.vectors import encode
-from orchestra_router.policy.lexical_guard import GUARD_VERSION
+from orchestra_router.policy.lexical_guard import GUARD_VERSION, ready
 from orchestra_router.store.base import Store
 from orchestra_router.store.cache_records import CacheReading, CacheVector, Unembedded
 
@@ -109,6 +109,7 @@ def reading_of(entry_id: str, prompt: str, rough: str) -> CacheReading:
 
 
 async def _read(unread: Unembedded) -> CacheReading:
+    await ready()
     await anyio.lowlevel.checkpoint()  # others may go on in between
     return reading_of(unread.entry_id, unread.prompt, unread.rough)
 

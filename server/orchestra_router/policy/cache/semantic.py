@@ -21,7 +21,7 @@ from orchestra_router.policy.cache.chores import Chores, reading_of
 from orchestra_router.policy.cache.matching import refusal, refusal_by_words
 from orchestra_router.policy.cache.question import Comparable, prompt_hash
 from orchestra_router.policy.cache.vectors import Candidate, Shelf, Shelves, decode, encode
-from orchestra_router.policy.lexical_guard import parse
+from orchestra_router.policy.lexical_guard import parse, ready
 from orchestra_router.store.base import Store
 from orchestra_router.store.cache_records import (
     MOST_VECTORS,
@@ -104,6 +104,7 @@ class Semantics:
             EmbedderUnavailable: it cannot embed.
             StoreError: the database cannot be read.
         """
+        await ready()
         question = self.wanted(asked, who)
         findings = await self._store.on_shelf(question, now_ms=now_ms)
         new = await self._read_by_now(findings.unread, asked.rough)

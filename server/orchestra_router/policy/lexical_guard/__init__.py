@@ -9,5 +9,6 @@ language, a very long text) only the same text passes.
 from orchestra_router.policy.lexical_guard.figures import figures, figures_of
 from orchestra_router.policy.lexical_guard.parsing import Parsed, parse
 from orchestra_router.policy.lexical_guard.rules import GUARD_VERSION, Level, difference
+from orchestra_router.policy.lexical_guard.tables import ready
 
-__all__ = ["GUARD_VERSION", "Level", "Parsed", "difference", "figures", "figures_of", "parse"]
+__all__ = ["GUARD_VERSION", "Level", "Parsed", "difference", "figures", "figures_of", "parse", "ready"]

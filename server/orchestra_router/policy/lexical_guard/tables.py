@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import anyio.to_thread
+
 from orchestra_router.policy.lexical_guard import stems, words
 
 FRAMES = ("how_to", "what_is", "explain", "how_works", "give", "recommend", "write")
@@ -131,6 +133,12 @@ def tables() -> Tables:
         implied=_implied(read["implied"], key),
         light_verbs=_lines_of(read["light_verbs"], key),
     )
+
+
+async def ready() -> None:
+    """Returns once the tables were read, which takes 10 ms: beside the event loop."""
+    if not tables.cache_info().currsize:
+        await anyio.to_thread.run_sync(tables)
 
 
 def _phrases(lines: Iterable[str]) -> list[Phrase]:

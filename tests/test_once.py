@@ -1,0 +1,65 @@
+"""What is slow the first time holds up nobody else."""
+
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from orchestra_router.once import Once
+from orchestra_router.policy.cache import eligibility
+from worlds import ask, open_world
+
+MANY_CHARACTERS = 300
+"""Of an expression that takes a millisecond to compile."""
+
+
+async def test_it_is_done_once_for_all_who_come_at_the_same_time() -> None:
+    done_on: list[int] = []
+    once = Once(lambda: done_on.append(threading.get_ident()))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(once.done)
+
+    assert once.is_done
+    assert len(done_on) == 1
+    assert done_on != [threading.get_ident()]
+
+
+async def test_a_failure_is_told_and_tried_again() -> None:
+    tries = iter([ZeroDivisionError, None])
+
+    def work() -> None:
+        if error := next(tries):
+            raise error
+
+    once = Once(work)
+    with pytest.raises(ZeroDivisionError):
+        await once.done()
+    await once.done()
+
+    assert once.is_done
+
+
+async def test_no_long_expression_is_compiled_on_the_event_loops_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[tuple[int, str]] = []
+    real = re.compile
+
+    def compiling(pattern: Any, flags: Any = 0) -> Any:
+        compiled.append((threading.get_ident(), str(pattern)))
+        return real(pattern, flags)
+
+    async with open_world(tmp_path, cache="semantic") as world:
+        eligibility._time_words.cache_clear()  # pyright: ignore[reportPrivateUsage]
+        monkeypatch.setattr(re, "compile", compiling)
+
+        await world.router.complete(ask("What is a monad?"))
+
+    long = {thread for thread, pattern in compiled if len(pattern) > MANY_CHARACTERS}
+    assert long
+    assert threading.get_ident() not in long
