@@ -135,6 +135,7 @@ def test_no_short_prompt_is_read_for_what_a_provider_may_have_kept(
 
     for one in (deployment(tmp_path), deployment(tmp_path, "gpt-6-luna", "openai")):
         prefixes.was_read(one, begun, prefixes.marks(one, begun))
+        assert prefixes.counting(begun) is None
         assert prefixes.cached_tokens(one, begun) == 0
         assert prefix_key(one, begun) == ""
 

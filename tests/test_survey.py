@@ -185,3 +185,40 @@ def test_names_of_models_that_nobody_knows_do_not_fill_the_memory(config: Config
         outcome(asked, around, None, surveys)
 
     assert surveys.kept == MOST_KEPT
+
+
+def test_an_order_that_the_caller_names_stands_whatever_was_learned(config: Config) -> None:
+    surveys, pricing = Surveys(), Pricing.of(config.settings)
+    failing = SeenRow(
+        task="general_chat",
+        provider="openrouter",
+        model="claude-sonnet-5-5",
+        answered=0,
+        attempts=30,
+        latency_ms=30,
+        cost_nusd=0,
+        output_tokens=0,
+    )
+    around = Surroundings(
+        config=config,
+        pricing=pricing,
+        health=HealthView({}, NOW_MS, ""),
+        local={},
+        learned=Learned(LearnedRows((failing,), ())),
+    )
+
+    def asked(*fallbacks: str) -> list[str]:
+        request = CompletionRequest(
+            messages=(Message("user", (Text("Hi"),)),),
+            task="general_chat",
+            model="claude-sonnet-5-5",
+            fallback_providers=fallbacks or None,
+        )
+        plan = routing.plan(request, around, task_reason="", surveys=surveys)
+        return [candidate.deployment.provider.name for candidate in plan.route][:2]
+
+    assert [asked(), asked("deepseek"), asked()] == [
+        ["anthropic", "openrouter"],
+        ["openrouter", "anthropic"],
+        ["anthropic", "openrouter"],
+    ]

@@ -4,6 +4,7 @@ The rows are pydantic models, because people write them in `orchestra.toml` and 
 """
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Literal, Protocol
@@ -278,7 +279,7 @@ class Plan:
     task: str
     task_reason: str
     strategy: str
-    route: tuple[Candidate, ...]
+    route: Sequence[Candidate]
     excluded: tuple[Exclusion, ...] = ()
     notes: tuple[str, ...] = ()
     at_ms: int = 0

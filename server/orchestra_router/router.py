@@ -9,7 +9,6 @@ import random
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -481,7 +480,7 @@ class Router:
             local=await self._inventory.local(),
             learned=await self._learning.view(),
             turns=self._turns.given,
-            cached_tokens=partial(self._prefixes.cached_tokens, beginnings=begun),
+            cached_tokens=self._prefixes.counting(begun),
         )
         plan = routing.plan(
             request,

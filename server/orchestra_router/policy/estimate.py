@@ -44,10 +44,18 @@ def measure(request: CompletionRequest) -> Size:
     vocabularies take one by one. So no smaller one is safe for a text that is not known; what is held too much comes
     back when the call is settled.
     """
-    size, images = prompt_bytes(request), _images(request)
-    most = size + sum(_growth(text) for text in _texts(request))
+    size = most = 0
+    for text in _texts(request):
+        length = utf8_bytes(text)
+        size += length
+        most += length if text.isascii() else max(length, utf8_bytes(unicodedata.normalize("NFKC", text)))
+    images = tool_parts = 0
+    for message in request.messages:
+        for part in message.parts:
+            images += isinstance(part, Image)
+            tool_parts += not isinstance(part, Text | Image)
     most += MESSAGE_OVERHEAD * len(request.messages) + MOST_IMAGE_TOKENS * images
-    most += PART_OVERHEAD * (len(request.tools) + _tool_parts(request))
+    most += PART_OVERHEAD * (len(request.tools) + tool_parts)
     if request.tools:
         most += TOOLS_OVERHEAD
     if request.web_search:
@@ -62,7 +70,11 @@ def measure(request: CompletionRequest) -> Size:
 
 def prompt_bytes(request: CompletionRequest) -> int:
     """UTF-8 bytes of everything a model reads, images apart."""
-    return sum(len(text.encode()) for text in _texts(request))
+    return sum(map(utf8_bytes, _texts(request)))
+
+
+def utf8_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _texts(request: CompletionRequest) -> Iterator[str]:
@@ -83,18 +95,3 @@ def _texts(request: CompletionRequest) -> Iterator[str]:
         yield json.dumps(dict(tool.parameters))
     if request.response_schema is not None:
         yield json.dumps(dict(request.response_schema))
-
-
-def _growth(text: str) -> int:
-    """Bytes that normalising `text` adds; 0 where it makes it shorter."""
-    if text.isascii():
-        return 0
-    return max(0, len(unicodedata.normalize("NFKC", text).encode()) - len(text.encode()))
-
-
-def _tool_parts(request: CompletionRequest) -> int:
-    return sum(not isinstance(part, Text | Image) for message in request.messages for part in message.parts)
-
-
-def _images(request: CompletionRequest) -> int:
-    return sum(isinstance(part, Image) for message in request.messages for part in message.parts)

@@ -13,13 +13,14 @@ Kept in memory, per process and within one access key, so that nobody's cost tel
 
 import hashlib
 import json
+import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestra_router.clock import Clock
 from orchestra_router.deployments import Deployment
-from orchestra_router.policy.estimate import BYTES_PER_TOKEN
+from orchestra_router.policy.estimate import BYTES_PER_TOKEN, utf8_bytes
 from orchestra_router.types import CompletionRequest, Image, Message, Text, ToolCall
 
 KEPT_S = 300
@@ -88,6 +89,8 @@ class Prefixes:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._read: OrderedDict[tuple[str, bytes], _Read] = OrderedDict()
+        self._fewest_tokens = math.inf
+        """Of all the beginnings that were ever remembered."""
 
     def marks(self, deployment: Deployment, beginnings: Beginnings) -> Marks:
         """What will probably save money when it is marked."""
@@ -98,6 +101,12 @@ class Prefixes:
         if deployment.provider.format != "messages":  # over chat completions only a system prompt is marked
             return Marks(fixed=is_known and beginnings.has_system)
         return Marks(fixed=is_known, turns=self._marked_turns(deployment, beginnings.grown))
+
+    def counting(self, beginnings: Beginnings) -> Callable[[Deployment], int] | None:
+        """`cached_tokens` of that request; None where it is 0 everywhere."""
+        if beginnings.tokens < self._fewest_tokens:
+            return None
+        return lambda deployment: self.cached_tokens(deployment, beginnings)
 
     def cached_tokens(self, deployment: Deployment, beginnings: Beginnings) -> int:
         """How many of the request's tokens `deployment` will probably read at its cached rate."""
@@ -142,6 +151,7 @@ class Prefixes:
             key = (deployment.key, beginning.digest)
             self._read[key] = read
             self._read.move_to_end(key)
+            self._fewest_tokens = min(self._fewest_tokens, beginning.tokens)
 
     def _found(self, deployment: Deployment, beginning: Beginning) -> _Read | None:
         read = self._read.get((deployment.key, beginning.digest))
@@ -170,12 +180,8 @@ def prefix_key(deployment: Deployment, beginnings: Beginnings) -> str:
 
 def _bytes(request: CompletionRequest) -> int:
     """Of everything that is read below."""
-    turns = sum(_utf8(turn.role) + sum(map(_utf8, _texts(turn))) for turn in request.turns)
-    return sum(map(_utf8, _tool_texts(request))) + _utf8(request.system) + turns
-
-
-def _utf8(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
+    turns = sum(utf8_bytes(turn.role) + sum(map(utf8_bytes, _texts(turn))) for turn in request.turns)
+    return sum(map(utf8_bytes, _tool_texts(request))) + utf8_bytes(request.system) + turns
 
 
 def _beginnings(request: CompletionRequest) -> tuple[Beginning, ...]:

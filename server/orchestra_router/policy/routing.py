@@ -17,7 +17,7 @@ from orchestra_router.policy.health import Block
 from orchestra_router.policy.no_route import no_route, to_search
 from orchestra_router.policy.retry import PATIENCE_S
 from orchestra_router.policy.surroundings import Surroundings
-from orchestra_router.policy.survey import Sized, Survey, Surveys
+from orchestra_router.policy.survey import Entry, Route, Sized, Survey, Surveys
 from orchestra_router.policy.tasks import DEFAULT_TASK
 from orchestra_router.policy.wanted import order_is_named
 from orchestra_router.routing_rules import Rule, selected
@@ -68,10 +68,13 @@ def plan(
         if request.strategy is not None:
             found.notes.append(f"The strategy {strategy} was not used: the caller named what is asked, in which order.")
         strategy = "task"
-    kind = _prompt_kind(request, found.size)
+    kind = _prompt_kind(request, found.sized.size)
     candidates = _affordable(found.candidates, found.excluded, request)
-    ordered = strategies.Ordered(candidates)
-    if request.fallback_providers is None:
+    if request.fallback_providers is not None:
+        ordered = strategies.Ordered(candidates)
+    elif strategy == "task" and found.all_are_well and len(candidates) == len(survey.in_task_order):
+        ordered = strategies.Ordered(Route(survey.in_task_order, found.sized))
+    else:
         standing = strategies.Around(
             task=around.config.catalog.tasks[task],
             prompt_kind=kind,
@@ -101,38 +104,54 @@ def plan(
 class _Found:
     """What can be asked, in the order of `task`, and what cannot."""
 
-    size: Size
+    sized: Sized
     excluded: list[Exclusion]
     notes: list[str]
-    candidates: list[Candidate] = field(default_factory=list[Candidate])
+    candidates: Sequence[Candidate] = ()
+    all_are_well: bool = False
+    """Nothing is known against anybody."""
     blocks: list[Block] = field(default_factory=list[Block])
 
 
 def _find(request: CompletionRequest, around: Surroundings, survey: Survey) -> _Found:
     size = estimate.measure(request)
     entries, excluded = survey.sorted_out(request, size, is_plain=_is_plain(request))
-    found = _Found(size, excluded, [*survey.notes])
-    sized = Sized(request, size, around.cached_tokens)
+    count = around.cached_tokens
+    cached_tokens = {} if count is None else {each.deployment.key: count(each.deployment) for each in entries}
+    found = _Found(Sized(request, size, cached_tokens), excluded, [*survey.notes])
+    found.candidates = Route([entry.unsized for entry in entries], found.sized)
     if around.health.knows_nothing:
-        found.candidates = [entry.candidate(sized) for entry in entries]
-        return found
-    blocked: list[tuple[Candidate, Block]] = []
-    for entry in entries:
-        candidate = entry.candidate(sized)
-        if entry.is_marked(around.health):
-            _look_at(candidate, found, blocked, around)
-        else:
-            found.candidates.append(candidate)
-    if not found.candidates and (probe := _least_bad(blocked, around)) is not None:
-        found.candidates.append(probe)
-        blocked = [pair for pair in blocked if pair[0].deployment != probe.deployment]
-    found.excluded += [Exclusion(candidate.deployment.key, block.reason) for candidate, block in blocked]
-    found.blocks = [block for _, block in blocked]
+        found.all_are_well = True
+    else:
+        _look_at_health(entries, found, around)
     return found
 
 
-def _look_at(candidate: Candidate, found: _Found, blocked: list[tuple[Candidate, Block]], around: Surroundings) -> None:
-    """Sort `candidate`, of whose health something is known, into `found` or `blocked`."""
+def _look_at_health(entries: Sequence[Entry], found: _Found, around: Surroundings) -> None:
+    """Leave in `found` those that can be asked now; when nobody can, one that is tried all the same."""
+    able: list[Candidate] = []
+    blocked: list[tuple[Candidate, Block]] = []
+    for entry, candidate in zip(entries, found.candidates, strict=True):
+        if not entry.is_marked(around.health):
+            able.append(candidate)
+            continue
+        now = _at_present(candidate, around)
+        if isinstance(now, Candidate):
+            able.append(now)
+        else:
+            blocked.append(now)
+            if not able:
+                found.notes.append(f"{entry.deployment.key} was passed over: {now[1].reason}.")
+    if not able and (probe := _least_bad(blocked, around)) is not None:
+        able = [probe]
+        blocked = [pair for pair in blocked if pair[0].deployment != probe.deployment]
+    found.candidates = able
+    found.excluded += [Exclusion(candidate.deployment.key, block.reason) for candidate, block in blocked]
+    found.blocks = [block for _, block in blocked]
+
+
+def _at_present(candidate: Candidate, around: Surroundings) -> Candidate | tuple[Candidate, Block]:
+    """`candidate` with the keys that it can be asked with now; or with what is in the way."""
     deployment = candidate.deployment
     need = Need(candidate.likely_input, candidate.likely_output)
     ring = rotation.keyring(deployment, around.config.keys, around.health, need=need)
@@ -140,15 +159,10 @@ def _look_at(candidate: Candidate, found: _Found, blocked: list[tuple[Candidate,
     if block is not None and block.cause == headroom.CAUSE and _within(block, SHORT_WAIT_S, around):
         candidate, block = changed(candidate, not_before_ms=block.until_ms or 0), None
     if block is not None:
-        blocked.append((candidate, block))
-        if not found.candidates:
-            found.notes.append(f"{deployment.key} was passed over: {block.reason}.")
-    elif (row := around.health.half_open(deployment, fingerprint=candidate.fingerprint)) is not None:
-        found.candidates.append(changed(candidate, health=f"tried again after: {row.cause}"))
-    elif ring.set_aside:
-        found.candidates.append(changed(candidate, health=f"ok; {ring.set_aside}"))
-    else:
-        found.candidates.append(candidate)
+        return candidate, block
+    if (row := around.health.half_open(deployment, fingerprint=candidate.fingerprint)) is not None:
+        return changed(candidate, health=f"tried again after: {row.cause}")
+    return changed(candidate, health=f"ok; {ring.set_aside}") if ring.set_aside else candidate
 
 
 def _is_plain(request: CompletionRequest) -> bool:
@@ -185,12 +199,12 @@ def _with_keys(candidate: Candidate, keys: tuple[str, ...]) -> Candidate:
 
 
 def _affordable(
-    candidates: list[Candidate], excluded: list[Exclusion], request: CompletionRequest
-) -> tuple[Candidate, ...]:
+    candidates: Sequence[Candidate], excluded: list[Exclusion], request: CompletionRequest
+) -> Sequence[Candidate]:
     """`candidates` whose worst case the request's own cap can pay for."""
     cap = request.max_cost_nusd
     if cap is None:
-        return tuple(candidates)
+        return candidates
     dear = [candidate for candidate in candidates if candidate.worst_nusd > cap]
     excluded += [
         Exclusion(c.deployment.key, f"may cost ${usd(c.worst_nusd):.6f}, over this call's cap of ${usd(cap):.6f}")

@@ -45,7 +45,7 @@ class Around:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    route: tuple[Candidate, ...]
+    route: Sequence[Candidate]
     notes: tuple[str, ...] = ()
     turn: Turn | None = None
 

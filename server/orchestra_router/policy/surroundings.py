@@ -21,8 +21,8 @@ class Surroundings:
     learned: Learned = field(default_factory=Learned)
     turns: Mapping[Turn, int] = field(default_factory=dict[Turn, int])
     """How many turns were given to each set of providers, for strategies that go by turns."""
-    cached_tokens: Callable[[Deployment], int] = lambda _: 0
-    """How many of the request's tokens a deployment will probably read at its cached rate."""
+    cached_tokens: Callable[[Deployment], int] | None = None
+    """How many of the request's tokens a deployment will probably read at its cached rate; None: none anywhere."""
 
     @property
     def today(self) -> dt.date:

@@ -6,13 +6,13 @@ the health of those few deployments against which something is known.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, overload
 
 from orchestra_router.config import Config
 from orchestra_router.deployments import Candidate, Deployment, Exclusion, Figures, Provider
 from orchestra_router.errors import InvalidRequest
-from orchestra_router.policy import key_limits
+from orchestra_router.policy import key_limits, strategies
 from orchestra_router.policy.breaker import targets
 from orchestra_router.policy.estimate import Size
 from orchestra_router.policy.headroom import limited
@@ -45,6 +45,9 @@ class Shape(NamedTuple):
     rule: str
 
 
+NO_FIGURES = Figures(worst_nusd=0)
+
+
 class Basis(NamedTuple):
     """What all surveys depend on."""
 
@@ -60,7 +63,8 @@ class Sized(NamedTuple):
 
     request: CompletionRequest
     size: Size
-    cached_tokens: Callable[[Deployment], int]
+    cached_tokens: Mapping[str, int]
+    """By deployment, as far as it is more than 0."""
 
 
 class Terms(NamedTuple):
@@ -74,7 +78,7 @@ class Terms(NamedTuple):
         request, size, mean = sized.request, sized.size, self.mean_output_tokens
         most_output = min(request.max_tokens, self.deployment.max_output_tokens)
         likely_output = min(size.likely_output if mean is None else mean, most_output)
-        cached_tokens = min(sized.cached_tokens(self.deployment), size.likely_input)
+        cached_tokens = min(sized.cached_tokens.get(self.deployment.key, 0), size.likely_input)
         return Figures(
             worst_nusd=self.prices.worst_case_nusd(size.most_input, most_output, size.most_searches),
             expected_nusd=self.prices.expected_nusd(
@@ -124,10 +128,51 @@ class LateQuote:
         return hash(self.figures)
 
 
+class Route(Sequence[Candidate]):
+    """Candidates in their order. Each is made when somebody looks at it: nobody does at most of them."""
+
+    __slots__ = ("_made", "_sized", "_unsized")
+
+    def __init__(self, unsized: Sequence["Unsized"], sized: Sized) -> None:
+        self._unsized = unsized
+        self._sized = sized
+        self._made: dict[int, Candidate] = {}
+
+    def __len__(self) -> int:
+        return len(self._unsized)
+
+    @overload
+    def __getitem__(self, place: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Candidate]: ...
+    def __getitem__(self, place: int | slice) -> Candidate | Sequence[Candidate]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        if (made := self._made.get(place)) is None:
+            made = self._made[place] = self._unsized[place].candidate(self._sized)
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and [*self] == [*other]
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
+class Unsized(NamedTuple):
+    """A candidate without what depends on the request's size."""
+
+    bare: Candidate
+    terms: Terms
+
+    def candidate(self, sized: Sized) -> Candidate:
+        return changed(self.bare, quote=LateQuote(self.terms, sized))
+
+
 class Entry:
     """A deployment that can be asked, unless the prompt or its health is in the way."""
 
-    __slots__ = ("_candidate", "_targets", "_terms", "context_tokens", "deployment", "unpriced")
+    __slots__ = ("_targets", "context_tokens", "deployment", "unpriced", "unsized")
 
     def __init__(self, asked: Wanted, task: str, around: Surroundings) -> None:
         self.deployment = asked.deployment
@@ -140,22 +185,22 @@ class Entry:
         )
         unpriced = _unpriced(self.deployment, around)
         self.unpriced = None if unpriced is None else Exclusion(self.deployment.key, unpriced)
-        self._candidate = Candidate(
-            deployment=self.deployment, reason=asked.reason, keys=fingerprints, quote=Figures(worst_nusd=0)
+        self.unsized = self._learned(
+            Candidate(deployment=self.deployment, reason=asked.reason, keys=fingerprints, quote=NO_FIGURES),
+            task,
+            around,
         )
-        self.learn(task, around)
 
     def learn(self, task: str, around: Surroundings) -> None:
         """Take over what was learned, and the prices of this half hour."""
+        self.unsized = self._learned(self.unsized.bare, task, around)
+
+    def _learned(self, bare: Candidate, task: str, around: Surroundings) -> Unsized:
         typical = around.learned.typical(self.deployment, task)
+        success = around.learned.of(self.deployment, task).success
+        bare = changed(bare, expected_ms=typical.median_ms, slow_ms=typical.slow_ms, success=success)
         prices = around.pricing.prices(self.deployment, at_ms=around.health.now_ms)
-        self._terms = Terms(self.deployment, prices, typical.mean_output_tokens)
-        self._candidate = changed(
-            self._candidate,
-            expected_ms=typical.median_ms,
-            slow_ms=typical.slow_ms,
-            success=around.learned.of(self.deployment, task).success,
-        )
+        return Unsized(bare, Terms(self.deployment, prices, typical.mean_output_tokens))
 
     def is_marked(self, health: HealthView) -> bool:
         """Whether something is known against it, its provider or one of its keys, or of the rate limits there."""
@@ -173,14 +218,22 @@ class Entry:
                 return Exclusion(self.deployment.key, str(refusal))
         return self.unpriced
 
-    def candidate(self, sized: Sized) -> Candidate:
-        return changed(self._candidate, quote=LateQuote(self._terms, sized))
-
 
 class Survey:
     """What requests of one shape can be served by, in the order of `task`."""
 
-    __slots__ = ("_closed", "_half_hour", "_learned", "_open", "_shortest_context", "_task", "entries", "notes", "rule")
+    __slots__ = (
+        "_closed",
+        "_half_hour",
+        "_learned",
+        "_open",
+        "_shortest_context",
+        "_task",
+        "entries",
+        "in_task_order",
+        "notes",
+        "rule",
+    )
 
     def __init__(self, request: CompletionRequest, around: Surroundings, rule: Rule | None) -> None:
         """Raises: InvalidRequest: the request names a provider that nobody knows."""
@@ -208,6 +261,7 @@ class Survey:
         self.notes = tuple(notes)
         self._learned: Learned = around.learned
         self._half_hour = around.health.now_ms // HALF_HOUR_MS
+        self.in_task_order = self._in_task_order(around)
 
     def learn(self, around: Surroundings) -> None:
         """Take over what was learned since, and the prices of another half hour."""
@@ -216,6 +270,17 @@ class Survey:
             self._learned, self._half_hour = around.learned, half_hour
             for entry in self._open:
                 entry.learn(self._task, around)
+            self.in_task_order = self._in_task_order(around)
+
+    def _in_task_order(self, around: Surroundings) -> tuple[Unsized, ...]:
+        """All that can be asked, as the strategy `task` orders them, which looks at no prices."""
+        standing = strategies.Around(
+            task=around.config.catalog.tasks[self._task], prompt_kind="", learned=around.learned, weights={}, turns={}
+        )
+        by_key = {entry.deployment.key: entry.unsized for entry in self._open}
+        bare = [each.bare for each in by_key.values()]
+        ordered = strategies.task_order(bare, standing)
+        return tuple(Unsized(each, by_key[each.deployment.key].terms) for each in ordered.route)
 
     def sorted_out(
         self, request: CompletionRequest, size: Size, *, is_plain: bool
