@@ -11,6 +11,7 @@ from orchestra_router.cli import main
 from orchestra_router.config import load
 from orchestra_router.policy.findings import Score, findings, scores
 from orchestra_router.policy.rules.all_rules import rules_for
+from orchestra_router.policy.rules.seen import Seen
 
 SET = Path(__file__).parent / "data" / "guard.jsonl"
 Json = dict[str, Any]
@@ -53,6 +54,22 @@ def test_the_guard_is_as_good_as_it_was(kind: str, measured: dict[str, Score]) -
 
     assert (measured[kind].precision or 0) >= precision
     assert (measured[kind].recall or 0) >= recall
+
+
+def test_what_a_rule_needs_hides_nothing_of_the_set_from_it(tmp_path: Path) -> None:
+    rules = rules_for(load({"ORCHESTRA_HOME": str(tmp_path)}).settings)
+    texts = [row["text"] for row in rows() if row["text"].isascii()]
+
+    missed = [
+        (rule.kind, text)
+        for text in texts
+        for seen in (Seen(text),)
+        for rule in rules
+        if seen.spans(rule) != tuple(rule.spans(text))
+    ]
+
+    assert len(texts) > 500
+    assert missed == []
 
 
 def test_the_set_is_large_and_half_of_it_only_looks_dangerous() -> None:

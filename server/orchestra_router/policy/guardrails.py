@@ -11,11 +11,11 @@ A number that the model came up with gets no number of its own, so it is never t
 import base64
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import groupby
+from operator import is_
 from typing import Any
 from urllib.parse import unquote
 
@@ -38,9 +38,12 @@ from orchestra_router.types import (
     Tool,
     ToolCall,
     ToolResult,
+    changed,
 )
 
 MAX_ID_CHARS = 200
+OWN_TOOL_CHOICES = ("auto", "none", "required")
+"""Words of ours, which name no tool."""
 MOST_POLICIES = 32
 """Access keys' own policies whose rules are kept ready."""
 RulesOfKey = Callable[[tuple[tuple[str, str], ...]], Sequence[Rule]]
@@ -120,24 +123,15 @@ class Guardrails:
         rules = self._rules_for(request.scope)
         if not rules:
             return Guarded(request)
+        placeholders = Placeholders(self._sessions.of(request.scope), taken=partial(_placeholders_in, request))
+        scan = _Scan(rules, placeholders.instead, whose="The prompt")
         try:
-            placeholders = Placeholders(self._sessions.of(request.scope), taken=_placeholders_in(request))
-            scan = _Scan(rules, placeholders.instead, whose="The prompt")
-            for name in (request.task, request.provider, request.model, *(request.fallback_providers or ())):
-                scan.opaque(name or "", "The name of a task, a provider or a model")
-            scan.opaque(request.tool_choice, "The name of a tool")
-            scan.opaque(request.wrong_cache_entry, "The id of a cache entry")
-            checked = replace(
-                request,
-                messages=tuple(_checked_message(message, scan) for message in request.messages),
-                tools=tuple(_checked_tool(tool, scan) for tool in request.tools),
-                response_schema=None if request.response_schema is None else scan.value(request.response_schema),
-                stop=tuple(scan.text(stop) for stop in request.stop),
-                metadata=scan.value(request.metadata),
-            )
+            _check_names(request, scan)
+            changes = _changes(request, scan)
         except RecursionError:
             raise InvalidRequest("`response_schema` or `tools[].parameters` is nested too deep.") from None
-        return Guarded(checked, originals=placeholders.originals, found=dict(scan.found))
+        checked = changed(request, **changes) if changes else request
+        return Guarded(checked, placeholders.originals, scan.found)
 
     def check_name(self, name: str) -> None:
         """Check what was given for a name outside of a request, before anything is said of it.
@@ -159,12 +153,18 @@ class Guardrails:
             GuardrailBlocked: it holds something that must not be handed on.
         """
         scan = self._answer_scan(scope)
-        return replace(
-            answer,
-            text=scan.text(answer.text),
-            tool_calls=tuple(replace(call, arguments=scan.json(call.arguments)) for call in answer.tool_calls),
-            citations=tuple(Citation(scan.text(cited.url), scan.text(cited.title)) for cited in answer.citations),
-        )
+        changes: dict[str, object] = {}
+        if (text := scan.text(answer.text)) is not answer.text:
+            changes["text"] = text
+        if answer.tool_calls:
+            changes["tool_calls"] = tuple(
+                replace(call, arguments=scan.json(call.arguments)) for call in answer.tool_calls
+            )
+        if answer.citations:
+            changes["citations"] = tuple(
+                Citation(scan.text(cited.url), scan.text(cited.title)) for cited in answer.citations
+            )
+        return changed(answer, **changes) if changes else answer
 
     def stream(self, guarded: Guarded) -> "GuardedStream":
         """Checks an answer to `guarded` that comes piece by piece."""
@@ -176,12 +176,7 @@ class Guardrails:
         return self._of_key(guard) if guard and self._of_key is not None else self._rules
 
     def _answer_scan(self, scope: Scope = NOBODY) -> "_Scan":
-        return _Scan(
-            self._rules_for(scope),
-            lambda kind, _: f"[{kind.upper()} redacted]",
-            whose="The answer",
-            clean=without_hidden,
-        )
+        return _Scan(self._rules_for(scope), _hidden, whose="The answer", clean=without_hidden)
 
 
 class GuardedStream:
@@ -253,6 +248,10 @@ def _open_end(text: str) -> int:
     return min(end, block) if block >= 0 else end
 
 
+def _hidden(kind: str, _: str) -> str:
+    return f"[{kind.upper()} redacted]"
+
+
 class _Scan:
     """One pass over one request or answer. `instead(kind, found)` is what takes the place of something found."""
 
@@ -269,7 +268,7 @@ class _Scan:
         self._instead = instead
         self._whose = whose
         self._clean = clean
-        self.found: Counter[str] = Counter()
+        self.found: dict[str, int] = {}
 
     def text(self, text: str) -> str:
         if not text:
@@ -285,7 +284,7 @@ class _Scan:
                     f"{self._whose} holds what looks like a {rule.kind}; it was not passed on. Remove it, or set"
                     f' {rule.setting} = "redact" to send a placeholder in its place.'
                 )
-            self.found[rule.kind] += len(spans)
+            self.found[rule.kind] = self.found.get(rule.kind, 0) + len(spans)
             if rule.action == "redact":
                 text = replaced(text, spans, partial(self._instead, rule.kind))
                 seen = Seen(text)
@@ -351,7 +350,36 @@ class _Scan:
         return ""
 
 
+def _check_names(request: CompletionRequest, scan: _Scan) -> None:
+    for name in (request.task, request.provider, request.model, *(request.fallback_providers or ())):
+        if name is not None:
+            scan.opaque(name, "The name of a task, a provider or a model")
+    if request.tool_choice not in OWN_TOOL_CHOICES:
+        scan.opaque(request.tool_choice, "The name of a tool")
+    scan.opaque(request.wrong_cache_entry, "The id of a cache entry")
+
+
+def _changes(request: CompletionRequest, scan: _Scan) -> dict[str, object]:
+    """Those fields of `request` that are not as they were, or may not be."""
+    changes: dict[str, object] = {}
+    messages = tuple([_checked_message(message, scan) for message in request.messages])
+    if not all(map(is_, messages, request.messages)):
+        changes["messages"] = messages
+    if request.tools:
+        changes["tools"] = tuple(_checked_tool(tool, scan) for tool in request.tools)
+    if request.response_schema is not None:
+        changes["response_schema"] = scan.value(request.response_schema)
+    if request.stop:
+        changes["stop"] = tuple(scan.text(stop) for stop in request.stop)
+    if request.metadata:
+        changes["metadata"] = scan.value(request.metadata)
+    return changes
+
+
 def _checked_message(message: Message, scan: _Scan) -> Message:
+    if not message.provider_state and len(message.parts) == 1 and isinstance(part := message.parts[0], Text):
+        text = scan.text(part.text)
+        return message if text is part.text else replace(message, parts=(Text(text),))
     for state in (message.provider_state, _unescaped(message.provider_state)):
         scan.opaque(state, "provider_state")
     parts = tuple(_checked_part(part, scan) for part in _joined(message.parts))

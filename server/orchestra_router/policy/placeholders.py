@@ -6,8 +6,8 @@ through a whole conversation. A request gives back what it held itself, never wh
 
 import re
 import threading
-from collections import Counter, OrderedDict
-from collections.abc import Collection
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 
 from orchestra_router.clock import Clock
 from orchestra_router.types import Scope
@@ -28,7 +28,7 @@ class Names:
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, str], str] = {}
-        self._last: Counter[str] = Counter()
+        self._last: dict[str, int] = {}
         self._room = ROOM_CHARACTERS
         self._lock = threading.Lock()  # large prompts are checked in threads of their own
 
@@ -38,7 +38,7 @@ class Names:
             known = self._names.get((kind, original))
             if known is not None and known not in taken:
                 return known
-            number = self._last[kind] + 1
+            number = self._last.get(kind, 0) + 1
             while (name := f"[{kind.upper()}_{number}]") in taken:
                 number += 1
             # A number is never given twice, so an old answer cannot come to mean another value.
@@ -53,10 +53,14 @@ class Names:
 class Placeholders:
     """The names in one request, and the way back."""
 
-    def __init__(self, names: Names, *, taken: Collection[str]) -> None:
-        """`taken` are placeholders that the caller wrote: they would be "restored" to somebody's number."""
+    def __init__(self, names: Names, *, taken: Callable[[], Collection[str]]) -> None:
+        """`taken` are placeholders that the caller wrote: they would be "restored" to somebody's number.
+
+        It is asked for them once something is found.
+        """
         self._names = names
-        self._taken = taken
+        self._find_taken = taken
+        self._taken: Collection[str] | None = None
         self._here: dict[tuple[str, str], str] = {}
         self.originals: dict[str, str] = {}
 
@@ -64,6 +68,8 @@ class Placeholders:
         # What an earlier rule replaced may be inside of what a later one finds.
         original = PLACEHOLDER.sub(lambda match: self.originals.get(match[0], match[0]), original)
         if (name := self._here.get((kind, original))) is None:
+            if self._taken is None:
+                self._taken = self._find_taken()
             name = self._here[kind, original] = self._names.name(kind, original, self._taken)
             self.originals[name] = original
         return name

@@ -18,6 +18,23 @@ END = rf"(?!{LETTER})"
 """As `\\b` around a number, and also between it and a script that writes no spaces."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a text must hold for a rule to find anything in it, so that most texts pass without a closer look."""
+
+    figures: int = 0
+    """So many, of any script."""
+    marks: str = ""
+    """One character, as often as it stands here."""
+    texts: tuple[str, ...] = ()
+    """One of these, in small letters."""
+    characters: int = 0
+    """So many without a blank between them."""
+
+
+ANYTHING = Needs()
+
+
 class Rule(Protocol):
     """Finds one kind of thing. `spans` takes time linear in the text, or a bounded time."""
 
@@ -32,8 +49,11 @@ class Rule(Protocol):
         """What a person sets to change the action."""
         ...
 
+    @property
+    def needs(self) -> Needs: ...
+
     def spans(self, text: str) -> Iterator[Span]:
-        """Where it stands, from left to right, without overlap.
+        """Where it stands, from left to right, without overlap, in a text that holds what is needed.
 
         Raises:
             GuardrailBlocked: nobody can tell, so the text may not pass.
@@ -51,17 +71,13 @@ class PatternRule:
     action: Action
     within: Callable[[str], Span | None] | None = None
     """Where in a match the thing stands, None where it is something else. Without it the match is the thing."""
-    hints: tuple[str, ...] = ()
-    """One of these, in small letters, is in every match, so that most texts pass without a closer look."""
+    needs: Needs = ANYTHING
 
     @property
     def setting(self) -> str:
         return f"guard_{self.kind}"
 
     def spans(self, text: str) -> Iterator[Span]:
-        # Not a generator: most rules end here, for every text of every call.
-        if self.hints and not any(map(text.lower().__contains__, self.hints)):
-            return
         group = "value" if "value" in self.pattern.groupindex else 0
         place = 0
         while (match := self.pattern.search(text, place)) is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from orchestra_router import patterns
 from orchestra_router.errors import GuardrailBlocked
-from orchestra_router.policy.rules.base import Action, Span
+from orchestra_router.policy.rules.base import ANYTHING, Action, Needs, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,7 @@ class CustomRule:
     kind: str
     pattern: str
     action: Action
+    needs: Needs = ANYTHING
 
     @property
     def setting(self) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra_router.errors import GuardrailBlocked
-from orchestra_router.policy.rules.base import Action, Span
+from orchestra_router.policy.rules.base import ANYTHING, Action, Span
 
 ENTITIES = ("PERSON", "LOCATION")
 LEAST_SCORE = 0.6
@@ -18,6 +18,7 @@ class NamesRule:
 
     kind = "name"
     setting = "guard_name"
+    needs = ANYTHING
 
     def __init__(self, action: Action, model: str = MODEL) -> None:
         """`model` is a spaCy model or its folder; its name begins with the language it was made for."""

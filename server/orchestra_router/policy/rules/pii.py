@@ -8,7 +8,17 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from orchestra_router.policy.rules.base import BEGIN, DIGITS, END, LETTER, Action, PatternRule, Span, looks_like_a_date
+from orchestra_router.policy.rules.base import (
+    BEGIN,
+    DIGITS,
+    END,
+    LETTER,
+    Action,
+    Needs,
+    PatternRule,
+    Span,
+    looks_like_a_date,
+)
 
 SSN = rf"{BEGIN}\d{{3}}-\d{{2}}-\d{{4}}{END}"
 CREDIT_CARD = rf"{BEGIN}\d{{16}}{END}"
@@ -56,6 +66,7 @@ IDENTITY_WORDS = (
     *("sozialversicherung", "sécurité sociale", "护照", "護照", "パスポート"),
 )
 
+LEAST_ID_FIGURES = 3
 RESERVED_DOMAINS = ("example", "test", "invalid", "localhost")
 """Nobody's (RFC 2606), as are example.com, .net and .org."""
 FILE_ENDINGS = frozenset({"png", "jpg", "jpeg", "gif", "svg", "webp", "avif", "ico", "pdf", "css", "js", "json"})
@@ -66,44 +77,44 @@ NOBODYS_MAILBOXES = frozenset({"git", "noreply", "no-reply", "donotreply", "post
 def given_rules(*, ssn: Action, credit_card: Action) -> tuple[PatternRule, ...]:
     r"""What every installation looks for: all that `\b\d{3}-\d{2}-\d{4}\b` and `\b\d{16}\b` match, in linear time."""
     rules = (
-        PatternRule("ssn", re.compile(SSN), ssn, hints=DIGITS),
-        PatternRule("credit_card", re.compile(CREDIT_CARD), credit_card, hints=DIGITS),
+        PatternRule("ssn", re.compile(SSN), ssn, needs=Needs(figures=9, texts=DIGITS)),
+        PatternRule("credit_card", re.compile(CREDIT_CARD), credit_card, needs=Needs(figures=16, texts=DIGITS)),
     )
     return tuple(rule for rule in rules if rule.action != "off")
 
 
 def spoken_ssn(action: Action) -> PatternRule:
     """A social-security number without its dashes, beside its name."""
-    return PatternRule("ssn", re.compile(SPOKEN_SSN), action, hints=("ssn", "social"))
+    return PatternRule("ssn", re.compile(SPOKEN_SSN), action, needs=Needs(figures=9, texts=("ssn", "social")))
 
 
 def grouped_card(action: Action) -> PatternRule:
     """A card number of any length and grouping, by its check digit."""
-    return PatternRule("credit_card", re.compile(GROUPED_CARD), action, _card, hints=DIGITS)
+    return PatternRule("credit_card", re.compile(GROUPED_CARD), action, _card, needs=Needs(figures=13, texts=DIGITS))
 
 
 def iban(action: Action) -> PatternRule:
-    return PatternRule("iban", re.compile(IBAN), action, _iban, hints=DIGITS)
+    return PatternRule("iban", re.compile(IBAN), action, _iban, needs=Needs(figures=2, texts=DIGITS))
 
 
 def email(action: Action) -> PatternRule:
-    return PatternRule("email", re.compile(EMAIL), action, _mailbox, hints=("@",))
+    return PatternRule("email", re.compile(EMAIL), action, _mailbox, needs=Needs(marks="@"))
 
 
 def ip_address(action: Action) -> tuple[PatternRule, ...]:
     """Addresses of the public internet; private and reserved ones say nothing about a person."""
+    four = Needs(figures=4, marks="...", texts=DIGITS)
     return (
-        PatternRule("ip", re.compile(NAMED_IPV4), action, partial(_whole, _is_public_yet_small), hints=DIGITS),
-        PatternRule("ip", re.compile(IPV4), action, partial(_whole, _is_public_and_no_version), hints=DIGITS),
-        PatternRule("ip", re.compile(IPV6), action, partial(_whole, _is_public), hints=(":",)),
+        PatternRule("ip", re.compile(NAMED_IPV4), action, partial(_whole, _is_public_yet_small), four),
+        PatternRule("ip", re.compile(IPV4), action, partial(_whole, _is_public_and_no_version), four),
+        PatternRule("ip", re.compile(IPV6), action, partial(_whole, _is_public), Needs(marks=":::")),
     )
 
 
 def identity_number(action: Action) -> PatternRule:
     """The number of a passport, licence or identity card, beside a word for it in one of several languages."""
-    return PatternRule(
-        "identity_number", re.compile(IDENTITY_NUMBER), action, partial(_whole, _is_an_id), hints=IDENTITY_WORDS
-    )
+    needs = Needs(figures=LEAST_ID_FIGURES, texts=IDENTITY_WORDS)
+    return PatternRule("identity_number", re.compile(IDENTITY_NUMBER), action, partial(_whole, _is_an_id), needs)
 
 
 def _whole(check: Callable[[str], bool], found: str) -> Span | None:
@@ -158,7 +169,7 @@ def _mailbox(found: str) -> Span | None:
 
 def _is_an_id(found: str) -> bool:
     figures = sum(character.isdigit() for character in found)
-    return figures >= 3 and sum(map(str.isalnum, found)) >= 6 and not looks_like_a_date(found)
+    return figures >= LEAST_ID_FIGURES and sum(map(str.isalnum, found)) >= 6 and not looks_like_a_date(found)
 
 
 def _is_public(found: str) -> bool:

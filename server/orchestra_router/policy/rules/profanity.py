@@ -4,11 +4,12 @@ import functools
 import re
 import tomllib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestra_router.policy.rules.base import Action, Span
+from orchestra_router.policy.rules.base import ANYTHING, Action, Needs, Span
+from orchestra_router.policy.small_letters import small_letters
 
 WORDS = Path(__file__).with_name("profanity.toml")
 # Each letter, and what people write in its place.
@@ -31,9 +32,39 @@ _LOOKALIKES = {
 
 # Every letter of such a group is written as the first one, on both sides of a quick comparison.
 _SAME = ("a4@àáâãä", "b8", "cç(", "e3èéêë", "g9", "il1!|íìîï", "nñ", "o0òóôõö", "s5$", "t7+", "uüùúûv", "z2")
-_PLAIN = str.maketrans({other: group[0] for group in _SAME for other in group[1:]} | dict.fromkeys(" ._-\n"))
+_FIRST_OF = {ord(other): group[0] for group in _SAME for other in group}
+_MARKS = "@(!|$+"
+"""Those of them that stand in no word otherwise."""
+_PLAIN = str.maketrans({chr(other): first for other, first in _FIRST_OF.items()} | dict.fromkeys(" ._-\n"))
 _REPEATED = re.compile(r"(.)(?=\1)")
 """Each letter but the last of several that are the same."""
+MOST_REMEMBERED = 10_000
+"""Characters whose form is kept ready: more than any script has that words are written in."""
+BEGINNING = 4
+"""Letters of a word that are looked at first."""
+
+
+class _Written(dict[int, str]):
+    """What takes a character's place, so that words are parted by blanks: found out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if character in _MARKS or character == "*":
+            written = character
+        elif character.isalnum() or character == "_":
+            small = small_letters(character)
+            written = _FIRST_OF.get(ord(small), small)
+        else:
+            written = " "
+        if len(self) < MOST_REMEMBERED:
+            self[code] = written
+        return written
+
+
+_WRITTEN = _Written()
+_BARE = str.maketrans(dict.fromkeys((*_MARKS, "*"), " "))
+_UNMARKED = str.maketrans({mark: _FIRST_OF[ord(mark)] for mark in _MARKS})
+_LETTERS_APART = re.compile(r" \S \S ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +72,7 @@ class ProfanityRule:
     action: Action
     kind: str = "profanity"
     setting: str = "guard_profanity"
+    needs: Needs = ANYTHING
 
     def spans(self, text: str) -> Iterator[Span]:
         found = list(self._words(text))
@@ -49,24 +81,95 @@ class ProfanityRule:
         yield from sorted(found)
 
     def _words(self, text: str) -> Iterator[Span]:
+        if not _worth_a_look(text):
+            return
         # The pattern reads a megabyte in a second, and most texts need it not at all.
         lowered = text.lower()
-        plain = _REPEATED.sub("", lowered.translate(_PLAIN))
-        if "*" in text or any(map(plain.__contains__, _cores())):
+        plain = _squeezed(lowered.translate(_PLAIN))
+        if "*" in text or any(map(plain.__contains__, _known().cores)):
             yield from (match.span() for match in _pattern().finditer(text))
         elif short := [word for word in _short_words() if word in lowered]:
             yield from sorted(match.span() for word in short for match in _exact(word).finditer(text))
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The words as they are written in a quick comparison."""
+
+    cores: frozenset[str]
+    """Without endings and blanks."""
+    parts: frozenset[str]
+    """Without endings, as far as the first blank."""
+    whole: frozenset[str]
+    """The same with each of their endings, and the exact words."""
+    beginnings: frozenset[str]
+    """Of those, as they may be drawn out, up to `BEGINNING` letters."""
+    stems: frozenset[str]
+    """What may stand before the first star."""
+
+
+def _worth_a_look(text: str) -> bool:
+    """Whether anything may be found in `text` by the pattern, or by an exact word."""
+    known = _known()
+    marked = text.translate(_WRITTEN)
+    bare = marked.translate(_BARE) if any(map(marked.__contains__, (*_MARKS, "*"))) else marked
+    words = set(bare.split())
+    begun = [word for word in words if word[:BEGINNING] in known.beginnings]
+    if begun and not known.whole.isdisjoint(map(_squeezed, begun)):
+        return True
+    if bare is not marked and _is_hidden(set(marked.split()) - words, known):
+        return True
+    return _LETTERS_APART.search(f" {bare.replace('_', ' ')} ") is not None
+
+
+def _is_hidden(marked: Collection[str], known: _Known) -> bool:
+    """Whether one of the words in which marks stand for letters may be one of those that are `known`."""
+    starred = [word for word in marked if "*" in word]
+    if any(_may_be_starred(word, known) for word in starred):
+        return True
+    plain = _squeezed(" ".join(marked).translate(_UNMARKED))
+    return any(map(plain.__contains__, known.parts))
+
+
+def _may_be_starred(word: str, known: _Known) -> bool:
+    before = word[: word.index("*")]
+    return any(map(word.__contains__, _MARKS)) or _squeezed(before) in known.stems
+
+
+def _squeezed(text: str) -> str:
+    return _REPEATED.sub("", text)
+
+
+@functools.cache
+def _known() -> _Known:
+    words = [(word, language["endings"]) for language in _table().values() for word in language["words"]]
+    cores = {_squeezed(word.translate(_PLAIN)) for word, _ in words}
+    spelled = {_squeezed(word.translate(_WRITTEN)) for word, _ in words}
+    endings = [word + ending for word, endings in words for ending in ("", *endings)]
+    firsts = [word.translate(_WRITTEN).split()[0] for word in (*endings, *_short_words())]
+    begins = {word[:BEGINNING] for word in firsts}
+    return _Known(
+        cores=frozenset(cores),
+        parts=frozenset(word.split()[0] for word in spelled),
+        whole=frozenset(map(_squeezed, firsts)),
+        beginnings=frozenset(begun for word in begins for begun in _drawn_out(word, BEGINNING)),
+        stems=frozenset(word[:end] for word in spelled for end in range(1, len(word))),
+    )
+
+
+def _drawn_out(word: str, most: int) -> Iterator[str]:
+    """How `word` may begin, with each of its letters any number of times."""
+    if most == 0 or not word:
+        yield ""
+        return
+    for times in range(1, most + 1):
+        for rest in _drawn_out(word[1:], most - times):
+            yield word[0] * times + rest
+
+
 @functools.cache
 def _table() -> Mapping[str, Mapping[str, Sequence[str]]]:
     return tomllib.loads(WORDS.read_text(encoding="utf-8"))
-
-
-@functools.cache
-def _cores() -> tuple[str, ...]:
-    words = {word for language in _table().values() for word in language["words"]}
-    return tuple({_REPEATED.sub("", word.translate(_PLAIN)) for word in words})
 
 
 @functools.cache

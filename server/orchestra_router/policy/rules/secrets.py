@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from orchestra_router.policy.rules.base import Action, PatternRule, Rule, Span
+from orchestra_router.policy.rules.base import Action, Needs, PatternRule, Rule, Span
 
 VENDOR_KEYS = (
     r"sk-(?:ant|or|proj|svcacct|admin|lf|None)-[\w-]{16,400}",  # Anthropic, OpenRouter, OpenAI, Langfuse
@@ -36,6 +36,8 @@ VENDOR_KEYS = (
     r"HRKU-[\w-]{30,80}",  # Heroku
     r"ork_[\w-]{20,200}",  # this router's own access keys
 )
+SHORTEST_VENDOR_KEY = 15
+"""Characters of the shortest of them, Slack's."""
 VENDOR_MARKS = (
     *(
         "sk-",
@@ -91,6 +93,7 @@ NAMES = (
 )
 BEGIN_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
 END_KEY = re.compile(r"-----END [A-Z ]{0,30}KEY(?: BLOCK)?-----")
+SHORTEST_VALUE = 8
 LONGEST_KEY = 20_000
 """Characters between the two."""
 IN_ADDRESS = r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,64}:(?P<value>[^\s/@]{3,128})@"
@@ -115,6 +118,9 @@ LEAST_ENTROPY_BITS = 2.8
 _PLACEHOLDER = re.compile(r"(?i)(?:your|my|xxx|example|changeme|placeholder|dummy|test|todo|insert|\*{3}|\.{3}|\$)")
 
 
+IN_ARMOUR = Needs(texts=("private key",))
+
+
 @dataclass(frozen=True, slots=True)
 class PrivateKeyRule:
     """A private key in its armour; one whose end is missing goes to the end of the text.
@@ -125,10 +131,9 @@ class PrivateKeyRule:
     action: Action
     kind: str = "secret"
     setting: str = "guard_secret"
+    needs: Needs = IN_ARMOUR
 
     def spans(self, text: str) -> Iterator[Span]:
-        if "PRIVATE KEY" not in text:
-            return
         ends = END_KEY.finditer(text)
         end = next(ends, None)
         place = 0
@@ -149,20 +154,24 @@ class PrivateKeyRule:
 def secret(action: Action) -> tuple[Rule, ...]:
     """Keys of known vendors, private keys, passwords in addresses, and values that are named a secret."""
     anywhere = re.compile(rf"(?<![\w-])(?:{'|'.join(VENDOR_KEYS)})(?![\w-])")
+    of_vendor = Needs(characters=SHORTEST_VENDOR_KEY, texts=VENDOR_MARKS)
+    named = Needs(characters=SHORTEST_VALUE, texts=NAMES)
     return (
         PrivateKeyRule(action),
-        PatternRule("secret", anywhere, action, hints=VENDOR_MARKS),
-        PatternRule("secret", re.compile(IN_ADDRESS), action, _password, hints=("://",)),
-        PatternRule("secret", re.compile(AUTHORIZATION), action, _random, hints=("authorization",)),
-        PatternRule("secret", re.compile(NAMED), action, _random, hints=NAMES),
-        PatternRule("secret", re.compile(SPOKEN), action, _unmistakable, hints=NAMES),
+        PatternRule("secret", anywhere, action, needs=of_vendor),
+        PatternRule("secret", re.compile(IN_ADDRESS), action, _password, Needs(texts=("://",))),
+        PatternRule("secret", re.compile(AUTHORIZATION), action, _random, Needs(texts=("authorization",))),
+        PatternRule("secret", re.compile(NAMED), action, _random, named),
+        PatternRule("secret", re.compile(SPOKEN), action, _unmistakable, named),
     )
 
 
 def own_keys(keys: Iterable[str], action: Action) -> PatternRule | None:
     """The very keys that this process holds, whatever their form."""
     known = sorted({key for key in keys if len(key) >= 8}, key=len, reverse=True)
-    return PatternRule("secret", re.compile("|".join(map(re.escape, known))), action) if known else None
+    # Beyond ASCII the small form of a letter may depend on what is around it.
+    needs = Needs(texts=tuple(key.lower() for key in known) if all(map(str.isascii, known)) else ())
+    return PatternRule("secret", re.compile("|".join(map(re.escape, known))), action, needs=needs) if known else None
 
 
 def _password(found: str) -> Span | None:
