@@ -3,11 +3,12 @@
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 
 import anyio
 import pytest
 
-from orchestra_router.store.connection import TOGETHER, Connection
+from orchestra_router.store.connection import CHECKPOINT_EVERY, TOGETHER, Connection
 
 
 def in_memory() -> sqlite3.Connection:
@@ -99,3 +100,25 @@ async def test_one_that_cannot_be_written_fails_alone(connection: Connection) ->
 
     assert await connection.read(everything) == ["a", "b", "c"]
     assert [type(each.exception()) for each in written] == [type(None), type(None), sqlite3.IntegrityError, type(None)]
+
+
+async def test_the_log_of_writes_does_not_grow_with_their_number(tmp_path: Path) -> None:
+    file = tmp_path / "some.db"
+
+    def in_a_file() -> sqlite3.Connection:
+        db = sqlite3.connect(file, isolation_level=None)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("CREATE TABLE seen (what TEXT NOT NULL UNIQUE) STRICT")
+        return db
+
+    connection = Connection(in_a_file)
+    await connection.start()
+    sizes: list[int] = []
+    for _ in range(4):
+        for _ in range(CHECKPOINT_EVERY):
+            await connection.write_soon(lambda db: db.execute("DELETE FROM seen") and see(db, "a"))
+        sizes.append(file.with_name("some.db-wal").stat().st_size)
+    await connection.close()
+
+    assert sizes[-1] == sizes[0]

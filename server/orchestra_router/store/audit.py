@@ -27,6 +27,9 @@ SALT_BYTES = 16
 ERASED_AT_ONCE = 10_000
 """Rows that one row tells of."""
 
+_in_order = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_as_they_come = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
 
 def append(db: sqlite3.Connection, event: AuditEvent) -> None:
     """Add `event` to the end of the chain, in the transaction of what it tells of."""
@@ -200,11 +203,11 @@ def _ranges(numbers: Iterable[int]) -> list[list[int]]:
 
 
 def _text(event: AuditEvent) -> str:
-    return json.dumps(dict(event.body), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _in_order(dict(event.body))
 
 
 def _chained(before: str, *values: object) -> str:
-    return _digest(json.dumps([before, *values], separators=(",", ":"), ensure_ascii=False))
+    return _digest(_as_they_come([before, *values]))
 
 
 def _digest(text: str) -> str:

@@ -100,6 +100,15 @@ _MATCHED = """
     VALUES (:entry_id, :who, :similarity, :refusal, :served, :at_ms, :expires_ms, :earlier, :asked)
 """
 
+# Nearly always there is room, and then nothing more is asked.
+_ROOM = """
+    SELECT
+        (SELECT min(expires_ms) FROM cache) <= :now_ms OR (SELECT min(expires_ms) FROM cache_matches) <= :now_ms,
+        entries > :entries OR bytes > :bytes
+            OR (SELECT entries FROM cache_scopes WHERE who = :who) > :entries_per_scope
+    FROM cache_size
+"""
+
 _OVER_THE_SCOPES_LIMIT = """
     DELETE FROM cache WHERE key IN (
         SELECT key FROM cache WHERE who = :who ORDER BY used_ms
@@ -169,7 +178,6 @@ def entries(db: sqlite3.Connection, entry_ids: Sequence[str], *, now_ms: int) ->
 def keep(
     db: sqlite3.Connection, entry: CacheEntry, vector: CacheVector | None, *, limits: CacheLimits, now_ms: int
 ) -> None:
-    _drop_expired(db, now_ms)
     db.execute(
         _KEEP,
         {
@@ -197,12 +205,18 @@ def keep(
     )
     if vector is not None:
         keep_vectors(db, (vector,))
-    db.execute(_OVER_THE_SCOPES_LIMIT, {"who": entry.who, "most": limits.entries_per_scope, "at_once": MOST_DELETED})
-    db.execute(_OVER_THE_LIMIT, {"most": limits.entries, "at_once": MOST_DELETED})
-    for _ in range(MOST_DELETED):
-        if db.execute("SELECT bytes FROM cache_size").fetchone()[0] <= limits.bytes:
-            break
-        db.execute("DELETE FROM cache WHERE key IN (SELECT key FROM cache ORDER BY used_ms LIMIT 1)")
+    room = {
+        "now_ms": now_ms,
+        "entries": limits.entries,
+        "bytes": limits.bytes,
+        "entries_per_scope": limits.entries_per_scope,
+        "who": entry.who,
+    }
+    some_expired, crowded = db.execute(_ROOM, room).fetchone()
+    if some_expired:
+        _drop_expired(db, now_ms)
+    if crowded:
+        _make_room(db, entry.who, limits)
 
 
 def keep_readings(db: sqlite3.Connection, readings: Iterable[CacheReading]) -> None:
@@ -274,6 +288,15 @@ def _same_words(db: sqlite3.Connection, question: ShelfQuestion, *, now_ms: int)
         (question.shelf, question.words, now_ms, MOST_SAME_WORDS),
     )
     return tuple(entry_of(row) for row in rows)
+
+
+def _make_room(db: sqlite3.Connection, who: str, limits: CacheLimits) -> None:
+    db.execute(_OVER_THE_SCOPES_LIMIT, {"who": who, "most": limits.entries_per_scope, "at_once": MOST_DELETED})
+    db.execute(_OVER_THE_LIMIT, {"most": limits.entries, "at_once": MOST_DELETED})
+    for _ in range(MOST_DELETED):
+        if db.execute("SELECT bytes FROM cache_size").fetchone()[0] <= limits.bytes:
+            break
+        db.execute("DELETE FROM cache WHERE key IN (SELECT key FROM cache ORDER BY used_ms LIMIT 1)")
 
 
 def _drop_expired(db: sqlite3.Connection, now_ms: int) -> int:

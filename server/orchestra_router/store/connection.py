@@ -9,6 +9,7 @@ which see them all. What can wait is carried out a little later, many at a time.
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import aiosqlite
@@ -22,6 +23,8 @@ LATER_S = 0.02
 """How long a write that nobody waits for may wait for others."""
 TOGETHER = 8
 """So many of those go with the next hop, behind what is urgent: whoever waited for that is off to a provider."""
+CHECKPOINT_EVERY = 32
+"""Hops with something that is not urgent, before the WAL is put into the database behind the next of them."""
 
 
 def _as_it_is(error: Exception) -> Exception:
@@ -88,6 +91,8 @@ class Connection(aiosqlite.Connection):
         self._is_due = False
         """Whether the next hop takes more than what is urgent, and what follows it soon."""
         self._timer: asyncio.TimerHandle | None = None
+        self._until_checkpoint = CHECKPOINT_EVERY
+        """Hops."""
         self._is_woken = False
         self._is_busy = False
 
@@ -186,17 +191,29 @@ class Connection(aiosqlite.Connection):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+        jobs = (*urgent, *soon, *writes, *reads)
+        is_checkpoint_due = self._is_checkpoint_due(soon, writes)
         on_the_loop = asyncio.get_running_loop().call_soon_threadsafe
 
         def hop() -> None:
             failure: Exception | None = None
             try:
-                carry_out(self._conn, urgent, soon, writes, reads, lambda jobs: on_the_loop(self._tell, jobs))
+                carry_out(self._conn, urgent, soon, writes, reads, partial(on_the_loop, self._tell))
+                if is_checkpoint_due:
+                    on_the_loop(self._tell, jobs)
+                    checkpoint(self._conn)
             except Exception as error:  # noqa: BLE001 - the edge of the thread, as below
                 failure = error
-            on_the_loop(self._carried_out, (*urgent, *soon, *writes, *reads), failure)
+            on_the_loop(self._carried_out, jobs, failure)
 
         self._send(None, hop)
+
+    def _is_checkpoint_due(self, *writes: Sequence[Job[Any]]) -> bool:
+        self._until_checkpoint -= any(writes)
+        if self._until_checkpoint > 0:
+            return False
+        self._until_checkpoint = CHECKPOINT_EVERY
+        return True
 
     def _carried_out(self, jobs: Sequence[Job[Any]], failure: Exception | None) -> None:
         self._is_busy = False
@@ -306,6 +323,15 @@ def _commit_durably(db: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:
     finally:
         if relaxed:
             db.execute("PRAGMA synchronous = FULL")
+
+
+def checkpoint(db: sqlite3.Connection) -> None:
+    """Put the WAL into the database, as far as nobody is in the way."""
+    try:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    except sqlite3.Error:
+        # As when SQLite does it on its own: what is written is in the WAL, and another time will do.
+        db.rollback()
 
 
 def commit(db: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:

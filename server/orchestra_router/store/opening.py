@@ -12,6 +12,8 @@ OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables (sqlite.org/stricttables.html)."""
 BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another process's."""
+MOST_WAL_PAGES = 8_000
+"""32 MB. So many are put into the database by whoever writes next; long before, that is done while nobody waits."""
 
 
 def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
@@ -38,6 +40,7 @@ def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
         migrate(db, keep_copy=lambda version: _keep_copy(path, version))
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {MOST_WAL_PAGES}")
     except ForeignDatabase:
         db.close()
         raise StoreError(f"{path} is the database of another program. {_AWAY}") from None
