@@ -9,7 +9,6 @@ the process end first, the hold is there, and counts at its worst case.
 import asyncio
 import math
 import random
-import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
+from orchestra_router import ids
 from orchestra_router.clock import Clock
 from orchestra_router.config import Settings
 from orchestra_router.deployments import Candidate, Plan
@@ -224,7 +224,7 @@ class Ledger:
         now_ms = self._clock.now_ms()
         deployment = candidate.deployment
         return Hold(
-            attempt_id=secrets.token_hex(8),
+            attempt_id=ids.drawn(),
             request_id=request_id,
             trace_id=request.trace_id,
             number=number,

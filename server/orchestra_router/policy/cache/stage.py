@@ -5,11 +5,11 @@ Failing open: a cache that cannot be read or written costs money, but no answer.
 
 import asyncio
 import functools
-import secrets
 from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestra_router import ids
 from orchestra_router.catalog import Catalog
 from orchestra_router.config import Settings
 from orchestra_router.embedding.base import EmbedderSource, Payer
@@ -156,7 +156,7 @@ class Cache:
             return
         comparable = asked.comparable
         entry = CacheEntry(
-            entry_id=secrets.token_hex(8),
+            entry_id=ids.drawn(),
             key=asked.key,
             scope=request.scope,
             who=asked.who,
