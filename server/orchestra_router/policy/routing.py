@@ -120,9 +120,8 @@ def _find(request: CompletionRequest, around: Surroundings, survey: Survey) -> _
     cached_tokens = {} if count is None else {each.deployment.key: count(each.deployment) for each in entries}
     found = _Found(Sized(request, size, cached_tokens), excluded, [*survey.notes])
     found.candidates = Route([entry.unsized for entry in entries], found.sized)
-    if around.health.knows_nothing:
-        found.all_are_well = True
-    else:
+    found.all_are_well = around.health.knows_nothing or not any(entry.is_marked(around.health) for entry in entries)
+    if not found.all_are_well:
         _look_at_health(entries, found, around)
     return found
 

@@ -2,12 +2,18 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
+from functools import lru_cache
+from typing import Any
 
 from orchestra_router.store import alerts
 from orchestra_router.store.base import Alert, HealthChange, HealthRow, Outcome, SharedAllowance, Standing, Window
 from orchestra_router.store.owner import has_died
 from orchestra_router.types import Allowance, AllowanceKind
+
+_FIELDS = tuple(field.name for field in fields(HealthRow))
+
+_ROW = f"SELECT {', '.join(_FIELDS)} FROM health WHERE target = ?"  # noqa: S608 - our own names
 
 _WRITE = """
     INSERT INTO health (
@@ -32,7 +38,13 @@ _OUTCOMES = """
     LIMIT :most
 """
 
-_ALLOWANCES = "SELECT target, kind, remaining, most, reset_ms, at_ms FROM allowances"
+_STANDING = f"""
+    SELECT TRUE, {", ".join(_FIELDS)} FROM health
+    UNION ALL
+    SELECT FALSE, target, kind, remaining, most, reset_ms, at_ms, NULL, NULL, NULL, NULL, NULL
+    FROM allowances
+"""  # noqa: S608 - as above
+"""One statement, for every plan asks it, and mostly there is nothing. The first column is whether it is of `health`."""
 
 _KEEP_ALLOWANCE = """
     INSERT INTO allowances (target, kind, remaining, most, reset_ms, at_ms)
@@ -46,8 +58,14 @@ MOST_OUTCOMES = 60
 
 
 def health(db: sqlite3.Connection) -> Standing:
-    rows = tuple(_row(row) for row in db.execute("SELECT * FROM health ORDER BY target"))
-    return Standing(rows, tuple(_allowance(*row) for row in db.execute(_ALLOWANCES)))
+    rows: list[HealthRow] = []
+    allowances: list[SharedAllowance] = []
+    for is_health, *values in db.execute(_STANDING):
+        if is_health:
+            rows.append(_without_dead_probe(_health_row(*values)))
+        else:
+            allowances.append(_allowance(*values[:6]))
+    return Standing(tuple(rows), tuple(allowances))
 
 
 def change_health(
@@ -58,8 +76,8 @@ def change_health(
     window: Window | None,
     alert: Alert | None = None,
 ) -> Mapping[str, HealthRow]:
-    found = [db.execute("SELECT * FROM health WHERE target = ?", (target,)).fetchone() for target in targets]
-    rows = {row["target"]: _row(row) for row in found if row is not None}
+    found = [db.execute(_ROW, (target,)).fetchone() for target in targets]
+    rows = {row["target"]: _without_dead_probe(_health_row(*row)) for row in found if row is not None}
     changed = change(rows, _outcomes(db, window) if window is not None else ())
     db.executemany(_WRITE, [asdict(row) for row in changed])
     if changed and alert is not None:
@@ -79,15 +97,21 @@ def restore(db: sqlite3.Connection, target: str) -> None:
     db.execute("DELETE FROM health WHERE target = ?", (target,))
 
 
+@lru_cache(maxsize=1_000)
 def _allowance(
     target: str, kind: AllowanceKind, remaining: int, most: int | None, reset_ms: int, at_ms: int
 ) -> SharedAllowance:
     return SharedAllowance(target, Allowance(kind=kind, remaining=remaining, most=most, reset_ms=reset_ms), at_ms)
 
 
-def _row(columns: sqlite3.Row) -> HealthRow:
-    row = HealthRow(**columns)
-    row = replace(row, closed=bool(row.closed))
+@lru_cache(maxsize=1_000)
+def _health_row(*values: Any) -> HealthRow:
+    """`values` are in the order of the fields. Most rows are read again and again, unchanged."""
+    row = HealthRow(**dict(zip(_FIELDS, values, strict=True)))
+    return replace(row, closed=bool(row.closed))
+
+
+def _without_dead_probe(row: HealthRow) -> HealthRow:
     if row.probe_id and has_died(row.probe_process):
         return replace(row, probe_id="", probe_process="", probe_until_ms=0)
     return row
