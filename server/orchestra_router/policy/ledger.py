@@ -9,10 +9,11 @@ the process end first, the hold is there, and counts at its worst case.
 import asyncio
 import math
 import random
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from types import TracebackType
 from typing import Any, TypeVar
 
 import anyio
@@ -161,8 +162,7 @@ class Ledger:
         spent = {each: await self._store.spent(each.holder, each.period) for each in downgrading}
         return affording.downgraded(plan, request, spent)
 
-    @asynccontextmanager
-    async def reserve(
+    def reserve(
         self,
         candidate: Candidate,
         request: CompletionRequest,
@@ -172,17 +172,17 @@ class Ledger:
         spent_nusd: int,
         seconds_left: float,
         waited_s: float,
-    ) -> AsyncGenerator[Reservation]:
+    ) -> AbstractAsyncContextManager[Reservation]:
         """Hold `candidate`'s worst case for attempt `number` of a request that has spent `spent_nusd` so far.
 
-        Raises:
+        Raises, here or on entering:
             BudgetExceeded: a budget cannot pay for it, or the request's own cap cannot.
             KeyLimitReached: its access key has asked as much as it may, for now.
             AccessDenied: its access key has been revoked meanwhile.
             StoreError: the ledger cannot be written, so nothing is sent.
         """
-        beside_nusd = self._beside.get(request_id, 0)
         if request.max_cost_nusd is not None:
+            beside_nusd = self._beside.get(request_id, 0)
             affording.check_cap(candidate, left_nusd=request.max_cost_nusd - spent_nusd - beside_nusd)
         reservation = Reservation(
             hold=self._hold(candidate, request, request_id=request_id, number=number, seconds_left=seconds_left),
@@ -190,33 +190,44 @@ class Ledger:
             started=self._clock.monotonic(),
             waited_ms=round(waited_s * 1000),
         )
-        self._beside[request_id] = beside_nusd + candidate.worst_nusd
+        return _Reserving(self, reservation, seconds_left)
+
+    async def begin(self, reservation: Reservation, *, seconds_left: float) -> None:
+        """Hold the money. Raises as `reserve` does, and then there is nothing to end."""
+        hold = reservation.hold
+        self._beside[hold.request_id] = self._beside.get(hold.request_id, 0) + hold.amount_nusd
         try:
             await self._begin(reservation, seconds_left=seconds_left)
-            async with self._held(reservation):
-                yield reservation
-        finally:
-            self._beside[request_id] -= candidate.worst_nusd
-            if not self._beside[request_id]:
-                del self._beside[request_id]
+        except BaseException:
+            self._no_longer_beside(hold)
+            raise
+        self._pricing.warm_up()
 
-    @asynccontextmanager
-    async def _held(self, reservation: Reservation) -> AsyncGenerator[None]:
-        """What an attempt comes to while its money is held, and the end of the hold."""
+    async def end(self, reservation: Reservation, error: BaseException | None) -> None:
+        """End the hold of an attempt that came to what is in `reservation`, or to `error`."""
+        match error:
+            case ProviderError():
+                reservation.failed(error)
+            case RouterError():
+                reservation.outcome = error.code
+            case Exception():
+                reservation.outcome = "internal"
+            case _:  # it went well, or was cancelled
+                pass
         try:
-            self._pricing.warm_up()
-            yield
-        except ProviderError as error:
-            reservation.failed(error)
-            raise
-        except RouterError as error:
-            reservation.outcome = error.code
-            raise
-        except Exception:
-            reservation.outcome = "internal"
-            raise
+            if not self._pricing.is_warm and (reservation.usage is not None or self._reported(reservation)):
+                # The first time it imports the price list, and so not on the event loop.
+                await _uncut(anyio.to_thread.run_sync(self._priced, reservation, None))
         finally:
-            await self._end(reservation)
+            self._settle(reservation)
+            self._no_longer_beside(reservation.hold)
+
+    def _no_longer_beside(self, hold: Hold) -> None:
+        left_nusd = self._beside.get(hold.request_id, 0) - hold.amount_nusd
+        if left_nusd:
+            self._beside[hold.request_id] = left_nusd
+        else:  # of several that are free, the first takes it away
+            self._beside.pop(hold.request_id, None)
 
     def _hold(
         self, candidate: Candidate, request: CompletionRequest, *, request_id: str, number: int, seconds_left: float
@@ -289,14 +300,6 @@ class Ledger:
     def _downgrading_of(self, access_key: str, user: str, own: Limits, task: str, period: Period) -> tuple[Budget, ...]:
         applying = budget.applying(Scope(access_key, user, limits=own), task, period, self._settings)
         return affording.downgrading(applying)
-
-    async def _end(self, reservation: Reservation) -> None:
-        try:
-            if not self._pricing.is_warm and (reservation.usage is not None or self._reported(reservation)):
-                # The first time it imports the price list, and so not on the event loop.
-                await _uncut(anyio.to_thread.run_sync(self._priced, reservation, None))
-        finally:
-            self._settle(reservation)
 
     def _settle(self, reservation: Reservation) -> None:
         hold = reservation.hold
@@ -421,6 +424,26 @@ class Ledger:
             logger.warning("%s", alert.text)
         if alerts:
             self.on_alert()
+
+
+class _Reserving:
+    """The money of one attempt: held on entering, and ended on leaving, by any exit."""
+
+    __slots__ = ("_ledger", "_reservation", "_seconds_left")
+
+    def __init__(self, ledger: Ledger, reservation: Reservation, seconds_left: float) -> None:
+        self._ledger = ledger
+        self._reservation = reservation
+        self._seconds_left = seconds_left
+
+    async def __aenter__(self) -> Reservation:
+        await self._ledger.begin(self._reservation, seconds_left=self._seconds_left)
+        return self._reservation
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._ledger.end(self._reservation, error)
 
 
 def _nothing() -> None:

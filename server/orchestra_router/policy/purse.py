@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import anyio
@@ -35,17 +35,18 @@ class Purse:
         self._spent_nusd = 0
         self._waiting: deque[_Turn] = deque()
 
-    @asynccontextmanager
-    async def held(self, amount_nusd: int, *, within_s: float = math.inf) -> AsyncGenerator[None]:
+    def held(self, amount_nusd: int, *, within_s: float = math.inf) -> AbstractAsyncContextManager[None]:
         """Hold `amount_nusd` for one attempt, waiting in turn while others under way may yet leave enough.
 
-        Raises:
+        Raises, on entering:
             BudgetExceeded: nobody is under way, and what is left does not do.
             DeadlineExceeded: it was not known within `within_s` seconds.
         """
-        if amount_nusd == 0 or self._limit_nusd is None:  # waits for nobody
-            yield
-            return
+        waits_for_nobody = amount_nusd == 0 or self._limit_nusd is None
+        return nullcontext() if waits_for_nobody else self._holding(amount_nusd, within_s)
+
+    @asynccontextmanager
+    async def _holding(self, amount_nusd: int, within_s: float) -> AsyncGenerator[None]:
         await self._take(_Turn(amount_nusd), within_s)
         try:
             yield
