@@ -7,14 +7,18 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
 from certificates import server_context, trusting
 from clocks import FakeClock
 from orchestra_router import errors
+from orchestra_router.bench.world import place
+from orchestra_router.config import load
 from orchestra_router.connections import pool as pools
 from orchestra_router.connections.pool import Pool
+from orchestra_router.router import open_router
 from orchestra_router.transport import Transport
 from orchestra_router.types import WireRequest
 from raw_servers import OK, head_of, raw_server, tunnelling_proxy
@@ -214,6 +218,47 @@ async def test_a_redirect_is_not_followed_and_the_key_stays() -> None:
             await transport.aclose()
 
     assert (response.status, thief.connections) == (307, 0)
+
+
+# --- before anybody asks ---------------------------------------------------------------------------------------
+
+
+async def test_a_connection_that_was_opened_before_carries_the_first_request(tmp_path: Path) -> None:
+    async with raw_server(tls=server_context(tmp_path, "127.0.0.1")) as server:
+        pool = Pool(tls=trusting(tmp_path))
+        url = httpx.URL(f"https://127.0.0.1:{server.port}/v1")
+        for _ in range(2):
+            await pool.warm(url)
+        async with httpx.AsyncClient(transport=pool) as http:
+            answer = await http.get(url)
+
+    assert answer.text == "ok"
+    assert (server.connections, len(server.heads)) == (1, 1)
+
+
+async def test_nobody_minds_a_connection_that_cannot_be_had_before_it_is_needed() -> None:
+    async with raw_server() as server:
+        urls = [f"http://127.0.0.1:{server.port}/v1", "http://127.0.0.1:1/"]
+        transport = Transport(FakeClock(), private_hosts={"127.0.0.1"})
+        await transport.warm(urls)
+        response = await transport.send(WireRequest(url=urls[0], headers={}), timeout_s=5)
+        await transport.aclose()
+
+    assert response.body == b"ok"
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("seconds", ["0", "60"])
+async def test_whoever_is_asked_first_is_connected_to_only_where_that_is_wanted(seconds: str, tmp_path: Path) -> None:
+    async with raw_server() as server:
+        environ = place(tmp_path, server.port).environ(embedder="off", warm_connections_s=seconds)
+        async with open_router(load(environ)) as router:
+            await router.warm()
+            while seconds != "0" and not server.connections:
+                await anyio.lowlevel.checkpoint()
+
+    assert server.connections == (seconds != "0")
+    assert server.heads == []
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ settle -> check the answer -> store in the cache -> record -> answer
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -96,7 +96,7 @@ class Router:
         self._scrub = redactor(config)
         self._clock = clock
         self._pricing = Pricing.of(settings, checked=config.catalog.checked)
-        self._transport = Transport(clock, private_hosts=config.private_hosts)
+        self._transport = Transport(clock, private_hosts=config.private_hosts, keep_s=settings.warm_connections_s)
         self._inventory = Inventory(config, self._transport, clock)
         self._access = Access(store, clock, user=settings.user, session=settings.session, own_secret=config.access_key)
         self.keyring = Keyring(store, self._access, clock, config)
@@ -286,6 +286,17 @@ class Router:
         request, rule = user_rules.with_rule(request, self.config, now_ms=self._clock.now_ms())
         begun = Beginnings(request)
         return await self._plan(begun, task_reason, rule, search_is_implied=not guarded.request.web_search)
+
+    async def warm(self) -> None:
+        """Connect to whoever is asked first at each task, if the settings want that. Nothing is sent."""
+        if not self.config.settings.warm_connections_s:
+            return
+        urls: set[str] = set()
+        for task in self.config.catalog.tasks:
+            with suppress(RouterError):
+                plan = await self.plan("Hello.", task=task)
+                urls.add(plan.route[0].deployment.provider.base_url)
+        await self._transport.warm(urls)
 
     async def learned(self, *, caller: Caller | None = None) -> Learned:
         """What this installation has seen of its models, which decides between equals."""

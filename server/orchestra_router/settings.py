@@ -76,6 +76,15 @@ class Settings(HttpSettings, TelemetrySettings):
         le=3600,
         description="Seconds that count as slow, until it is known within which time 95 in 100 answers come.",
     )
+    warm_connections_s: float = Field(
+        default=0,
+        ge=0,
+        le=3600,
+        description=(
+            "Seconds an unused connection to a provider is kept, and one to each that is asked first is opened when a"
+            " client has listed the tools; 0 opens them when they are needed and keeps them for 30."
+        ),
+    )
     batch_concurrency: int = Field(
         default=4, ge=1, le=64, description="Prompts of one batch that are asked at the same time."
     )

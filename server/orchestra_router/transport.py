@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -93,8 +94,9 @@ class Transport:
     `private_hosts` are those that may be on a private network.
     """
 
-    def __init__(self, clock: Clock, *, private_hosts: Collection[str] = ()) -> None:
+    def __init__(self, clock: Clock, *, private_hosts: Collection[str] = (), keep_s: float = 0) -> None:
         self._clock = clock
+        self._keep_s = keep_s
         self._private_hosts = private_hosts
         self._pool: Pool | None = None
         self._opening = anyio.Lock()
@@ -179,6 +181,13 @@ class Transport:
         except TimeoutError:
             raise sending.timed_out() from None
 
+    async def warm(self, urls: Collection[str]) -> None:
+        """Have a connection to where each of `urls` leads, as far as one can be had."""
+        pool = self._pool or await self._opened()
+        async with anyio.create_task_group() as group:
+            for url in urls:
+                group.start_soon(_warmed, pool, url)
+
     async def aclose(self) -> None:
         if self._pool is not None:
             await self._pool.aclose()
@@ -216,7 +225,7 @@ class Transport:
     async def _opened(self) -> Pool:
         async with self._opening:
             if self._pool is None:
-                self._pool = await anyio.to_thread.run_sync(_new_pool, self._private_hosts)
+                self._pool = await anyio.to_thread.run_sync(_new_pool, self._private_hosts, self._keep_s)
                 garbage.loaded()
         return self._pool
 
@@ -269,10 +278,17 @@ def _in_our_terms(error: Exception) -> Exception:
     return error
 
 
-def _new_pool(private_hosts: Collection[str]) -> Pool:
+def _new_pool(private_hosts: Collection[str], keep_s: float) -> Pool:
     from orchestra_router.connections.pool import Pool  # noqa: PLC0415 - httpx takes 50 ms
 
-    return Pool(private_hosts=private_hosts)
+    return Pool(private_hosts=private_hosts, keep_s=keep_s)
+
+
+async def _warmed(pool: Pool, url: str) -> None:
+    import httpx  # noqa: PLC0415 - 50 ms; there since the pool is
+
+    with suppress(httpx.TransportError, httpx.InvalidURL):  # whoever asks will be told
+        await pool.warm(httpx.URL(url))
 
 
 @lru_cache(maxsize=1_000)

@@ -1,5 +1,6 @@
 """What the tools work with: the router, once it is open, and the calls that run."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -107,7 +108,9 @@ class Service:
                 async with open_router(config, clock=self.clock) as opening.router:
                     garbage.loaded()
                     opening.done.set()
+                    warming = asyncio.create_task(opening.router.warm())
                     await self._closing.wait()
+                    warming.cancel()
             except RouterError as error:
                 opening.error = error
                 logger.error("%s", error)  # noqa: TRY400 - the message is for a person and says it all

@@ -5,8 +5,10 @@ more the more lie there. This one takes the connection that was used last, and c
 """
 
 import asyncio
+import math
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -20,6 +22,8 @@ from orchestra_router.connections.proxies import Proxy, UnusableProxy, proxy_for
 CONNECT_TIMEOUT_S = 10.0
 KEEP_IDLE_S = 30.0
 """Servers that close earlier say so by closing, and some in `keep-alive: timeout=`."""
+KEEP_ALIVE_AFTER_S = 30
+"""The system asks whether the other end is still there."""
 MOST_IDLE = 64
 """For each host."""
 NEXT_ADDRESS_S = 0.25
@@ -74,7 +78,10 @@ class Pool(httpx.AsyncBaseTransport):
         private_hosts: Collection[str] = (),
         resolve: Resolve | None = None,
         tls: ssl.SSLContext | None = None,
+        keep_s: float = 0,
     ) -> None:
+        """A connection that nobody uses is closed after `keep_s`, where that is given."""
+        self._keep_s = keep_s or KEEP_IDLE_S
         self._private_hosts = frozenset(private_hosts)
         self._resolve = resolve or _resolved
         self._tls = tls or httpx.create_ssl_context()
@@ -122,6 +129,16 @@ class Pool(httpx.AsyncBaseTransport):
             raise
         return Exchange(connection, lambda: self._done(server, connection))
 
+    async def warm(self, url: httpx.URL) -> None:
+        """Have a connection to where `url` leads for whoever asks first; nothing is sent over it.
+
+        Raises:
+            httpx.TransportError: it cannot be had.
+        """
+        server = self._server(url)
+        if not server.idle:
+            self._keep(server, await self._connected(server), self._keep_s)
+
     async def aclose(self) -> None:
         """Close every connection, those in use too."""
         if self._sweeping is not None:
@@ -158,10 +175,13 @@ class Pool(httpx.AsyncBaseTransport):
         self._busy.discard(connection)
         if not connection.finish():
             return
-        keep_s = min(KEEP_IDLE_S, _kept_by_server_s(connection.headers))
+        keep_s = min(self._keep_s, _kept_by_server_s(connection.headers))
         if keep_s <= 0 or len(server.idle) >= MOST_IDLE:
             connection.abort()
             return
+        self._keep(server, connection, keep_s)
+
+    def _keep(self, server: _Server, connection: Connection, keep_s: float) -> None:
         loop = asyncio.get_running_loop()
         server.idle.append(_Idle(connection, loop.time() + keep_s))
         if self._sweeping is None:
@@ -305,7 +325,7 @@ def _kept_by_server_s(headers: Sequence[Header]) -> float:
             digits = seconds.partition(b",")[0].strip()
             if found and digits.isdigit():
                 return int(digits) - 1
-    return KEEP_IDLE_S
+    return math.inf
 
 
 async def _resolved(host: str, port: int) -> Sequence[AddressInfo]:
@@ -353,6 +373,10 @@ async def _connect(info: AddressInfo) -> socket.socket:
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A router on the way forgets a connection that is silent for long, and then says nothing of it.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if sys.platform == "linux":
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_AFTER_S)
         await asyncio.get_running_loop().sock_connect(sock, address)
     except BaseException:
         sock.close()
