@@ -33,13 +33,13 @@ from orchestra_router.observe import Finished, Observers, log_attempt, log_reque
 from orchestra_router.observe import context as trace_context
 from orchestra_router.observe.records import StageName
 from orchestra_router.once import Once
+from orchestra_router.planning import Planner
 from orchestra_router.policy import (
     affording,
     budget,
     key_limits,
     names,
     retention,
-    routing,
     tasks,
     user_rules,
 )
@@ -62,15 +62,11 @@ from orchestra_router.policy.redactor import redactor
 from orchestra_router.policy.request_log import RequestLog
 from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
-from orchestra_router.policy.strategies import Turns
-from orchestra_router.policy.surroundings import Surroundings
-from orchestra_router.policy.survey import Surveys
 from orchestra_router.policy.trails import Trail, trails
 from orchestra_router.policy.views import Views
 from orchestra_router.policy.wanted import check_names
 from orchestra_router.policy.webhook import Webhook
 from orchestra_router.pricing import Pricing
-from orchestra_router.routing_rules import Rule
 from orchestra_router.store.base import RequestRecord, Store
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.streams import AnswerStream, hear_out
@@ -109,8 +105,6 @@ class Router:
         self._flights = Flights()
         self._health = Health(store, config, clock)
         self._learning = Learning(store, settings, clock)
-        self._turns = Turns()
-        self._surveys = Surveys()
         self._ledger = Ledger(store, self._pricing, settings, clock)
         admission = Admission(self._health, config, clock)
         self.embedder: EmbedderSource = (
@@ -123,7 +117,10 @@ class Router:
         self._records = Records(store)
         own = {kind: own.pattern for kind, own in settings.guard_patterns.items()}
         self._request_log = RequestLog(settings, config.secrets(), own)
-        self._prefixes = Prefixes(clock)
+        prefixes = Prefixes(clock)
+        self._planner = Planner(
+            config, self._pricing, self._inventory, self._ledger, self._health, self._learning, prefixes
+        )
         self._tells_tasks = Once(lambda: tasks.classify(_ANY, config.catalog.keywords))
         self._questions = Once(lambda: self.cache.question(_ANY))
         self._answers = Answers(
@@ -136,7 +133,7 @@ class Router:
                 self._health,
                 admission,
                 self._guardrails,
-                self._prefixes,
+                prefixes,
                 self.observers,
                 jitter,
             )
@@ -285,7 +282,7 @@ class Router:
         )
         request, rule = user_rules.with_rule(request, self.config, now_ms=self._clock.now_ms())
         begun = Beginnings(request)
-        return await self._plan(begun, task_reason, rule, search_is_implied=not guarded.request.web_search)
+        return await self._planner.plan(begun, task_reason, rule, search_is_implied=not guarded.request.web_search)
 
     async def warm(self) -> None:
         """Connect to whoever is asked first at each task, if the settings want that. Nothing is sent."""
@@ -443,8 +440,8 @@ class Router:
 
             self._enter(call, "plan")
             search_is_implied = not guarded.request.web_search
-            plan = await self._plan(call.beginnings, task_reason, rule, search_is_implied=search_is_implied)
-            self._turns.take(plan.turn)
+            plan = await self._planner.plan(call.beginnings, task_reason, rule, search_is_implied=search_is_implied)
+            self._planner.carried_out(plan)
             call.note(*plan.notes)
             if plan.without_search:
                 # Good enough for now, and not to be served once somebody can search.
@@ -481,27 +478,6 @@ class Router:
         request, reason = await tasks.with_task(request, self.config.catalog, vector if local else None)
         key_limits.check_task(request.scope.limits, request.task or "", reason)
         return request, reason
-
-    async def _plan(self, begun: Beginnings, task_reason: str, rule: Rule | None, *, search_is_implied: bool) -> Plan:
-        request = begun.request
-        around = Surroundings(
-            config=self.config,
-            pricing=self._pricing,
-            health=await self._health.view(),
-            local=await self._inventory.local(),
-            learned=await self._learning.view(),
-            turns=self._turns.given,
-            cached_tokens=self._prefixes.counting(begun),
-        )
-        plan = routing.plan(
-            request,
-            around,
-            task_reason=task_reason,
-            search_is_implied=search_is_implied,
-            rule=rule,
-            surveys=self._surveys,
-        )
-        return await self._ledger.within_budgets(plan, request)
 
     def _enter(self, call: Call, stage: StageName) -> None:
         if self.observers.requests:  # else nobody wants to know
