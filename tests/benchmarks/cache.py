@@ -2,23 +2,27 @@
 
     PYTHONPATH=tests uv run python tests/benchmarks/cache.py [ENTRIES ...]
 
-Prints medians. It judges nothing: machines differ.
+Prints medians. It judges nothing: machines differ. How long an idle event loop of another process waited in the same
+moments says what of a wait is the machine's.
 """
 
 import asyncio
+import json
 import resource
 import secrets
 import statistics
+import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
-import numpy as np
 
 from clocks import FakeClock
+from orchestra_router import garbage
 from orchestra_router.config import load
 from orchestra_router.embedding.base import NO_PAYER
 from orchestra_router.policy.cache.question import Question
@@ -31,6 +35,7 @@ from worlds import ask
 
 LOOKS = 60
 TICK_S = 0.001
+IDLE = "--idle"
 FIRST_ASKED = 5_000
 KEPT, ASKED = "How do I reset my router password?", "How can I reset the password of my router?"
 AT_ONCE = 500
@@ -44,11 +49,13 @@ def prompt(number: int) -> str:
 
 
 async def main(sizes: Sequence[int]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    garbage.own_process()
+    with tempfile.TemporaryDirectory() as folder, idle_loop() as idle:
         config = load({"ORCHESTRA_HOME": folder})
         async with open_router(config, clock=FakeClock()) as router:
             before = memory_mb()
-            embedder = await router.embedder.get(NO_PAYER)
+            async with stalls(idle, "loading the embedder"):
+                embedder = await router.embedder.get(NO_PAYER)
             assert embedder is not None, router.embedder.state().problem
             await embedder.embed(["warm up"])
             print(f"memory          {before:.0f} MB before the embedder, {memory_mb():.0f} MB at most with it")
@@ -64,19 +71,14 @@ async def main(sizes: Sequence[int]) -> None:
             for size in sizes:
                 await fill(router, range(kept, size))
                 kept = size
-                async with stalls() as at_first:
+                async with stalls(idle, "the first look"):
                     first = await look(router, prompt(FIRST_ASKED))
-                async with stalls() as waits:
+                async with stalls(idle, "those after it"):
                     seconds = [await look(router, prompt(FIRST_ASKED + number)) for number in range(1, LOOKS)]
                     hits = [await hit(router) for _ in range(LOOKS)]
                 said(f"{size:,} entries", seconds)
                 said("a hit", hits)
-                waited = sorted(waits)
-                print(
-                    f"                first look {first * 1e3:.0f} ms, in which the event loop waited"
-                    f" {max(at_first) * 1e3:.1f} ms at most; then {max(waited) * 1e3:.1f} ms at most,"
-                    f" {waited[len(waited) * 99 // 100] * 1e3:.1f} ms in 99 of 100; {memory_mb():.0f} MB"
-                )
+                print(f"{'':15} the first look {first * 1e3:.0f} ms; {memory_mb():.0f} MB")
 
 
 def request(text: str) -> CompletionRequest:
@@ -111,6 +113,8 @@ async def hit(router: Router) -> float:
 
 async def fill(router: Router, numbers: range) -> None:
     """Entries of one shelf whose vectors are random: what they say costs nothing to compare."""
+    import numpy as np  # noqa: PLC0415 - imported when the embedder is loaded, as by who does not fill anything
+
     asked = router.cache.question(request(prompt(0)))
     rng = np.random.default_rng(len(numbers))
     for start in range(numbers.start, numbers.stop, AT_ONCE):
@@ -145,20 +149,55 @@ def an_entry(asked: Question, number: int) -> CacheEntry:
 
 
 @asynccontextmanager
-async def stalls() -> AsyncGenerator[list[float]]:
+async def stalls(idle: "subprocess.Popen[str]", what: str) -> AsyncGenerator[None]:
+    """Prints how long the event loop waited, and how long the idle one did meanwhile."""
+    waits: list[float] = []
+    waits_of(idle)
+    async with anyio.create_task_group() as group:
+        group.start_soon(tick, waits)
+        yield
+        group.cancel_scope.cancel()
+    print(f"{'':15} {what}: {waited(waits)}; an idle loop {waited(waits_of(idle))}")
+
+
+async def tick(waits: list[float]) -> None:
     """How much longer than asked for a task slept that wakes every millisecond."""
+    while True:
+        started = time.perf_counter()
+        await asyncio.sleep(TICK_S)
+        waits.append(time.perf_counter() - started - TICK_S)
+
+
+def waited(seconds: Sequence[float]) -> str:
+    ordered = sorted(seconds)
+    return f"waited {ordered[-1] * 1e3:.1f} ms at most, {ordered[len(ordered) * 99 // 100] * 1e3:.1f} ms in 99 of 100"
+
+
+@contextmanager
+def idle_loop() -> "Generator[subprocess.Popen[str]]":
+    command = [sys.executable, __file__, IDLE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def waits_of(idle: "subprocess.Popen[str]") -> list[float]:
+    """Its waits since it was asked last."""
+    assert idle.stdin is not None
+    assert idle.stdout is not None
+    print(file=idle.stdin, flush=True)
+    return json.loads(idle.stdout.readline())
+
+
+async def be_idle() -> None:
     waits: list[float] = []
 
-    async def tick() -> None:
-        while True:
-            started = time.perf_counter()
-            await asyncio.sleep(TICK_S)
-            waits.append(time.perf_counter() - started - TICK_S)
+    def tell() -> None:
+        for _ in sys.stdin:
+            print(json.dumps([waits.pop() for _ in range(len(waits))] or [0.0]), flush=True)
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(tick)
-        yield waits
-        group.cancel_scope.cancel()
+    threading.Thread(target=tell, daemon=True).start()
+    await tick(waits)
 
 
 def memory_mb() -> float:
@@ -174,4 +213,6 @@ def said(what: str, seconds: Sequence[float]) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == [IDLE]:
+        anyio.run(be_idle)
     anyio.run(main, [int(size.replace(",", "")) for size in sys.argv[1:]] or [1_000, 10_000, 100_000])
