@@ -202,21 +202,19 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> CacheFindings:
             return cache.looked_up(db, question, now_ms=now_ms)
 
-        names = {ANY, question.key, *_comparable_with(question.rough, question.figures)}
-        return await (self._read(work) if self._being_written.keys() & names else self._glanced(work))
+        return await self._looked(work, {question.key, *_comparable_with(question.rough, question.figures)})
 
     async def on_shelf(self, question: ShelfQuestion, *, now_ms: int) -> ShelfFindings:
         def work(db: sqlite3.Connection) -> ShelfFindings:
             return cache.on_shelf(db, question, now_ms=now_ms)
 
-        names = {ANY, *_comparable_with(question.rough, question.figures)}
-        return await (self._read(work) if self._being_written.keys() & names else self._glanced(work))
+        return await self._looked(work, {*_comparable_with(question.rough, question.figures)})
 
     async def vectors(self, shelf: str, embedder: str, *, after: int) -> tuple[ShelvedVector, ...]:
         return await self._read(lambda db: cache.vectors(db, shelf, embedder, after=after))
 
     async def entries(self, entry_ids: Sequence[str], *, now_ms: int) -> tuple[CacheEntry, ...]:
-        return await self._read(lambda db: cache.entries(db, entry_ids, now_ms=now_ms))
+        return await self._looked(lambda db: cache.entries(db, entry_ids, now_ms=now_ms), ())
 
     def keep(
         self, entry: CacheEntry, vector: CacheVector | None, *, limits: CacheLimits, now_ms: int
@@ -466,6 +464,11 @@ class SqliteStore:
             # Perhaps the last process to close the file is at it; the other connection waits for that, or says why not.
             self._glance.close()
             return await self._read(work)
+
+    async def _looked(self, work: Callable[[sqlite3.Connection], T], names: Collection[str]) -> T:
+        """As `_glanced`, in the cache, unless this process has yet to write something under one of `names`."""
+        is_written = not self._being_written.keys() & {ANY, *names}
+        return await (self._glanced(work) if is_written else self._read(work))
 
     async def _report(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """As `_read`, for what may take long."""
