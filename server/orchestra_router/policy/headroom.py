@@ -30,12 +30,15 @@ class Need:
     output_tokens: int
 
     def of(self, kind: AllowanceKind) -> int:
-        return {
-            "requests": 1,
-            "tokens": self.input_tokens + self.output_tokens,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-        }[kind]
+        match kind:
+            case "requests":
+                return 1
+            case "tokens":
+                return self.input_tokens + self.output_tokens
+            case "input_tokens":
+                return self.input_tokens
+            case "output_tokens":
+                return self.output_tokens
 
 
 def limited(deployment: Deployment, *, fingerprint: str) -> str:

@@ -52,8 +52,14 @@ class HealthView:
         """Nothing has failed, and nobody has named a rate limit."""
         return not (self.rows or self.allowances)
 
+    def unwell(self) -> Mapping[str, HealthRow]:
+        """Those of `rows` that may speak against somebody; most are of what has answered again since."""
+        return {target: row for target, row in self.rows.items() if not row.closed}
+
     def block(self, deployment: Deployment, *, fingerprint: str) -> Block | None:
         """The longest-lasting reason not to ask `deployment`, if there is one."""
+        if not self.rows:
+            return None
         blocks = [
             block
             for row in breaker.of(self.rows, targets(deployment, fingerprint=fingerprint))
@@ -68,6 +74,8 @@ class HealthView:
 
     def half_open(self, deployment: Deployment, *, fingerprint: str) -> HealthRow | None:
         """What the next attempt at `deployment` is the one probe of, if it is one."""
+        if not self.rows:
+            return None
         rows = breaker.of(self.rows, targets(deployment, fingerprint=fingerprint))
         return next((row for row in rows if breaker.state_of(row, self._moment) == "half_open"), None)
 
@@ -81,6 +89,8 @@ class HealthView:
         return Moment(now_ms=self.now_ms, catalog=self.catalog)
 
     def _block(self, row: HealthRow) -> Block | None:
+        if row.closed:
+            return None
         state = breaker.state_of(row, self._moment)
         if state in ("closed", "half_open"):
             return None

@@ -35,6 +35,8 @@ def keyring(deployment: Deployment, keys: Keys, view: HealthView, *, need: Need 
         return Keyring(fingerprints=keys.fingerprints(provider), block=None)
     blocks = {one: _block(deployment, one, view, need) for one in keys.fingerprints(provider)}
     blocked = {one: block for one, block in blocks.items() if block is not None}
+    if not blocked:
+        return Keyring(fingerprints=tuple(blocks), block=None)
     said = [f"{keys.variable(provider, one)} {block.reason}" for one, block in blocked.items()]
     cause = next((block.cause for block in blocked.values()), "")
     usable = tuple(one for one in blocks if one not in blocked)

@@ -4,7 +4,7 @@ was learned.
 The survey (survey.py) says who can be asked, and the strategy (strategies.py) orders them. Every deployment that could have been asked and is not gets its reason in the plan.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestra_router.config import Catalog
@@ -109,7 +109,7 @@ class _Found:
     notes: list[str]
     candidates: Sequence[Candidate] = ()
     all_are_well: bool = False
-    """Nothing is known against anybody."""
+    """All of `candidates` can be asked as usual."""
     blocks: list[Block] = field(default_factory=list[Block])
 
 
@@ -120,21 +120,36 @@ def _find(request: CompletionRequest, around: Surroundings, survey: Survey) -> _
     cached_tokens = {} if count is None else {each.deployment.key: count(each.deployment) for each in entries}
     found = _Found(Sized(request, size, cached_tokens), excluded, [*survey.notes])
     found.candidates = Route([entry.unsized for entry in entries], found.sized)
-    found.all_are_well = around.health.knows_nothing or not any(entry.is_marked(around.health) for entry in entries)
-    if not found.all_are_well:
-        _look_at_health(entries, found, around)
+    _look_at_health(entries, found, around)
     return found
 
 
 def _look_at_health(entries: Sequence[Entry], found: _Found, around: Surroundings) -> None:
     """Leave in `found` those that can be asked now; when nobody can, one that is tried all the same."""
+    known = [each for each in (around.health.unwell(), around.health.allowances) if each]
+    otherwise: dict[int, Candidate | tuple[Candidate, Block]] = {}
+    for place, entry in enumerate(entries) if known else ():
+        if entry.is_among(*known):
+            candidate = found.candidates[place]
+            now = _at_present(candidate, around)
+            if now is not candidate:
+                otherwise[place] = now
+    found.all_are_well = not otherwise
+    if otherwise:
+        _part(entries, otherwise, found, around)
+
+
+def _part(
+    entries: Sequence[Entry],
+    otherwise: Mapping[int, Candidate | tuple[Candidate, Block]],
+    found: _Found,
+    around: Surroundings,
+) -> None:
+    """Part those that can be asked, some of them `otherwise` than usual, from those that cannot."""
     able: list[Candidate] = []
     blocked: list[tuple[Candidate, Block]] = []
-    for entry, candidate in zip(entries, found.candidates, strict=True):
-        if not entry.is_marked(around.health):
-            able.append(candidate)
-            continue
-        now = _at_present(candidate, around)
+    for place, entry in enumerate(entries):
+        now = otherwise.get(place) or found.candidates[place]
         if isinstance(now, Candidate):
             able.append(now)
         else:

@@ -16,7 +16,6 @@ from orchestra_router.policy import key_limits, strategies
 from orchestra_router.policy.breaker import targets
 from orchestra_router.policy.estimate import Size
 from orchestra_router.policy.headroom import limited
-from orchestra_router.policy.health import HealthView
 from orchestra_router.policy.learning import Learned
 from orchestra_router.policy.surroundings import Surroundings
 from orchestra_router.policy.tasks import DEFAULT_TASK
@@ -172,13 +171,13 @@ class Unsized(NamedTuple):
 class Entry:
     """A deployment that can be asked, unless the prompt or its health is in the way."""
 
-    __slots__ = ("_targets", "context_tokens", "deployment", "unpriced", "unsized")
+    __slots__ = ("_names", "context_tokens", "deployment", "unpriced", "unsized")
 
     def __init__(self, asked: Wanted, task: str, around: Surroundings) -> None:
         self.deployment = asked.deployment
         self.context_tokens = asked.deployment.context_tokens
         fingerprints = around.config.keys.fingerprints(self.deployment.provider.name)
-        self._targets = frozenset(
+        self._names = frozenset(
             name
             for one in fingerprints
             for name in (*targets(self.deployment, fingerprint=one), limited(self.deployment, fingerprint=one))
@@ -202,9 +201,9 @@ class Entry:
         prices = around.pricing.prices(self.deployment, at_ms=around.health.now_ms)
         return Unsized(bare, Terms(self.deployment, prices, typical.mean_output_tokens))
 
-    def is_marked(self, health: HealthView) -> bool:
-        """Whether something is known against it, its provider or one of its keys, or of the rate limits there."""
-        return not (health.rows.keys().isdisjoint(self._targets) and health.allowances.keys().isdisjoint(self._targets))
+    def is_among(self, *known: Mapping[str, object]) -> bool:
+        """Whether something is `known` by its name, its provider's, or that of one of its keys."""
+        return not all(each.keys().isdisjoint(self._names) for each in known)
 
     def obstacle(self, request: CompletionRequest, size: Size, *, is_plain: bool) -> Exclusion | None:
         """Why it cannot serve `request`, if it cannot. Any model takes one that `is_plain`."""
