@@ -262,6 +262,13 @@ async def test_a_task_cancelled_while_its_hold_is_written_ends_that_hold(books: 
     assert {state for (state,) in await books.rows("state")} == {"released"}
 
 
+async def test_free_attempts_of_one_request_beside_each_other_all_end(books: Books) -> None:
+    async with books.reserve(worst_nusd=0), books.reserve(worst_nusd=0):
+        pass
+
+    assert await books.rows("state") == [("released",), ("released",)]
+
+
 # --- a database that cannot be written -------------------------------------------------------------------------
 
 
