@@ -50,6 +50,13 @@ async def test_what_cannot_be_read_takes_no_answer_from_the_request_before_it(wo
         assert statuses(await world.raw(first + after))[0] == 200
 
 
+async def test_blanks_around_a_header_are_no_part_of_it(world: HttpWorld) -> None:
+    answer = await world.raw(request(world, "GET", "/costs", "x-trace-id: \t mine \t ", "connection: close  "))
+
+    assert statuses(answer) == [200]
+    assert b"x-trace-id: mine\r\n" in answer
+
+
 async def test_what_follows_a_body_is_no_header_and_has_its_limit(world: HttpWorld) -> None:
     chunks = b"%x\r\n%b\r\n0\r\n" % (len(CHAT), CHAT)
     asked = request(
@@ -122,6 +129,16 @@ async def test_no_way_of_writing_a_path_leads_around_the_table(world: HttpWorld)
     for path in (*around, "/v1/models/../../costs"):
         answer = await world.raw(request(world, "GET", path, "connection: close"))
         assert statuses(answer)[0] in {400, 404}, path
+
+
+async def test_a_request_that_offers_another_protocol_is_read_as_any(world: HttpWorld) -> None:
+    offer = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAEAAEAAAAIAAAAA")
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(CHAT), CHAT)
+    path, last = "/v1/chat/completions", request(world, "GET", "/nothing", "connection: close")
+
+    for headers, body in ((f"content-length: {len(CHAT)}", CHAT), ("transfer-encoding: chunked", chunks)):
+        asked = request(world, "POST", path, *offer, headers, body=body)
+        assert statuses(await world.raw(asked + asked + last)) == [200, 200, 404]
 
 
 async def test_nobody_upgrades_to_anything(world: HttpWorld) -> None:

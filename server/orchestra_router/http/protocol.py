@@ -8,7 +8,7 @@ import json
 from typing import Any, cast
 
 import uvicorn
-from httptools import HttpParserError
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -67,11 +67,14 @@ class _Together:
 
 class LimitedProtocol(HttpToolsProtocol):
     config: LimitedConfig
+    parser: HttpRequestParser  # pyright: ignore[reportIncompatibleVariableOverride] - as it is until the connection is lost
     cycle: RequestResponseCycle | None  # pyright: ignore[reportIncompatibleVariableOverride] - as it is before the first request
     _head_timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
     _deaf = False
     """What came last cannot be read, so nothing after it can."""
+    _staying = False
+    """A head is read for the second time."""
     _in_head = False
     _head_bytes = 0
     """Of the head that is being read."""
@@ -103,7 +106,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._deaf or self.transport.is_closing():
             return
         self._fruitless_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except HttpParserError:
+            self.send_400_response("")
         if self._fruitless_bytes > MAX_HEAD_BYTES:
             self._refuse(_head_too_large())
         self._watch_head()
@@ -133,27 +140,52 @@ class LimitedProtocol(HttpToolsProtocol):
         too_large = self._head_bytes > MAX_HEAD_BYTES
         self._refuse(_head_too_large() if too_large else Refused(400, "not_http", NOT_HTTP))
 
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._stay()
+            else:
+                return
+
+    def _stay(self) -> None:
+        """Read on in HTTP/1.1 after a head that offers another protocol, as Java's client does with every first request.
+
+        The parser takes what follows such a head for that protocol, so another one is told where the body ends.
+        """
+        framing = (header for header in self.headers if header[0] in {b"content-length", b"transfer-encoding"})
+        self.parser = HttpRequestParser(self)
+        self._staying = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % header for header in framing))
+        self._staying = False
+
     # --- what the parser calls; what is raised in it ends in `send_400_response` ------------------------------
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        if not self._staying:
+            super().on_message_begin()
+            self._in_head, self._head_bytes = True, 0
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
+        if not self._staying:
+            self._count(len(url))
+            super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # nothing in a trailer is a header of the request, whose handler has begun
             self._count(len(name) + len(value))
-            super().on_header(name, value)
+            super().on_header(name, value.strip(b" \t"))  # llhttp leaves what stands behind it
 
     def on_headers_complete(self) -> None:
+        if self._staying:
+            return
         self._in_head, self._fruitless_bytes = False, 0
         named = [name for name, _ in self.headers]
         hosts = named.count(b"host")
         # A proxy would know by another name whom this is for, or where its body ends.
-        if hosts > 1 or (hosts == 0 and self._version() != "1.0") or not self.url.startswith(b"/"):
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0") or not self.url.startswith(b"/"):
             raise HttpParserError
         if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
             raise HttpParserError
@@ -167,10 +199,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._fruitless_bytes = 0
-        super().on_message_complete()
-
-    def _version(self) -> str:
-        return "" if self.parser is None else self.parser.get_http_version()
+        if not self.parser.should_upgrade():  # else its body is still to come
+            super().on_message_complete()
 
     def _count(self, more: int) -> None:
         self._head_bytes += more
