@@ -59,6 +59,20 @@ async def test_it_is_written_before_the_next_one(store: SqliteStore, monkeypatch
     assert sorted(await recorded(store)) == ["first", "second", "third"]
 
 
+async def test_it_is_written_though_others_are_always_on_their_way(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Lock(store, 1, monkeypatch)
+    kept = Records(store)
+
+    for name in ("first", "second", "third", "fourth"):
+        await kept.write(a_record(name))
+        await asyncio.sleep(0)
+    await kept.settled()
+
+    assert "first" in await recorded(store)
+
+
 async def test_an_answer_goes_out_before_its_record_is_written_and_what_is_read_later_knows_it(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world:
         completion = await world.router.complete(ask())

@@ -29,15 +29,18 @@ class Records:
         self._underway: set[asyncio.Future[None]] = set()
         self._unwritten: deque[RequestRecord] = deque(maxlen=MOST_UNWRITTEN)
         """Oldest first."""
+        self._is_trying = False
+        """Whether the oldest of them is being written."""
 
     async def write(self, record: RequestRecord) -> None:
         """Queue `record`, waiting only while too many are in the queue, and then to the end."""
         while len(self._underway) >= MOST_UNDERWAY:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait(self._underway, return_when=asyncio.FIRST_COMPLETED)
-        if self._unwritten and not self._underway:
+        if self._unwritten and not self._is_trying:
             # One at a time: while the database takes nothing, each of them is one more failure.
-            self._queue(self._unwritten.popleft(), self._unwritten.appendleft).add_done_callback(self._more)
+            self._is_trying = True
+            self._queue(self._unwritten.popleft(), self._unwritten.appendleft).add_done_callback(self._tried)
         self._queue(record, self._unwritten.append)
 
     async def settled(self) -> None:
@@ -85,8 +88,8 @@ class Records:
         elif error is not None:
             logger.error("request %s is not on record, for it cannot be", record.request_id, exc_info=error)
 
-    def _more(self, tried: asyncio.Future[None]) -> None:
-        """The database takes records again, so it gets all that are left."""
-        if tried.exception() is None:
+    def _tried(self, oldest: asyncio.Future[None]) -> None:
+        self._is_trying = False
+        if oldest.exception() is None:  # the database takes records again
             while self._unwritten:
                 self._queue(self._unwritten.popleft(), self._unwritten.append)
