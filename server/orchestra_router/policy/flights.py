@@ -1,9 +1,8 @@
 """Single flight: identical requests under way at the same moment become one upstream call."""
 
 from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 
 import anyio
 
@@ -32,32 +31,25 @@ class Flights:
     def __init__(self) -> None:
         self._under_way: dict[str, _Line] = {}
 
-    @asynccontextmanager
-    async def turn(self, key: str | None, *, seconds: float) -> AsyncGenerator[bool]:
-        """Yields whether an identical request had to be waited for. None stands for a request like no other.
+    def turn(self, key: str | None, *, seconds: float) -> "Turn":
+        """`async with flights.turn(key, seconds=...) as waited:` - whether an identical request had to be waited for.
+
+        None stands for a request like no other.
 
         Raises:
             DeadlineExceeded: it had to be waited for longer than `seconds`.
         """
-        if key is None:
-            yield False
-            return
-        line = self._under_way.get(key)
-        waits = line is not None
-        if line is None:
-            line = self._under_way[key] = deque()
-        elif not await self._leads(key, line, seconds):
-            yield True
-            return
-        try:
-            yield waits
-        except BaseException:
-            self._hand_on(key, line)
-            raise
-        else:
-            self._land(key, line)
+        return Turn(self, key, seconds)
 
-    async def _leads(self, key: str, line: _Line, seconds: float) -> bool:
+    def line(self, key: str) -> tuple[_Line, bool]:
+        """Those who wait for `key`; and whether somebody is ahead of us."""
+        line = self._under_way.get(key)
+        if line is not None:
+            return line, True
+        line = self._under_way[key] = deque()
+        return line, False
+
+    async def leads(self, key: str, line: _Line, seconds: float) -> bool:
         """Wait in `line`. True: the next flight is ours."""
         mine = _Waiting()
         line.append(mine)
@@ -66,7 +58,7 @@ class Flights:
                 await mine.called.wait()
         except BaseException as error:
             if mine.leads:  # called just as it left
-                self._hand_on(key, line)
+                self.hand_on(key, line)
             elif mine in line:
                 line.remove(mine)
             if isinstance(error, TimeoutError):
@@ -76,7 +68,7 @@ class Flights:
             raise
         return mine.leads
 
-    def _hand_on(self, key: str, line: _Line) -> None:
+    def hand_on(self, key: str, line: _Line) -> None:
         if not line:
             del self._under_way[key]
             return
@@ -84,8 +76,39 @@ class Flights:
         following.leads = True
         following.called.set()
 
-    def _land(self, key: str, line: _Line) -> None:
+    def land(self, key: str, line: _Line) -> None:
         del self._under_way[key]
         for waiting in line:
             waiting.called.set()
         line.clear()
+
+
+class Turn:
+    """One request's turn: with an answer it frees all who wait, with an error it hands on to the next of them."""
+
+    __slots__ = ("_flights", "_key", "_line", "_seconds")
+
+    def __init__(self, flights: Flights, key: str | None, seconds: float) -> None:
+        self._flights = flights
+        self._key = key
+        self._seconds = seconds
+        self._line: _Line | None = None
+        """Led by us; None where nobody is led."""
+
+    async def __aenter__(self) -> bool:
+        if self._key is None:
+            return False
+        line, waits = self._flights.line(self._key)
+        if not waits or await self._flights.leads(self._key, line, self._seconds):
+            self._line = line
+        return waits
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._key is None or self._line is None:
+            return
+        if error is None:
+            self._flights.land(self._key, self._line)
+        else:
+            self._flights.hand_on(self._key, self._line)
