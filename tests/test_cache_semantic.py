@@ -288,6 +288,22 @@ async def test_a_number_is_the_same_in_figures_and_in_words(
     assert second.cache == "SEMANTIC HIT"
 
 
+async def test_one_prompt_of_spelled_numbers_does_not_make_all_others_be_read(
+    tmp_path: Path, parsed: list[str]
+) -> None:
+    async with open_world(tmp_path, cache="semantic", embedder="off") as world:
+        await complete(world, IN_WORDS)
+        await complete(world, "What is 3% of 70?")
+        await complete(world, "Which one is it?")
+        parsed.clear()
+
+        for number in range(3, 6):
+            missed = await complete(world, f"How do I reset {number} router passwords?")
+            assert missed.cache == "MISS"
+
+    assert parsed == []
+
+
 async def test_what_one_process_kept_unread_another_finds_by_its_words(tmp_path: Path, parsed: list[str]) -> None:
     async with open_world(tmp_path, cache="semantic", embedder="off") as world:
         await complete(world, FIRST)

@@ -72,6 +72,9 @@ MARKS_AND_WORDS = [
         ("Is it 5 pm on 4 July?", ""),
         ("Is it due on 2026-01-02 at 12:30?", ""),
         ("3/4 of a cup", ""),
+        ("Explain `chmod 644 file`", ""),
+        ('Is "7" a digit?', ""),
+        ("What's 7?", "7"),
         ("Is \uff15 a digit?", "5"),
     ],
 )

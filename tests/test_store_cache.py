@@ -348,6 +348,15 @@ async def test_an_entry_whose_numbers_have_to_be_read_may_be_comparable_with_any
         assert (await store.looked_up(CacheQuestion("another", "r", figures), now_ms=NOW_MS)).comparable
 
 
+async def test_once_it_is_read_it_is_known_by_its_numbers(store: SqliteStore) -> None:
+    await keep(store, an_entry(rough="r", figures=""))
+
+    await store.keep_vectors([], [CacheReading("e1", "7", "s", "w", "3")])
+
+    found = [await store.looked_up(CacheQuestion("k2", "r", figures), now_ms=NOW_MS) for figures in ("7", "8", "")]
+    assert [each.comparable for each in found] == [True, False, True]
+
+
 async def test_what_is_kept_is_comparable_at_once_though_nobody_waited_for_it(store: SqliteStore) -> None:
     for number, figures in enumerate(["7", ""]):
         store.keep(an_entry(f"k{number}", f"e{number}", rough="r", figures=figures), None, limits=PLENTY, now_ms=NOW_MS)
@@ -361,8 +370,10 @@ async def test_what_nobody_has_read_is_found_until_it_is_and_then_on_its_shelf(s
     await keep(store, an_entry("k2", "e2", rough="r", figures="8", prompt="of other numbers"))
     before = await store.on_shelf(on_shelf("s"), now_ms=NOW_MS)
 
-    await store.keep_vectors([a_vector("e1")], [CacheReading("e1", "s", "w", "3"), CacheReading("gone", "s", "w", "3")])
-    await store.keep_vectors([], [CacheReading("e1", "another", "w", "3")])
+    await store.keep_vectors(
+        [a_vector("e1")], [CacheReading("e1", "9", "s", "w", "3"), CacheReading("gone", "9", "s", "w", "3")]
+    )
+    await store.keep_vectors([], [CacheReading("e1", "9", "another", "w", "3")])
     after = await store.on_shelf(on_shelf("s"), now_ms=NOW_MS)
     by_words = await store.on_shelf(on_shelf("s", embedder="", words="w"), now_ms=NOW_MS)
 

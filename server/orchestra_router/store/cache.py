@@ -67,7 +67,11 @@ _UNREAD = """
     LIMIT ?
 """
 
-_READ = "UPDATE cache SET shelf = ?, words = ?, guard = ? WHERE entry_id = ? AND shelf = ''"
+_READ = """
+    UPDATE cache
+    SET figures = CASE figures WHEN '' THEN :figures ELSE figures END, shelf = :shelf, words = :words, guard = :guard
+    WHERE entry_id = :entry_id AND shelf = ''
+"""
 
 # Nothing for an entry that is gone by now.
 _KEEP_VECTOR = """
@@ -221,7 +225,7 @@ def keep(
 
 def keep_readings(db: sqlite3.Connection, readings: Iterable[CacheReading]) -> None:
     """Each as its entry's, if that is still there and nobody was faster."""
-    db.executemany(_READ, [(shelf, words, guard, entry_id) for entry_id, shelf, words, guard in readings])
+    db.executemany(_READ, [reading._asdict() for reading in readings])
 
 
 def keep_vectors(db: sqlite3.Connection, vectors: Iterable[CacheVector]) -> None:

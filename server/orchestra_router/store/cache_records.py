@@ -80,6 +80,7 @@ class CacheReading(NamedTuple):
     """What the lexical guard made of an entry's prompt."""
 
     entry_id: str
+    figures: str
     shelf: str
     words: str
     guard: str

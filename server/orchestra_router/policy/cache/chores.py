@@ -105,7 +105,7 @@ class Chores:
 
 def reading_of(entry_id: str, prompt: str, rough: str) -> CacheReading:
     reading = read(prompt, rough)
-    return CacheReading(entry_id, reading.shelf, reading.words, str(GUARD_VERSION))
+    return CacheReading(entry_id, reading.figures, reading.shelf, reading.words, str(GUARD_VERSION))
 
 
 async def _read(unread: Unembedded) -> CacheReading:

@@ -34,6 +34,8 @@ class Reading:
     """What the lexical guard makes of a prompt."""
 
     parsed: Parsed = field(repr=False)
+    figures: str
+    """Of its quantities, so never unknown."""
     shelf: str
     words: str
     """All its words as the guard reads them at its strictest, hashed."""
@@ -55,10 +57,8 @@ class Comparable:
         """Takes some tenths of a millisecond, a long prompt a few milliseconds."""
         if self.reading is None:
             self.reading = read(self.text, self.rough)
+            self.figures = self.figures or self.reading.figures
         return self.reading
-
-    def known_figures(self) -> str:
-        return self.figures or figures_of(self.read().parsed.quantities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ def read(text: str, rough: str) -> Reading:
     parsed = parse(text)
     # What the guard never lets differ parts the shelves, so that nothing is embedded where nothing can match.
     shelf = _hash(rough, GUARD_VERSION, _PLACEHOLDER.findall(text), signature(parsed))
-    return Reading(parsed, shelf, _hash(words(parsed)))
+    return Reading(parsed, figures_of(parsed.quantities), shelf, _hash(words(parsed)))
 
 
 @functools.lru_cache(maxsize=1_000)

@@ -83,7 +83,7 @@ class Semantics:
         shelf = self._shelves.get(_name(reading.shelf, embedder))
         return ShelfQuestion(
             rough=asked.rough,
-            figures=asked.known_figures(),
+            figures=asked.figures,
             shelf=reading.shelf,
             who=who,
             words=reading.words,
@@ -110,7 +110,8 @@ class Semantics:
         new = await self._read_by_now(findings.unread, asked.rough)
         beside = [prompt for prompt, reading in new if reading.shelf == question.shelf]
         if not question.embedder:
-            same = [reading.entry_id for _, reading in new if reading[1:3] == (question.shelf, question.words)]
+            wanted = (question.shelf, question.words)
+            same = [reading.entry_id for _, reading in new if (reading.shelf, reading.words) == wanted]
             more = await self._store.entries(same, now_ms=now_ms) if same else ()
             return _by_words(asked, (*findings.same_words, *more), findings.wrong)
         known = self._shelves.get(_name(question.shelf, question.embedder))

@@ -22,6 +22,8 @@ _NUMBER = re.compile(r"[(\[]*\$?(\d+(?:\.\d+)*)%?[)\].,;:?!]*")
 _PLAIN = re.compile(r"\d+(?:\.\d+)*")
 _NAME = re.compile(r"[(\[]*[A-Za-z_][A-Za-z0-9_]*[)\].,;:?!]*")
 _ROMAN = re.compile(r"\b(?:[IVX]{2,}|[VX]|I\W*(?=[.?!:,]|$))(?!\w)")
+_QUOTED = re.compile(r"""[`"]|(?<!\w)'""")
+"""What is quoted is compared as it is, numbers and all."""
 _SPELLED = SPELLED | {"couple", "pair", "dozen"}
 
 
@@ -33,7 +35,7 @@ def figures(text: str) -> str:
         return UNKNOWN
     if not _DIGIT.search(text):
         return NONE
-    if not words.isdisjoint(CHANGING):
+    if not words.isdisjoint(CHANGING) or _QUOTED.search(text):
         return UNKNOWN
     found: list[str] = []
     for part in text.split():
