@@ -2,9 +2,11 @@
 
 import datetime as dt
 import random
+import threading
 from collections.abc import Iterable
 from decimal import Decimal
 
+import pytest
 from genai_prices import Usage as ListUsage
 from genai_prices import calc_price
 from genai_prices.data import providers
@@ -129,6 +131,23 @@ def test_a_row_of_the_same_name_has_prices_of_its_own() -> None:
     costs = [KEPT.cost(each, thousand, at_ms=NOON_MS).nusd for each in (built_in, edited, built_in)]
 
     assert costs == [2_000_000, 7_000_000, 2_000_000]
+
+
+def test_a_bound_from_before_the_list_was_read_takes_it_into_account_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = threading.Event()
+    monkeypatch.setattr("orchestra_router.price_lists._imported", read)
+    luna = CATALOG.deployment("gpt-6-luna", "openai")
+    edited = Deployment(luna.provider, luna.model, luna.offer.model_copy(update={"id": "gpt-5-pro"}))
+    pricing = Pricing(unpriced_usd_per_mtok=Decimal(50))
+
+    def worst_nusd() -> int:
+        return pricing.worst_case_nusd(edited, input_tokens=0, output_tokens=1_000, at_ms=NOON_MS)
+
+    before = [worst_nusd(), worst_nusd()]
+    read.set()
+
+    assert before == [500_000, 500_000]
+    assert worst_nusd() >= 100_000_000
 
 
 # --- the sums -------------------------------------------------------------------------------------------------

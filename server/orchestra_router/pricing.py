@@ -122,7 +122,7 @@ class Prices:
     def worst_case_nusd(self, input_tokens: int, output_tokens: int, searches: int) -> int:
         """The most that a call within these bounds can cost if it is sent within a day."""
         dearest = self._dearest
-        if dearest is None or not (self._list_is_in or price_lists.is_in_memory()):
+        if dearest is None or (not self._list_is_in and price_lists.is_in_memory()):
             dearest = self._dearest_within_a_day()
         if len(dearest) == 1:
             return dearest[0].size_nusd(input_tokens, output_tokens, searches)

@@ -223,12 +223,11 @@ class Survey:
 
     __slots__ = (
         "_closed",
-        "_half_hour",
-        "_learned",
         "_open",
         "_shortest_context",
         "_task",
         "entries",
+        "generation",
         "in_task_order",
         "notes",
         "rule",
@@ -258,18 +257,15 @@ class Survey:
         self._shortest_context = min((each.context_tokens for each in self._open), default=0) if unlimited else -1
         """A plain prompt up to this length is in nobody's way."""
         self.notes = tuple(notes)
-        self._learned: Learned = around.learned
-        self._half_hour = around.health.now_ms // HALF_HOUR_MS
         self.in_task_order = self._in_task_order(around)
+        self.generation = 0
+        """Of what was learned and of the prices; whoever keeps it counts."""
 
     def learn(self, around: Surroundings) -> None:
         """Take over what was learned since, and the prices of another half hour."""
-        half_hour = around.health.now_ms // HALF_HOUR_MS
-        if around.learned is not self._learned or half_hour != self._half_hour:
-            self._learned, self._half_hour = around.learned, half_hour
-            for entry in self._open:
-                entry.learn(self._task, around)
-            self.in_task_order = self._in_task_order(around)
+        for entry in self._open:
+            entry.learn(self._task, around)
+        self.in_task_order = self._in_task_order(around)
 
     def _in_task_order(self, around: Surroundings) -> tuple[Unsized, ...]:
         """All that can be asked, as the strategy `task` orders them, which looks at no prices."""
@@ -303,6 +299,10 @@ class Surveys:
 
     def __init__(self) -> None:
         self._basis: Basis | None = None
+        self._learned: Learned | None = None
+        self._half_hour = 0
+        self._generation = 0
+        """Rises with every change of the two above."""
         self._kept: OrderedDict[Shape, Survey] = OrderedDict()
 
     def of(self, request: CompletionRequest, around: Surroundings, rule: Rule | None) -> Survey:
@@ -326,10 +326,13 @@ class Surveys:
         survey = self._kept.get(shape)
         if survey is None or survey.rule is not rule:
             survey = self._kept[shape] = Survey(request, around, rule)
+            survey.generation = self._generation
             if len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(shape)
-        survey.learn(around)
+        if survey.generation != self._generation:
+            survey.learn(around)
+            survey.generation = self._generation
         return survey
 
     @property
@@ -338,7 +341,7 @@ class Surveys:
         return len(self._kept)
 
     def _rest_on(self, around: Surroundings) -> None:
-        """Forget all of them where what they rest on has changed."""
+        """Forget all of them where what they rest on has changed, and count what they have yet to take over."""
         day, basis = around.health.now_ms // DAY_MS, self._basis
         if (
             basis is None
@@ -349,6 +352,10 @@ class Surveys:
         ):
             self._basis = Basis(around.config, around.pricing, day, dict(around.local))
             self._kept.clear()
+        half_hour = around.health.now_ms // HALF_HOUR_MS
+        if around.learned is not self._learned or half_hour != self._half_hour:
+            self._learned, self._half_hour = around.learned, half_hour
+            self._generation += 1
 
 
 def _unreachable(provider: Provider, around: Surroundings) -> str | None:
