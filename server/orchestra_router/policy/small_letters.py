@@ -1,6 +1,7 @@
-"""A text in small letters, alike for all that `re` takes for the same letter without regard to case."""
+"""A text in small letters and plain figures, alike for all that `re` takes for the same without regard to case."""
 
 import re
+import unicodedata
 from re import _casefix  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
 from typing import cast
 
@@ -17,11 +18,14 @@ def _alike() -> dict[int, int]:
 
 _ALIKE = _alike()
 _ODD = re.compile(f"[{''.join(map(chr, _ALIKE))}]")
+_FIGURE = re.compile(r"[^\D0-9]")
+"""Of another script."""
 
 
 def small_letters(text: str) -> str:
-    """`text` in small letters, each in its own place."""
+    """`text` in small letters, each in its own place; the figures of all scripts are those of ASCII."""
     if text.isascii():
         return text.lower()
     lowered = text.replace(_WITH_DOT, "i").lower()
-    return lowered if _ODD.search(lowered) is None else lowered.translate(_ALIKE)
+    lowered = lowered if _ODD.search(lowered) is None else lowered.translate(_ALIKE)
+    return _FIGURE.sub(lambda figure: str(unicodedata.digit(figure[0])), lowered)

@@ -4,7 +4,7 @@ named by the caller -> one of the user's own tasks, by its patterns -> the class
 are clear, else by the meaning too -> general chat, where it stays unclear
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -157,6 +157,12 @@ def _decided(scores: Scores, uncovered_language: str) -> Classification:
     return Classification(task=task, reason=reason, method=method, confidence=confidence, signals=scores.signals)
 
 
-def _quoted(signs: tuple[str, ...]) -> str:
-    shown = dict.fromkeys(" ".join(sign.split())[:SHOWN_CHARACTERS].lower() for sign in signs)
-    return " and ".join(f'"{sign}"' for sign in list(shown)[:SHOWN_SIGNS])
+def _quoted(signs: Iterable[str]) -> str:
+    shown: list[str] = []
+    for sign in signs:
+        quoted = f'"{" ".join(sign.split())[:SHOWN_CHARACTERS].lower()}"'
+        if quoted not in shown:
+            shown.append(quoted)
+        if len(shown) == SHOWN_SIGNS:
+            break
+    return " and ".join(shown)

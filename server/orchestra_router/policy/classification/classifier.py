@@ -5,7 +5,7 @@ The weights are data (`classifier.json`), made from labelled prompts by `tests/t
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -59,45 +59,67 @@ class Model:
         without: frozenset[str] = frozenset(),
     ) -> Scores:
         """Of the tasks that are not in `without`."""
-        strengths = strengths_of(text, patterns, self.weights)
-        rows = [self.bias, *map(self.weights.__getitem__, strengths)]
-        values = (1.0, *strengths.values())
-        logits = [sum(map(mul, values, column)) for column in zip(*rows, strict=True)]
+        fixed, terms = _signals_of(text, patterns, self.weights)
+        by_task = self._columns(fixed), self._columns(terms)
+        values, term_strength = tuple(fixed.values()), next(iter(terms.values()), 0.0)
+        logits = [
+            bias + sum(map(mul, values, of_fixed)) + term_strength * sum(of_terms)
+            for bias, of_fixed, of_terms in zip(self.bias, *by_task, strict=True)
+        ]
         if vector is not None and self.vector is not None:
             logits = [logit + float(more) for logit, more in zip(logits, vector @ self.vector, strict=True)]
-        ranked = sorted(
-            (pair for pair in zip(logits, self.tasks, strict=True) if pair[1] not in without), key=_first, reverse=True
-        )
-        most, best = ranked[0]
-        powers = [exp(logit - most) for logit, _ in ranked]
+        ranked = sorted(zip(logits, self.tasks, by_task[1], strict=True), key=_first, reverse=True)
+        if without:
+            ranked = [row for row in ranked if row[1] not in without]
+        most, best, of_terms = ranked[0]
+        powers = [exp(logit - most) for logit, _, _ in ranked]
         total = sum(powers)
+        words = self.words
+        shown = self._shown(fixed | terms, patterns, best)
+        shown += [
+            (term_strength * weight, words[term])
+            for term, weight in zip(terms, of_terms, strict=True)
+            if weight > 0 and term in words
+        ]
         return Scores(
-            tasks=tuple((task, power / total) for (_, task), power in zip(ranked, powers, strict=True)),
-            signals=self._deciding(strengths, patterns, best),
+            tasks=tuple([(task, power / total) for (_, task, _), power in zip(ranked, powers, strict=True)]),
+            signals=_deciding(shown),
             embedded=vector is not None,
         )
 
-    def _deciding(self, strengths: Mapping[str, float], patterns: Patterns, task: str) -> tuple[str, ...]:
-        place = self.tasks.index(task)
-        weights, words = self.weights, self.words
-        shown = [
-            (strengths[name] * weights[name][place], matched)
-            for name, found in ((f"strong {task}", patterns.strong), (f"weak {task}", patterns.weak))
-            for matched in found.get(task, ())
-            if name in weights
-        ]
-        shown += [(value * weights[name][place], words[name]) for name, value in strengths.items() if name in words]
-        most = max(shown, default=(0.0, ""))[0]
-        deciding = [pair for pair in shown if pair[0] > 0 and pair[0] >= LEAST_SHARE * most]
-        return tuple(dict.fromkeys(quoted for _, quoted in sorted(deciding, key=_first, reverse=True)))
+    def _columns(self, names: Iterable[str]) -> Sequence[tuple[float, ...]]:
+        """For each task the weights of `names`."""
+        return list(zip(*map(self.weights.__getitem__, names), strict=True)) or [()] * len(self.tasks)
+
+    def _shown(self, strengths: Mapping[str, float], patterns: Patterns, task: str) -> list[tuple[float, str]]:
+        """What the patterns of `task` matched, each with what it is worth to it."""
+        shown: list[tuple[float, str]] = []
+        for kind, found in (("strong", patterns.strong), ("weak", patterns.weak)):
+            if task in found and (name := f"{kind} {task}") in strengths:
+                worth = strengths[name] * self.weights[name][self.tasks.index(task)]
+                shown += [(worth, matched) for matched in found[task]]
+        return shown
+
+
+def _deciding(shown: Sequence[tuple[float, str]]) -> tuple[str, ...]:
+    least = LEAST_SHARE * max(shown, default=(0.0, ""))[0]
+    deciding = sorted([pair for pair in shown if pair[0] > 0 and pair[0] >= least], key=_first, reverse=True)
+    return tuple(dict.fromkeys([quoted for _, quoted in deciding]))
 
 
 def strengths_of(text: str, patterns: Patterns, known: Mapping[str, object]) -> dict[str, float]:
     """Every signal of `text` that is `known`."""
+    fixed, terms = _signals_of(text, patterns, known)
+    return fixed | terms
+
+
+def _signals_of(
+    text: str, patterns: Patterns, known: Mapping[str, object]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Those of its looks and the patterns, and those of its words; what is both counts as words."""
+    terms = signals.term_strengths(signals.terms(text), known)
     fixed = patterns.strengths() | signals.looks(text)
-    return {name: strength for name, strength in fixed.items() if name in known} | signals.term_strengths(
-        signals.terms(text), known
-    )
+    return {name: value for name, value in fixed.items() if name in known and name not in terms}, terms
 
 
 @cache

@@ -7,6 +7,8 @@ from typing import Any, cast
 from orchestra_router.policy.small_letters import small_letters
 
 _NOTHING: frozenset[str] = frozenset()
+_FIGURES = frozenset("0123456789")
+_ANY_FIGURE = cast("Any", [(_constants.CATEGORY, _constants.CATEGORY_DIGIT)])  # pyright: ignore[reportUnknownMemberType]
 _REPEATS = {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}
 _WIDTHLESS = {"AT", "ASSERT", "ASSERT_NOT"}
 
@@ -46,7 +48,9 @@ def _inside(name: str, argument: Any) -> frozenset[str]:
         branches = [needed(branch) for branch in argument[1]]
         return _NOTHING.union(*branches) if all(branches) else _NOTHING
     if name == "IN":
-        # Of a set only single characters help: "[xyz]".
+        # Of a set only single characters help: "[xyz]", "\d".
+        if argument == _ANY_FIGURE:
+            return _FIGURES
         return frozenset(small_letters(chr(c)) for _, c in argument) if _are_literals(argument) else _NOTHING
     return _NOTHING
 

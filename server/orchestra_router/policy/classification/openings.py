@@ -20,17 +20,23 @@ _REPEATS = {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}
 _LOOKS = {"ASSERT", "ASSERT_NOT"}
 _WORD_BEGINS = {"AT_BOUNDARY", "AT_BEGINNING", "AT_BEGINNING_STRING"}
 _AT_A_WORD = cast("Any", (_constants.AT, _constants.AT_BOUNDARY))  # pyright: ignore[reportUnknownMemberType]
+_BLANKS = [list(cast("Any", _parser.parse(blank))) for blank in (" ", r"\t", r"[ \t]", r"[\t ]")]  # pyright: ignore[reportUnknownMemberType]
 _WORD_ENDS = {"AT_BOUNDARY", "AT_END", "AT_END_STRING"}
 
 
 @dataclass(frozen=True, slots=True)
 class Openings:
-    """Every match begins with one of the `words`, or holds one of the `texts`. All are in small letters."""
+    """Every match begins with one of the `words`, or with the line that one of `lines` begins, or holds one of the `texts`.
+
+    All are in small letters.
+    """
 
     words: Mapping[str, frozenset[str]]
     """First letters of a word, fewer than `LETTERS` being all of it -> those of words of which one comes later; where
     there are none, nothing has to.
     """
+    lines: Mapping[str, frozenset[str]]
+    """The same, of words that have blanks before them which are part of the match."""
     texts: frozenset[str]
     anywhere: bool
     """Whether a match may begin with anything else, too."""
@@ -51,32 +57,49 @@ class _Unknown(Exception):
 def openings(pattern: re.Pattern[str]) -> Openings:
     parsed = cast("Any", _parser.parse(pattern.pattern, pattern.flags))  # pyright: ignore[reportUnknownMemberType]
     words: dict[str, frozenset[str]] = {}
+    lines: dict[str, frozenset[str]] = {}
     texts = _NONE
     anywhere = False
     for way in _ways(list(parsed)):
+        unindented = _unindented(way)
+        begins = words if len(unindented) == len(way) else lines
         try:
-            first = _first_letters(way, pattern.flags)
+            first = _first_letters(unindented, pattern.flags)
         except _Unknown:
             held = needed(way)
             anywhere |= not held
             texts |= held
         else:
-            later = _later(way, pattern.flags)
+            later = _later(unindented, pattern.flags)
             for letters in first:
-                known = words.get(letters, later)
-                words[letters] = known | later if known and later else _NONE
-    return Openings(words, texts, anywhere)
+                known = begins.get(letters, later)
+                begins[letters] = known | later if known and later else _NONE
+    return Openings(words, lines, texts, anywhere)
 
 
-def _ways(items: Sequence[Any]) -> list[Sequence[Any]]:
-    """The choices that a pattern begins with, each with what is before and after them."""
+def _ways(items: Sequence[Any], levels: int = 3) -> list[Sequence[Any]]:
+    """The choices that a pattern begins with, and those that these begin with, each with what is before and after them."""
     for place, (operator, argument) in enumerate(items):
         name = str(operator)
-        if name == "BRANCH":
-            return [[*items[:place], *branch, *items[place + 1 :]] for branch in argument[1]]
-        if name != "AT" and name not in _LOOKS:
+        if name == "BRANCH" and levels > 0:
+            choices = ([*items[:place], *branch, *items[place + 1 :]] for branch in argument[1])
+            return [way for choice in choices for way in _ways(choice, levels - 1)]
+        if name != "AT" and name not in _LOOKS and not _is_indent(name, argument):
             break
     return [items]
+
+
+def _unindented(items: Sequence[Any]) -> Sequence[Any]:
+    """`items` without the blanks at the beginning of a line that they may begin with."""
+    match [(str(operator), argument) for operator, argument in items[:2]]:
+        case [("AT", begin), (name, argument)] if str(begin) == "AT_BEGINNING" and _is_indent(name, argument):
+            return [items[0], *items[2:]]
+        case _:
+            return items
+
+
+def _is_indent(name: str, argument: Any) -> bool:
+    return name in _REPEATS and argument[0] == 0 and list(argument[2]) in _BLANKS
 
 
 def _first_letters(items: Sequence[Any], flags: int) -> frozenset[str]:
@@ -189,6 +212,8 @@ def _members(members: Iterable[Any]) -> list[int]:
             codes += range(argument[0], argument[1] + 1)
         elif name == "CATEGORY" and str(argument) == "CATEGORY_SPACE":
             codes.append(ord(" "))
+        elif name == "CATEGORY" and str(argument) == "CATEGORY_DIGIT":
+            codes += range(ord("0"), ord("9") + 1)
         else:
             raise _Unknown
     return codes

@@ -4,10 +4,11 @@ Every signal has a name and a strength. What each is worth is a table: `classifi
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log1p, sqrt
+from typing import NamedTuple
 
 from orchestra_router.catalog import TaskWords
 from orchestra_router.policy.classification.openings import LETTERS, openings
@@ -27,7 +28,7 @@ _TERM = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+|[^\w\s]")
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+")
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
-_CODE = "{}();=<>[]_`"
+_CODE = re.compile(r"[{}();=<>\[\]_`]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,18 @@ class Patterns:
         return {name: PATTERN_STRENGTH * count for name, count in (strong | weak).items()}
 
 
+class _Try(NamedTuple):
+    """One way in which a pattern may begin with a word."""
+
+    place: int
+    """Of the pattern."""
+    later: frozenset[str]
+    """Words of which one comes later, where there are any."""
+    at_line: bool
+    """Whether a match begins where the line of the word does."""
+    match: Callable[[str, int], re.Match[str] | None]
+
+
 class Index:
     """The catalog's patterns by what their matches begin with, so that only those are tried that may match."""
 
@@ -51,17 +64,22 @@ class Index:
         weak = [(task, pattern) for task, patterns in words.items() for pattern in patterns.weak]
         self._patterns = [*self._strong, *weak]
         self._anywhere: list[int] = []
-        self._by_letters: dict[str, list[tuple[int, frozenset[str]]]] = {}
-        self._by_text: dict[str, list[int]] = {}
+        self._words: dict[str, list[_Try]] = {}
+        self._texts: dict[str, list[int]] = {}
         for place, (_, pattern) in enumerate(self._patterns):
             opening = openings(pattern)
-            for letters, later in opening.words.items():
-                self._by_letters.setdefault(letters, []).append((place, later))
+            for begins, at_line in ((opening.lines, True), (opening.words, False)):
+                for letters, later in begins.items():
+                    self._words.setdefault(letters, []).append(_Try(place, later, at_line, pattern.match))
             for text in opening.texts:
-                self._by_text.setdefault(text, []).append(place)
+                if not any(other in text for other in opening.texts - {text}):
+                    self._texts.setdefault(text, []).append(place)
             if opening.anywhere:
                 self._anywhere.append(place)
-        self._by_ascii = {text: places for text, places in self._by_text.items() if text.isascii()}
+        self._ascii = [(text, places) for text, places in self._texts.items() if text.isascii()]
+        self._letters = self._words.keys() | {
+            each for tries in self._words.values() for each_try in tries for each in each_try.later
+        }
 
     def found(self, text: str) -> Patterns:
         """What matches in `text`, each pattern where it does first."""
@@ -70,14 +88,17 @@ class Index:
         for place in self._searched(lowered):
             match = self._patterns[place][1].search(text)
             found[place] = match and match[0]
-        words = [(match[0][:LETTERS], match.start()) for match in _WORD.finditer(lowered)]
+        known = self._letters
+        words = [
+            (letters, match.start()) for match in _WORD.finditer(lowered) if (letters := match[0][:LETTERS]) in known
+        ]
         there = {letters for letters, _ in words}
-        of_use = there & self._by_letters.keys()
         for letters, start in words:
-            for place, later in self._by_letters[letters] if letters in of_use else ():
-                worth = place not in found and (not later or not there.isdisjoint(later))
-                if worth and (match := self._patterns[place][1].match(text, start)):
-                    found[place] = match[0]
+            for place, later, at_line, match in self._words.get(letters, ()):
+                if place in found or (later and there.isdisjoint(later)):
+                    continue
+                if matched := match(text, text.rfind("\n", 0, start) + 1 if at_line else start):
+                    found[place] = matched[0]
         strong: dict[str, tuple[str, ...]] = {}
         weak: dict[str, tuple[str, ...]] = {}
         for place in sorted(found):
@@ -87,12 +108,10 @@ class Index:
                 kind[task] = (*kind.get(task, ()), matched)
         return Patterns(strong, weak)
 
-    def _searched(self, lowered: str) -> Iterator[int]:
+    def _searched(self, lowered: str) -> list[int]:
         """The patterns whose matches may begin with something else than a word."""
-        yield from self._anywhere
-        for text, places in (self._by_ascii if lowered.isascii() else self._by_text).items():
-            if text in lowered:
-                yield from places
+        texts = self._ascii if lowered.isascii() else self._texts.items()
+        return [*self._anywhere, *(place for text, places in texts if text in lowered for place in places)]
 
 
 def ends(text: str) -> str:
@@ -136,7 +155,7 @@ def looks(text: str) -> dict[str, float]:
         " number ": float(numbers > 0),
         " numbers ": min(numbers, 6) / 6,
         " lower case ": float(text[:1].islower()),
-        " code ": min(sum(map(text.count, _CODE)), 10) / 10,
+        " code ": min(len(_CODE.findall(text)), 10) / 10,
         " letters beyond ascii ": float(not text.isascii()),
     }
     return {name: LOOKS_STRENGTH * strength for name, strength in strengths.items() if strength}

@@ -28,7 +28,8 @@ SPOKEN_SSN = (
     r"(?:[^\n]{0,40}?(?<![\d-])(?=\d{3} \d{2} \d{4})|[^\d\n]{0,30})(?P<value>\d{3} ?\d{2} ?\d{4})\b"
 )
 GROUPED_CARD = rf"{BEGIN}(?<![.-])[2-6]\d{{3}}(?:[ -]?\d){{9,15}}{END}(?!-)"
-IBAN = rf"{BEGIN}[A-Z]{{2}}\d{{2}}(?:[ -]?[A-Z0-9]){{11,30}}{END}"
+# What is before the first letter is looked at behind it: so a search need not stop at every character.
+IBAN = rf"[A-Z](?<!{LETTER}[A-Z])[A-Z]\d{{2}}(?:[ -]?[A-Z0-9]){{11,30}}{END}"
 EMAIL = (
     rf"{BEGIN}(?<![.%+/-]){LETTER}(?:{LETTER}|[.%+'-]){{0,63}}@"
     rf"(?:(?:{LETTER}|-){{1,63}}\.){{1,8}}(?:(?![\d_]){LETTER}){{2,24}}{END}(?!-)"
