@@ -393,13 +393,14 @@ class ChatReader:
             if said := chunk.get(key):
                 self._head[key] = said
         choice = first_object(chunk.get("choices"))
-        for carrier in (chunk, choice):
-            if carrier.get("error") or event.event == "error":
-                raise self._with_what_came(error_in(carrier), counted=bool(chunk.get("usage") or self._finish_reason))
-        self._finish_reason = as_text(choice.get("finish_reason")) or self._finish_reason
+        if event.event == "error" or chunk.get("error") or choice.get("error"):
+            carrier = chunk if event.event == "error" or chunk.get("error") else choice
+            raise self._with_what_came(error_in(carrier), counted=bool(chunk.get("usage") or self._finish_reason))
+        if reason := choice.get("finish_reason"):
+            self._finish_reason = as_text(reason) or self._finish_reason
         delta = as_object(choice.get("delta"))
-        if not chunk.get("usage") and _is_written(delta):
-            self._head.pop("usage", None)  # it counted less than has been written by now
+        if "usage" in self._head and not chunk.get("usage") and _is_written(delta):
+            del self._head["usage"]  # it counted less than has been written by now
         return self._add(delta)
 
     def finish(self) -> Answer:
@@ -419,17 +420,20 @@ class ChatReader:
 
     def _add(self, delta: JsonObject) -> str:
         text = _text(delta.get("content"))
-        if refusal := as_text(delta.get("refusal")):
-            self._refusals.append(refusal)
-            text += refusal
+        if refusal := delta.get("refusal"):
+            self._refusals.append(as_text(refusal))
+            text += self._refusals[-1]
         self._texts.append(text)
-        if reasoning := as_text(delta.get("reasoning_content")):
-            self._reasoning.append(reasoning)
-        self._annotations += as_list(delta.get("annotations"))
-        for detail in as_objects(delta.get("reasoning_details")):
-            self._add_detail(detail)
-        for piece in as_objects(delta.get("tool_calls")):
-            self._add_call(piece)
+        if reasoning := delta.get("reasoning_content"):
+            self._reasoning.append(as_text(reasoning))
+        if annotations := delta.get("annotations"):
+            self._annotations += as_list(annotations)
+        if details := delta.get("reasoning_details"):
+            for detail in as_objects(details):
+                self._add_detail(detail)
+        if calls := delta.get("tool_calls"):
+            for piece in as_objects(calls):
+                self._add_call(piece)
         return text
 
     def _add_call(self, piece: JsonObject) -> None:
