@@ -124,7 +124,7 @@ def test_the_oldest_texts_make_room() -> None:
     db = a_database()
     for number in range(5):
         exchange = Exchange(asked="x" * 60, answered="y" * 40, most_bytes=250)
-        reports.record(db, a_record(f"r{number}"))
+        reports.record(db, [a_record(f"r{number}")])
         request_log.keep(db, f"r{number}", exchange, at_ms=number)
 
     left = [row["request_id"] for row in db.execute("SELECT request_id FROM request_log ORDER BY at_ms")]
