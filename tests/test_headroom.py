@@ -212,7 +212,8 @@ async def test_a_limit_that_lasts_is_not_tried_and_the_caller_told_when_to_come_
 async def test_every_process_knows_of_a_limit_that_is_used_up(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world, open_router(world.router.config, clock=world.clock) as another:
         world.providers["deepseek"].script(openai_style())
-        await world.router.complete(ask(CODING))
+        completion = await world.router.complete(ask(CODING))
+        await world.router.trails(completion.request_id)  # whoever reads waits for what has yet to be written
 
         plan = await another.plan(ask(CODING))
 
