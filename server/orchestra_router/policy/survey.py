@@ -28,6 +28,8 @@ from orchestra_router.types import CompletionRequest, changed
 
 MOST_KEPT = 256
 """Shapes of requests. Names of models are free text, so there is no end of them."""
+NO_FIGURES = Figures(worst_nusd=0)
+"""Stands where no request gives any yet."""
 
 
 class Shape(NamedTuple):
@@ -42,9 +44,6 @@ class Shape(NamedTuple):
     """What its access key is limited to, as are `own_models`."""
     own_models: tuple[str, ...]
     rule: str
-
-
-NO_FIGURES = Figures(worst_nusd=0)
 
 
 class Basis(NamedTuple):
