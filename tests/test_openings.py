@@ -40,8 +40,10 @@ NOTHING: set[str] = set()
     ],
 )
 def test_the_words_that_a_match_begins_with_are_read_off_the_pattern(pattern: str, words: dict[str, set[str]]) -> None:
-    wanted = {letters: frozenset(later) for letters, later in words.items()}
-    assert read_off(pattern) == Openings(wanted, {}, frozenset(), anywhere=False)
+    found = read_off(pattern)
+
+    assert {letters: later.words for letters, later in found.words.items()} == words
+    assert (found.lines, found.texts, found.anywhere) == ({}, set(), False)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,15 @@ def test_where_a_match_may_begin_within_a_word_it_is_what_every_match_holds(patt
     found = read_off(pattern)
 
     assert (" ".join(sorted(found.texts)), found.anywhere) == (texts, not texts)
+
+
+def test_where_a_match_begins_with_almost_any_word_it_is_known_what_else_it_holds() -> None:
+    words = read_off(r"\b[a-z]\([a-z0-9]\)\s?=|\b(?:in|for) (?:\w+ )?202[5-9]\b").words
+
+    assert {letters: set(later.texts) for letters, later in words.items() if letters in {"a", "in"}} == {
+        "a": {"("},
+        "in": {"202"},
+    }
 
 
 def searched(text: str, words: Mapping[str, TaskWords]) -> Patterns:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import exp
-from operator import itemgetter, mul
+from operator import itemgetter, mul, sub
 from typing import TYPE_CHECKING, Any
 
 from orchestra_router.policy.classification import signals
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+_Shown = tuple[float, str, bool]
+"""What something is worth, the words that are shown of it, and whether it is a term."""
 _first = itemgetter(0)
 LEAST_SHARE = 0.25
 """A signal below this share of the strongest one did not decide."""
@@ -44,9 +46,7 @@ class Model:
     tasks: tuple[str, ...]
     bias: tuple[float, ...]
     weights: Mapping[str, tuple[float, ...]]
-    """Signal -> what it is worth to each of `tasks`, more or less than to all of them on average."""
-    words: Mapping[str, str]
-    """Signal -> how it is shown, for those that are words."""
+    """Signal -> what it is worth to each of `tasks`, and to all of them on average."""
     vector: "NDArray[float32] | None" = None
     """What each dimension of a vector is worth to each of `tasks`, where one is looked at."""
 
@@ -60,51 +60,55 @@ class Model:
     ) -> Scores:
         """Of the tasks that are not in `without`."""
         fixed, terms = _signals_of(text, patterns, self.weights)
-        by_task = self._columns(fixed), self._columns(terms)
+        (*of_fixed, _), (*of_terms, averages) = self._columns(fixed), self._columns(terms)
         values, term_strength = tuple(fixed.values()), next(iter(terms.values()), 0.0)
         logits = [
-            bias + sum(map(mul, values, of_fixed)) + term_strength * sum(of_terms)
-            for bias, of_fixed, of_terms in zip(self.bias, *by_task, strict=True)
+            bias + sum(map(mul, values, fixed_weights)) + term_strength * sum(term_weights)
+            for bias, fixed_weights, term_weights in zip(self.bias, of_fixed, of_terms, strict=True)
         ]
         if vector is not None and self.vector is not None:
             logits = [logit + float(more) for logit, more in zip(logits, vector @ self.vector, strict=True)]
-        ranked = sorted(zip(logits, self.tasks, by_task[1], strict=True), key=_first, reverse=True)
+        ranked = sorted(zip(logits, self.tasks, of_terms, strict=True), key=_first, reverse=True)
         if without:
             ranked = [row for row in ranked if row[1] not in without]
-        most, best, of_terms = ranked[0]
+        most, best, term_weights = ranked[0]
         powers = [exp(logit - most) for logit, _, _ in ranked]
         total = sum(powers)
-        words = self.words
         shown = self._shown(fixed | terms, patterns, best)
-        shown += [
-            (term_strength * weight, words[term])
-            for term, weight in zip(terms, of_terms, strict=True)
-            if weight > 0 and term in words
-        ]
+        special = zip(terms, map(sub, term_weights, averages), strict=True)
+        shown += [(term_strength * weight, term, True) for term, weight in special if weight > 0]
         return Scores(
             tasks=tuple([(task, power / total) for (_, task, _), power in zip(ranked, powers, strict=True)]),
-            signals=_deciding(shown),
+            signals=self._deciding(shown),
             embedded=vector is not None,
         )
 
     def _columns(self, names: Iterable[str]) -> Sequence[tuple[float, ...]]:
-        """For each task the weights of `names`."""
-        return list(zip(*map(self.weights.__getitem__, names), strict=True)) or [()] * len(self.tasks)
+        """For each task the weights of `names`, and then the averages of these."""
+        return list(zip(*map(self.weights.__getitem__, names), strict=True)) or [()] * (len(self.tasks) + 1)
 
-    def _shown(self, strengths: Mapping[str, float], patterns: Patterns, task: str) -> list[tuple[float, str]]:
-        """What the patterns of `task` matched, each with what it is worth to it."""
-        shown: list[tuple[float, str]] = []
+    def _shown(self, strengths: Mapping[str, float], patterns: Patterns, task: str) -> list[_Shown]:
+        """What the patterns of `task` matched."""
+        shown: list[_Shown] = []
         for kind, found in (("strong", patterns.strong), ("weak", patterns.weak)):
             if task in found and (name := f"{kind} {task}") in strengths:
-                worth = strengths[name] * self.weights[name][self.tasks.index(task)]
-                shown += [(worth, matched) for matched in found[task]]
+                *weights, average = self.weights[name]
+                worth = strengths[name] * (weights[self.tasks.index(task)] - average)
+                shown += [(worth, matched, False) for matched in found[task]]
         return shown
 
-
-def _deciding(shown: Sequence[tuple[float, str]]) -> tuple[str, ...]:
-    least = LEAST_SHARE * max(shown, default=(0.0, ""))[0]
-    deciding = sorted([pair for pair in shown if pair[0] > 0 and pair[0] >= least], key=_first, reverse=True)
-    return tuple(dict.fromkeys([quoted for _, quoted in deciding]))
+    def _deciding(self, shown: list[_Shown]) -> tuple[str, ...]:
+        """Those of `shown` that come near the one that is worth most, each once."""
+        deciding: dict[str, None] = {}
+        least = 0.0
+        for worth, sign, is_term in sorted(shown, key=_first, reverse=True):
+            if worth <= 0 or worth < least:
+                break
+            if is_term and not _is_word(sign, self.tasks):
+                continue
+            least = least or LEAST_SHARE * worth
+            deciding[sign.removeprefix("^") if is_term else sign] = None
+        return tuple(deciding)
 
 
 def strengths_of(text: str, patterns: Patterns, known: Mapping[str, object]) -> dict[str, float]:
@@ -155,21 +159,19 @@ def _model(name: str) -> Model:
 
         eighths = np.frombuffer(base64.b64decode(raw), np.int8).reshape(-1, len(stored["tasks"]))
         vector = eighths.astype(np.float32) * np.float32(kind["vector_scale"])
-    tasks = tuple(stored["tasks"])
+    shared: dict[float, float] = {}
     return Model(
-        tasks=tasks,
+        tasks=tuple(stored["tasks"]),
         bias=tuple(kind["bias"]),
-        weights={signal: _centred(row, scale) for signal, row in kind["weights"].items()},
-        words={signal: signal.removeprefix("^") for signal in kind["weights"] if _is_word(signal, tasks)},
+        weights={signal: _row(row, scale, shared) for signal, row in kind["weights"].items()},
         vector=vector,
     )
 
 
-def _centred(row: Sequence[int], scale: float) -> tuple[float, ...]:
-    # What speaks for all tasks alike changes no share.
-    weights = [scale * weight for weight in row]
-    mean = sum(weights) / len(weights)
-    return tuple(weight - mean for weight in weights)
+def _row(weights: Sequence[int], scale: float, shared: dict[float, float]) -> tuple[float, ...]:
+    """What a model keeps of a signal. The same number is the same object everywhere: there are thousands of rows."""
+    scaled = [scale * weight for weight in weights]
+    return tuple([shared.setdefault(number, number) for number in (*scaled, sum(scaled) / len(scaled))])
 
 
 def _is_word(signal: str, tasks: Sequence[str]) -> bool:

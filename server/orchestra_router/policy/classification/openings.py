@@ -25,17 +25,26 @@ _WORD_ENDS = {"AT_BOUNDARY", "AT_END", "AT_END_STRING"}
 
 
 @dataclass(frozen=True, slots=True)
+class Later:
+    """What every match holds that begins in one way: one of the words, by their first letters, and one of the texts.
+
+    Where there are none of a kind, that is not known.
+    """
+
+    words: frozenset[str]
+    texts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Openings:
     """Every match begins with one of the `words`, or with the line that one of `lines` begins, or holds one of the `texts`.
 
     All are in small letters.
     """
 
-    words: Mapping[str, frozenset[str]]
-    """First letters of a word, fewer than `LETTERS` being all of it -> those of words of which one comes later; where
-    there are none, nothing has to.
-    """
-    lines: Mapping[str, frozenset[str]]
+    words: Mapping[str, Later]
+    """By their first letters; fewer than `LETTERS` are all of a word."""
+    lines: Mapping[str, Later]
     """The same, of words that have blanks before them which are part of the match."""
     texts: frozenset[str]
     anywhere: bool
@@ -56,8 +65,8 @@ class _Unknown(Exception):
 
 def openings(pattern: re.Pattern[str]) -> Openings:
     parsed = cast("Any", _parser.parse(pattern.pattern, pattern.flags))  # pyright: ignore[reportUnknownMemberType]
-    words: dict[str, frozenset[str]] = {}
-    lines: dict[str, frozenset[str]] = {}
+    words: dict[str, Later] = {}
+    lines: dict[str, Later] = {}
     texts = _NONE
     anywhere = False
     for way in _ways(list(parsed)):
@@ -70,11 +79,33 @@ def openings(pattern: re.Pattern[str]) -> Openings:
             anywhere |= not held
             texts |= held
         else:
-            later = _later(unindented, pattern.flags)
+            later = _with_texts(_later(unindented, pattern.flags), needed(_behind_a_word(unindented)))
             for letters in first:
                 known = begins.get(letters, later)
-                begins[letters] = known | later if known and later else _NONE
+                begins[letters] = Later(_either(known.words, later.words), _either(known.texts, later.texts))
     return Openings(words, lines, texts, anywhere)
+
+
+def _behind_a_word(items: Sequence[Any]) -> Sequence[Any]:
+    """`items` without what stands for the word that they begin with, or the beginning of it."""
+    for place, (operator, argument) in enumerate(items):
+        name = str(operator)
+        if name == "AT" or name in _LOOKS:
+            continue
+        if name != "LITERAL":
+            return items[place + 1 :]
+        if not _is_of_a_word(chr(argument)):
+            return items[place:]
+    return ()
+
+
+def _with_texts(words: frozenset[str], texts: frozenset[str]) -> Later:
+    """Both, but that texts which are words are looked for as words."""
+    return Later(words, _NONE if words and any(map(str.isalnum, texts)) else texts)
+
+
+def _either(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    return one | other if one and other else _NONE
 
 
 def _ways(items: Sequence[Any], levels: int = 3) -> list[Sequence[Any]]:

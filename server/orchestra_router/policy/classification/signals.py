@@ -51,6 +51,8 @@ class _Try(NamedTuple):
     """Of the pattern."""
     later: frozenset[str]
     """Words of which one comes later, where there are any."""
+    texts: tuple[str, ...]
+    """The same of texts."""
     at_line: bool
     """Whether a match begins where the line of the word does."""
     match: Callable[[str, int], re.Match[str] | None]
@@ -70,7 +72,8 @@ class Index:
             opening = openings(pattern)
             for begins, at_line in ((opening.lines, True), (opening.words, False)):
                 for letters, later in begins.items():
-                    self._words.setdefault(letters, []).append(_Try(place, later, at_line, pattern.match))
+                    each_try = _Try(place, later.words, tuple(later.texts), at_line, pattern.match)
+                    self._words.setdefault(letters, []).append(each_try)
             for text in opening.texts:
                 if not any(other in text for other in opening.texts - {text}):
                     self._texts.setdefault(text, []).append(place)
@@ -94,8 +97,10 @@ class Index:
         ]
         there = {letters for letters, _ in words}
         for letters, start in words:
-            for place, later, at_line, match in self._words.get(letters, ()):
+            for place, later, texts, at_line, match in self._words.get(letters, ()):
                 if place in found or (later and there.isdisjoint(later)):
+                    continue
+                if texts and not any(map(lowered.__contains__, texts)):
                     continue
                 if matched := match(text, text.rfind("\n", 0, start) + 1 if at_line else start):
                     found[place] = matched[0]
