@@ -10,6 +10,7 @@ import pytest
 
 from orchestra_router.once import Once
 from orchestra_router.policy.cache import eligibility
+from orchestra_router.policy.classification import classifier
 from worlds import ask, open_world
 
 MANY_CHARACTERS = 300
@@ -63,3 +64,23 @@ async def test_no_long_expression_is_compiled_on_the_event_loops_thread(
     long = {thread for thread, pattern in compiled if len(pattern) > MANY_CHARACTERS}
     assert long
     assert threading.get_ident() not in long
+
+
+async def test_what_tells_a_task_by_its_meaning_is_not_loaded_on_the_event_loops_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded_on: list[int] = []
+    real = classifier._model  # pyright: ignore[reportPrivateUsage]
+
+    def load(name: str) -> Any:
+        loaded_on.append(threading.get_ident())
+        return real(name)
+
+    for cached in (classifier.rules, classifier.rules_and_meaning):
+        cached.cache_clear()
+    monkeypatch.setattr(classifier, "_model", load)
+    async with open_world(tmp_path, cache="semantic") as world:
+        await world.router.complete(ask("My flatmate never washes up, and I am fed up with it."))
+
+    assert len(loaded_on) == 2
+    assert threading.get_ident() not in loaded_on

@@ -81,7 +81,10 @@ async def classified(
     if vector is None or found.method != "rules" or found.confidence >= CLEAR_CONFIDENCE:
         return found
     row = await vector.get(made_by=classifier.embedder())
-    return found if row is None else classify(request, words, meaning=row)
+    if row is None:
+        return found
+    await classifier.ready()
+    return classify(request, words, meaning=row)
 
 
 def classify(

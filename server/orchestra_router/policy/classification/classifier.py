@@ -13,6 +13,8 @@ from math import exp
 from operator import itemgetter, mul, sub
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
+
 from orchestra_router.policy.classification import signals
 from orchestra_router.policy.classification.signals import Patterns
 
@@ -136,6 +138,12 @@ def rules() -> Model:
 def rules_and_meaning() -> Model:
     """The classifier that looks at a vector, too, made by `embedder`."""
     return _model("both")
+
+
+async def ready() -> None:
+    """Returns once that one is in memory, which takes some milliseconds: beside the event loop."""
+    if not rules_and_meaning.cache_info().currsize:
+        await anyio.to_thread.run_sync(rules_and_meaning)
 
 
 def embedder() -> str:
