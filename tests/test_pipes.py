@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -154,6 +155,13 @@ async def test_lines_are_the_same_however_they_were_cut(text: str, most: int) ->
         os.close(write_end)
 
     assert read == text.split("\n")
+
+
+def test_the_server_can_be_imported_where_there_is_nothing_to_poll() -> None:
+    """Windows has neither, and is served by threads."""
+    code = "import select, socket; del select.poll, select.PIPE_BUF, socket.MSG_DONTWAIT; import orchestra_router.stdio"
+
+    subprocess.check_call([sys.executable, "-c", code])
 
 
 def test_only_what_the_event_loop_can_wait_for_is_a_pipe(tmp_path: os.PathLike[str]) -> None:

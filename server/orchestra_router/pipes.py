@@ -143,7 +143,7 @@ def _to_socket(connection: socket.socket, data: memoryview) -> int:
         return 0
 
 
-def _to_pipe(room: select.poll, descriptor: int, data: memoryview) -> int:
+def _to_pipe(room: "select.poll", descriptor: int, data: memoryview) -> int:
     """A pipe that is ready has room for `PIPE_BUF` bytes, and more might have to wait."""
     written = 0
     while written < len(data) and room.poll(0):
