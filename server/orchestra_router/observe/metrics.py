@@ -104,6 +104,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._all: dict[str, MetricWrapperBase] = {}
+        self._lines: dict[tuple[str, tuple[str, ...]], MetricWrapperBase] = {}
         for row in TABLE:
             self._all[row.name] = self._made(row)
         self._gauge("orchestra_build_info", version("orchestra-router"), platform.python_version()).set(1)
@@ -167,14 +168,22 @@ class Metrics:
         return task if task in self._tasks else (OTHER if task else _NO_TASK)
 
     def _count(self, name: str, *labels: str, by: float = 1) -> None:
-        metric = self._all[name]
-        if isinstance(metric, Counter) and by > 0:
-            metric.labels(*labels).inc(by)
+        if by > 0:
+            metric = self._labelled(name, labels)
+            if isinstance(metric, Counter):
+                metric.inc(by)
 
     def _observe(self, name: str, seconds: float, *labels: str) -> None:
-        metric = self._all[name]
+        metric = self._labelled(name, labels)
         if isinstance(metric, Histogram):
-            metric.labels(*labels).observe(seconds)
+            metric.observe(seconds)
+
+    def _labelled(self, name: str, labels: tuple[str, ...]) -> MetricWrapperBase:
+        """One line of a metric that only grows; `labels()` takes as long as everything else."""
+        line = self._lines.get((name, labels))
+        if line is None:
+            line = self._lines[name, labels] = self._all[name].labels(*labels)
+        return line
 
     def _gauge(self, name: str, *labels: str) -> Gauge:
         metric = self._all[name]
