@@ -96,14 +96,13 @@ class Index:
             (letters, match.start()) for match in _WORD.finditer(lowered) if (letters := match[0][:LETTERS]) in known
         ]
         there = {letters for letters, _ in words}
+        tries = {letters: self._worth(letters, there, lowered) for letters in there if letters in self._words}
         for letters, start in words:
-            for place, later, texts, at_line, match in self._words.get(letters, ()):
-                if place in found or (later and there.isdisjoint(later)):
+            for each in tries.get(letters, ()):
+                if each.place in found:
                     continue
-                if texts and not any(map(lowered.__contains__, texts)):
-                    continue
-                if matched := match(text, text.rfind("\n", 0, start) + 1 if at_line else start):
-                    found[place] = matched[0]
+                if matched := each.match(text, text.rfind("\n", 0, start) + 1 if each.at_line else start):
+                    found[each.place] = matched[0]
         strong: dict[str, tuple[str, ...]] = {}
         weak: dict[str, tuple[str, ...]] = {}
         for place in sorted(found):
@@ -112,6 +111,15 @@ class Index:
                 kind = strong if place < len(self._strong) else weak
                 kind[task] = (*kind.get(task, ()), matched)
         return Patterns(strong, weak)
+
+    def _worth(self, letters: str, there: set[str], lowered: str) -> list[_Try]:
+        """The ways to begin with a word of `letters` for which what comes later is there, too."""
+        return [
+            each
+            for each in self._words[letters]
+            if not (each.later and there.isdisjoint(each.later))
+            and not (each.texts and not any(map(lowered.__contains__, each.texts)))
+        ]
 
     def _searched(self, lowered: str) -> list[int]:
         """The patterns whose matches may begin with something else than a word."""
