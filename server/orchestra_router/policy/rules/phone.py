@@ -122,9 +122,9 @@ def _plan(metadata: "PhoneMetadata | None") -> re.Pattern[str]:
 
 
 def _closed(candidate: str) -> Span:
-    """Where in `candidate` the number stands: a bracket that stays open is not part of it."""
+    """Where in `candidate` the number stands: a bracket that stays open is not part of it, except behind a plus."""
     opened = candidate.rfind("(")
-    if opened < 0 or ")" in candidate[opened:]:
+    if opened < 0 or ")" in candidate[opened:] or candidate[:opened] == "+":
         return 0, len(candidate)
     return (1, len(candidate)) if opened == 0 else (0, len(candidate[:opened].rstrip(" ./-")))
 
