@@ -125,6 +125,7 @@ ANSWERED = Message("assistant", (Text("It hangs."),))
         (ask(PROMPT, task="web_search", web_search=True), "web search", 300),
         (ask("What is the latest Python release?"), "a word of time", 300),
         (ask("Wie ist das Wetter heute?"), "a word of time", 300),
+        (ask("Ankara'da hava ŞİMDİ kaç derece?"), "a word of time", 300),
         (ask("How do I print the current directory in bash?"), "", 3600),
         (ask("What is the way to revert my most recent git commit?"), "", 3600),
         (ask("What is the current president's directory of friends?"), "a word of time", 300),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from orchestra_router.catalog import Catalog
+from orchestra_router.policy.small_letters import small_letters
 from orchestra_router.types import Answer, CompletionRequest, Text
 
 CacheSetting = Literal["semantic", "exact", "off"]
@@ -104,7 +105,7 @@ def _of_its_time(request: CompletionRequest) -> str:
     if request.web_search or request.task == "web_search":
         return "web search"
     text = matched_text(request)
-    if text is not None and (word := _word_of_time(text[:MOST_CHARACTERS].lower())):
+    if text is not None and (word := _word_of_time(small_letters(text[:MOST_CHARACTERS]))):
         return f"a word of time: {word}"
     return ""
 
@@ -139,7 +140,7 @@ def _is_long(text: str) -> bool:
 
 @cache
 def _time_words() -> re.Pattern[str]:
-    """Any word of the table in lower case, as `word`; whole where its script has spaces between words. What is timeless
+    """Any word of the table in `small_letters`, as `word`; whole where its script has spaces between words. What is timeless
     comes first.
     """
     table: dict[str, dict[str, list[str]]] = tomllib.loads(TIME_WORDS.read_text(encoding="utf-8"))
@@ -155,6 +156,6 @@ def _by_letter(patterns: Iterable[str]) -> str:
     for pattern in patterns:
         choice = _CHOICE_FIRST.fullmatch(pattern)
         for start in choice[1].split("|") if choice else [""]:
-            whole = start + (choice[2] if choice else pattern)
+            whole = small_letters(start + (choice[2] if choice else pattern))
             found.setdefault(whole[0], []).append(whole[1:])
     return "|".join(f"{letter}(?:{'|'.join(rest)})" for letter, rest in found.items())
