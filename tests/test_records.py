@@ -1,6 +1,7 @@
 """Nobody waits for a record; what the database does not take in time is written later, and reports know it then."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -98,6 +99,44 @@ async def test_a_request_waits_for_room_where_too_many_records_wait_for_the_data
 
     assert waited == [True, True, False]
     assert await recorded(store) == ["r1", "r2", "r3"]
+
+
+async def test_a_task_cancelled_past_any_shield_while_it_waits_for_room_is_on_record(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MOST_UNDERWAY", 1)
+    kept = Records(store)
+    await kept.write(a_record("r1"))
+    writing = asyncio.create_task(kept.write(a_record("r2")))
+    await asyncio.sleep(0)
+
+    writing.cancel()
+    await asyncio.wait({writing})
+    await kept.settled()
+
+    assert writing.cancelled()
+    assert await recorded(store) == ["r1", "r2"]
+
+
+async def test_a_report_whose_reader_leaves_loses_no_record_that_still_cannot_be_written(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "orchestra.db", clock=FakeClock(), busy_timeout_s=0.01)
+    kept = Records(store)
+    with contextlib.closing(sqlite3.connect(tmp_path / "orchestra.db", isolation_level=None)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        await kept.write(a_record("late"))
+        await kept.settled()
+        reading = asyncio.create_task(kept.catch_up())
+        await asyncio.sleep(0)
+
+        reading.cancel()
+        await asyncio.wait({reading})
+        await kept.settled()
+        await store.attempts_of("a read that comes behind the write")
+    await kept.catch_up()
+
+    assert reading.cancelled()
+    assert await recorded(store) == ["late"]
+    await store.close()
 
 
 async def test_it_is_written_when_the_process_ends(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,14 +34,12 @@ class Records:
 
     async def write(self, record: RequestRecord) -> None:
         """Queue `record`, waiting only while too many are in the queue, and then to the end."""
-        while len(self._underway) >= MOST_UNDERWAY:
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait(self._underway, return_when=asyncio.FIRST_COMPLETED)
-        if self._unwritten and not self._is_trying:
-            # One at a time: while the database takes nothing, each of them is one more failure.
-            self._is_trying = True
-            self._queue(self._unwritten.popleft(), self._unwritten.appendleft).add_done_callback(self._tried)
-        self._queue(record, self._unwritten.append)
+        try:
+            while len(self._underway) >= MOST_UNDERWAY:
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait(self._underway, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # a task can be cancelled past that shield
+            self._queue_with_oldest(record)
 
     async def settled(self) -> None:
         """Returns once every record so far is written, or is known not to be."""
@@ -56,12 +54,8 @@ class Records:
         """
         await self.settled()
         while self._unwritten:
-            record = self._unwritten.popleft()
-            try:
-                await self._store.record(record)
-            except StoreError:
-                self._unwritten.appendleft(record)
-                raise
+            # Whoever waits here may leave; the write stays, and what it does not take is kept.
+            await asyncio.shield(self._queue(self._unwritten.popleft(), self._unwritten.appendleft))
 
     async def aclose(self) -> None:
         """To be called before the store is closed."""
@@ -69,6 +63,13 @@ class Records:
             await self.catch_up()
         except StoreError as error:
             logger.error("%d request(s) are not on record: %s", len(self._unwritten), error)
+
+    def _queue_with_oldest(self, record: RequestRecord) -> None:
+        if self._unwritten and not self._is_trying:
+            # One at a time: while the database takes nothing, each of them is one more failure.
+            self._is_trying = True
+            self._queue(self._unwritten.popleft(), self._unwritten.appendleft).add_done_callback(self._tried)
+        self._queue(record, self._unwritten.append)
 
     def _queue(self, record: RequestRecord, keep: Callable[[RequestRecord], None]) -> asyncio.Future[None]:
         writing = asyncio.ensure_future(self._store.record(record))
