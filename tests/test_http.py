@@ -165,6 +165,7 @@ async def test_what_is_no_http_is_answered_and_cut_off(tmp_path: Path) -> None:
         b"GET /health/live HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n": b"400",
         b"GET /health/live HTTP/1.1\r\n" + HOST + b"x: " + b"y" * 600_000 + b"\r\n\r\n": b"431",
         b"GET /" + b"a" * 600_000: b"431",
+        b"GET /health/live HTTP/1.1\r\n" + HOST + b"x:\r\n" * 20_000 + b"\r\n": b"431",
         b"POST /mcp HTTP/1.1\r\n" + HOST + b"content-length: -5\r\n\r\n": b"400",
         b"POST /mcp HTTP/1.1\r\n" + HOST + b"content-length: 5\r\ncontent-length: 6\r\n\r\n": b"400",
         b"GET /\x00 HTTP/1.1\r\n" + HOST + b"\r\n": b"400",

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from orchestra_router.http.refusals import Refused
 
 MAX_HEAD_BYTES = 65_536
+LEAST_BESIDE_HEADER = len(b":\r\n")
 KEEP_ALIVE_S = 30
 """How long a connection without a request stays open."""
 MOST_TOGETHER_BYTES = 65_536
@@ -175,7 +176,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # nothing in a trailer is a header of the request, whose handler has begun
-            self._count(len(name) + len(value))
+            self._count(len(name) + len(value) + LEAST_BESIDE_HEADER)
             super().on_header(name, value.strip(b" \t"))  # llhttp leaves what stands behind it
 
     def on_headers_complete(self) -> None:
