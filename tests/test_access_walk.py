@@ -35,7 +35,7 @@ RESOURCES: dict[str, Verb] = {
 }
 OPEN = {"/health/live", "/openapi.json", "/", "/page/{name}", "/sign-in", "/sign-out"}
 """Paths that anybody may ask, without a key: none of them knows anything."""
-NEED_NO_CALLER = {"authenticate", "own_caller", "aclose", "start", "open"}
+NEED_NO_CALLER = {"authenticate", "own_caller", "aclose", "start", "warm", "open"}
 
 
 @pytest.fixture
