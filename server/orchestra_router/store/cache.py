@@ -33,7 +33,18 @@ _ENTRY = """
     created_ms, expires_ms, used_ms, prompt, body
 """
 
-_EXACT = f"SELECT {_ENTRY} FROM cache WHERE key = ? AND expires_ms > ?"  # noqa: S608 - names of columns
+# One statement, for each begins with a look at what other connections have written.
+_LOOKED_UP = f"""
+    SELECT {_ENTRY}, EXISTS (:COMPARABLE:) AS comparable
+    FROM (SELECT 1) LEFT JOIN cache ON key = :key AND expires_ms > :now_ms
+"""  # noqa: S608 - names of columns
+_COMPARABLE = (
+    "SELECT 1 FROM cache WHERE rough = :rough AND rough <> '' AND figures IN (:figures, '') AND expires_ms > :now_ms"
+)
+# Which of them are live is left to the next question: not to go through many that are not.
+_COMPARABLE_WITH_ANY = "SELECT 1 FROM cache WHERE rough = :rough AND rough <> ''"
+_AMONG_FIGURES = _LOOKED_UP.replace(":COMPARABLE:", _COMPARABLE)
+_AMONG_ANY = _LOOKED_UP.replace(":COMPARABLE:", _COMPARABLE_WITH_ANY)
 
 _KEEP = """
     INSERT INTO cache (
@@ -51,14 +62,6 @@ _KEEP = """
         cost_nusd = excluded.cost_nusd, hits = 0, bytes = excluded.bytes, created_ms = excluded.created_ms,
         expires_ms = excluded.expires_ms, used_ms = excluded.used_ms, prompt = excluded.prompt, body = excluded.body
 """
-
-_COMPARABLE = """
-    SELECT EXISTS (
-        SELECT 1 FROM cache WHERE rough = ? AND rough <> '' AND figures IN (?, '') AND expires_ms > ?
-    )
-"""
-# Which of them are live is left to the next question: not to go through many that are not.
-_COMPARABLE_WITH_ANY = "SELECT EXISTS (SELECT 1 FROM cache WHERE rough = ? AND rough <> '')"
 
 # By its own index, which is short: by the other one all that are read are gone through, too.
 _UNREAD = """
@@ -130,13 +133,11 @@ _OVER_THE_LIMIT = """
 
 def looked_up(db: sqlite3.Connection, question: CacheQuestion, *, now_ms: int) -> CacheFindings:
     key, rough, figures = question
-    row = db.execute(_EXACT, (key, now_ms)).fetchone()
-    if row is not None:
+    values = {"key": key, "rough": rough, "figures": figures, "now_ms": now_ms}
+    row = db.execute(_AMONG_FIGURES if figures else _AMONG_ANY, values).fetchone()
+    if row["entry_id"] is not None:
         return CacheFindings(entry_of(row), comparable=False)
-    if not rough:
-        return CacheFindings(None, comparable=False)
-    found = db.execute(_COMPARABLE, (rough, figures, now_ms)) if figures else db.execute(_COMPARABLE_WITH_ANY, (rough,))
-    return CacheFindings(None, comparable=bool(found.fetchone()[0]))
+    return CacheFindings(None, comparable=bool(row["comparable"]))
 
 
 def on_shelf(db: sqlite3.Connection, question: ShelfQuestion, *, now_ms: int) -> ShelfFindings:

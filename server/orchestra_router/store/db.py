@@ -159,11 +159,14 @@ class SqliteStore:
     # --- ledger ----------------------------------------------------------------------------------------------
 
     async def hold(self, hold: Hold, limits: Sequence[Limit]) -> Denied | Throttled | None:
-        if opening.identity(self._path) != self._file:
-            # Other processes would count in another file, and each would have the whole budget.
-            raise opening.removed(self._path)
+        def work(db: sqlite3.Connection) -> Denied | Throttled | None:
+            if opening.identity(self._path) != self._file:
+                # Other processes would count in another file, and each would have the whole budget.
+                raise opening.removed(self._path)
+            return _held(db, hold, limits)
+
         # Settlements that were asked for before can only leave more to spend, so that they matter where there is too little.
-        return await self._to(self._connection.write_first, lambda db: _held(db, hold, limits), _is_granted)
+        return await self._to(self._connection.write_first, work, _is_granted)
 
     def settle(self, settlement: Settlement) -> asyncio.Future[Settled]:
         # A hold that a power cut brings back counts at its worst case, so nobody waits for the disk here.
