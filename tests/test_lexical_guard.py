@@ -158,6 +158,13 @@ def test_texts_that_the_rules_take_for_equal_never_differ_in_known_figures(a: st
     assert not (alike and all(known)) or known[0] == known[1]
 
 
+@pytest.mark.parametrize("text", ["请解释 HTTP 404", "3 个 HTTP404", "Что такое HTTP 404"])
+@pytest.mark.parametrize("end", ["?", "!", ".", "。", "\uff1f"])
+def test_how_a_text_ends_changes_no_figures(text: str, end: str) -> None:
+    assert difference(parse(text), parse(text + end), level=4) is None
+    assert figures(text + end) == figures(text) != ""
+
+
 @pytest.mark.parametrize(("name", "a", "b"), STOPPED)
 def test_another_question_is_stopped_and_the_reason_named(name: str, a: str, b: str) -> None:
     forth, back = difference(parse(a), parse(b), level=3), difference(parse(b), parse(a), level=3)

@@ -18,9 +18,9 @@ MOST_CHARACTERS = 64
 _WORD = re.compile(r"[a-z]+")
 _DIGIT = re.compile(r"\d")
 # Nothing else is written against them, so that each is one token.
-_NUMBER = re.compile(r"[(\[]*\$?(\d+(?:\.\d+)*)%?[)\].,;:?!]*")
+_NUMBER = re.compile(r"[(\[]*\$?(\d+(?:\.\d+)*)%?[)\].,;:?!\u3002]*")
 _PLAIN = re.compile(r"\d+(?:\.\d+)*")
-_NAME = re.compile(r"[(\[]*[A-Za-z_][A-Za-z0-9_]*[)\].,;:?!]*")
+_NAME = re.compile(r"[(\[]*[A-Za-z_][A-Za-z0-9_]*[)\].,;:?!\u3002]*")
 _ROMAN = re.compile(r"\b(?:[IVX]{2,}|[VX]|I\W*(?=[.?!:,]|$))(?!\w)")
 _QUOTED = re.compile(r"""[`"]|(?<!\w)'""")
 """What is quoted is compared as it is, numbers and all."""
