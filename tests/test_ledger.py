@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
@@ -260,6 +261,20 @@ async def test_a_task_cancelled_while_its_hold_is_written_ends_that_hold(books: 
         await asyncio.wait({task})
 
     assert {state for (state,) in await books.rows("state")} == {"released"}
+
+
+async def test_no_money_stays_on_hold_where_no_thread_can_be_had_for_the_price_list(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.delitem(sys.modules, "genai_prices", raising=False)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    async with books.reserve():
+        pass
+
+    assert await books.rows("state") == [("released",)]
 
 
 async def test_free_attempts_of_one_request_beside_each_other_all_end(books: Books) -> None:

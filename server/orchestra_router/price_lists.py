@@ -7,6 +7,7 @@ import datetime as dt
 import sys
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -55,7 +56,8 @@ def is_in_memory() -> bool:
 def warm_up() -> None:
     """Import the list in a thread of its own (0.2 to 0.5 s), to be called while an upstream is at work."""
     if "genai_prices" not in sys.modules:
-        threading.Thread(target=warm, name="orchestra-prices").start()
+        with suppress(RuntimeError):  # no thread is to be had; whoever needs the list first will wait for it
+            threading.Thread(target=warm, name="orchestra-prices").start()
 
 
 def warm() -> None:
