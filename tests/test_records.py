@@ -149,6 +149,16 @@ async def test_it_is_written_when_the_process_ends(store: SqliteStore, monkeypat
     assert await recorded(store) == ["last"]
 
 
+async def test_closing_says_how_many_could_not_be_written(store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
+    kept = Records(store)
+    await store.close()
+    await kept.write(a_record("late"))
+
+    await kept.aclose()
+
+    assert "1 request(s) are not on record" in caplog.text
+
+
 async def test_only_so_many_are_kept_and_the_oldest_leaves(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MOST_UNWRITTEN", 2)
     lock = Lock(store, 1_000, monkeypatch)

@@ -55,7 +55,9 @@ class Records:
         await self.settled()
         while self._unwritten:
             # Whoever waits here may leave; the write stays, and what it does not take is kept.
-            await asyncio.shield(self._queue(self._unwritten.popleft(), self._unwritten.appendleft))
+            writing = self._queue(self._unwritten.popleft(), self._unwritten.appendleft)
+            await asyncio.wait({writing})
+            writing.result()
 
     async def aclose(self) -> None:
         """To be called before the store is closed."""
