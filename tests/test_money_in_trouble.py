@@ -1,5 +1,6 @@
 """Clocks, disks and providers that misbehave: no call is sent that could not be written down, and sums stay right."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,8 +9,8 @@ import pytest
 
 from ledgers import kept_sums, sums_of_rows
 from orchestra_router.batches import complete_all
-from orchestra_router.errors import BudgetExceeded, StoreError
-from orchestra_router.simulation import Reply, ServerError
+from orchestra_router.errors import BudgetExceeded, RouterError, StoreError
+from orchestra_router.simulation import Hang, Reply, ServerError
 from orchestra_router.store.base import Settled, Settlement
 from orchestra_router.store.db import SqliteStore
 from worlds import World, ask, open_world
@@ -74,6 +75,20 @@ async def test_another_time_zone_begins_another_day_and_the_month_goes_on(tmp_pa
         assert (await spent(world, "2026-11-24"))[0] > 0
         assert (await spent(world, "2026-11"))[0] > before[0]
         assert books_are_right(world)
+
+
+async def test_closing_under_a_call_does_not_make_it_pay_for_another(tmp_path: Path) -> None:
+    hang = Hang()
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(hang)
+        asking = asyncio.create_task(world.router.complete(ask(task="coding")))
+        await hang.reached.wait()
+
+        await world.router.aclose()
+        await asyncio.wait({asking})
+
+        assert isinstance(asking.exception(), RouterError)
+        assert world.calls == ["deepseek"]
 
 
 async def test_a_full_disk_fails_the_call_before_anybody_is_asked(tmp_path: Path) -> None:

@@ -72,15 +72,19 @@ class StreamTimeouts:
 
 
 class _Sending:
-    """Called when something is sent; remembers it, and tells whoever listens."""
+    """Called when something is sent over `transport`; remembers it, and tells whoever listens."""
 
-    __slots__ = ("_has_begun", "_told")
+    __slots__ = ("_has_begun", "_told", "_transport")
 
-    def __init__(self, told: OnSending) -> None:
+    def __init__(self, transport: Transport, told: OnSending) -> None:
+        self._transport = transport
         self._told = told
         self._has_begun = False
 
     def __call__(self) -> None:
+        """Raises: ConnectFailed: the transport has been closed, and what was sent now would be paid for nothing."""
+        if self._transport.is_closed:
+            raise ConnectFailed
         self._has_begun = True
         self._told()
 
@@ -100,6 +104,8 @@ class Transport:
         self._private_hosts = private_hosts
         self._pool: Pool | None = None
         self._opening = anyio.Lock()
+        self.is_closed = False
+        """Nothing is sent any more."""
 
     async def ask(
         self,
@@ -137,7 +143,7 @@ class Transport:
         """
         pool = self._pool or await self._opened()
         delivered = False
-        sending = _Sending(on_sending)
+        sending = _Sending(self, on_sending)
 
         async def deliver(text: str) -> None:
             nonlocal delivered
@@ -170,7 +176,7 @@ class Transport:
         `on_sending` is called once there is a connection, just before anything is sent: from then on it may cost money.
         """
         pool = self._pool or await self._opened()
-        sending = _Sending(on_sending)
+        sending = _Sending(self, on_sending)
         try:
             async with asyncio.timeout(timeout_s):
                 exchange = await _begun(pool, wire, sending)
@@ -189,6 +195,7 @@ class Transport:
                 group.start_soon(_warmed, pool, url)
 
     async def aclose(self) -> None:
+        self.is_closed = True
         if self._pool is not None:
             await self._pool.aclose()
 
