@@ -39,6 +39,21 @@ async def raw_server(answer: Answer | bytes = OK, *, tls: ssl.SSLContext | None 
 
 
 @asynccontextmanager
+async def hasty_server(answer: bytes, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[RawServer]:
+    """A server that gives `answer` to the head of a connection's first request, and reads nothing more."""
+    seen = RawServer()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.connections += 1
+        seen.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        await asyncio.Event().wait()
+
+    async with _listening(serve, tls) as seen.port:
+        yield seen
+
+
+@asynccontextmanager
 async def tunnelling_proxy(answer: bytes = b"HTTP/1.1 200 Connected\r\n\r\n") -> AsyncGenerator[RawServer]:
     """A proxy that answers CONNECT with `answer`, and if that is a 200 passes everything on."""
     seen = RawServer()

@@ -21,7 +21,7 @@ from orchestra_router.connections.pool import Pool
 from orchestra_router.router import open_router
 from orchestra_router.transport import Transport
 from orchestra_router.types import WireRequest
-from raw_servers import OK, head_of, raw_server, tunnelling_proxy
+from raw_servers import OK, hasty_server, head_of, raw_server, tunnelling_proxy
 
 
 @asynccontextmanager
@@ -80,6 +80,20 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> No
         for _ in range(3):
             assert (await http.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")).text == "ok"
             await asyncio.sleep(0.01)  # the close arrives
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_connection_is_not_used_again_before_the_whole_question_has_left(scheme: str, tmp_path: Path) -> None:
+    """What comes behind it would wait for a server that may never read the rest."""
+    tls = server_context(tmp_path, "127.0.0.1") if scheme == "https" else None
+    too_long = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno"
+    async with hasty_server(too_long, tls=tls) as server, client(trusting(tmp_path) if tls else None) as http:
+        with anyio.fail_after(10):
+            for _ in range(2):
+                answer = await http.post(f"{scheme}://127.0.0.1:{server.port}/", content=b"a" * 24_000_000)
+                assert answer.status_code == 413
+
+    assert server.connections == 2
 
 
 async def test_connections_that_nobody_uses_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:

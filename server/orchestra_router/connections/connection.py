@@ -13,6 +13,8 @@ import httpx
 HIGH_WATER_BYTES = 256 * 1024
 """With this much read and not yet asked for, nothing more is read."""
 MOST_HEAD_BYTES = 64 * 1024
+SURELY_SENT_BYTES = 64 * 1024
+"""The system takes so much at once. Of a longer question, how much has left cannot be seen through TLS."""
 
 Header = tuple[bytes, bytes]
 
@@ -27,6 +29,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._asked = False
         """A response is awaited, or being read."""
+        self._asked_bytes = 0
         self._head_bytes = 0
         self._has_head = False
         self._is_framed = False
@@ -48,7 +51,7 @@ class Connection(asyncio.Protocol):
         """
         self.status, self.headers = 0, []
         self._head_bytes, self._has_head, self._is_framed = 0, False, False
-        self._is_complete, self._asked = False, True
+        self._is_complete, self._asked, self._asked_bytes = False, True, len(message)
         self.transport.write(message)
         while not self._has_head:
             await self._news()
@@ -93,8 +96,10 @@ class Connection(asyncio.Protocol):
     def finish(self) -> bool:
         """End the exchange. False: the connection cannot carry another, and is closed."""
         done = self._is_complete and self._failure is None and self._keeps_alive
-        # An answer before the end of the question: the rest of it is not wanted any more.
-        reusable = done and not self.transport.is_closing() and self.transport.get_write_buffer_size() == 0
+        # An answer before the end of the question, as refusals are: the rest of it is not wanted any more.
+        may_be_early = self.status >= 400 and self._asked_bytes > SURELY_SENT_BYTES
+        all_sent = self.transport.get_write_buffer_size() == 0 and not may_be_early
+        reusable = done and all_sent and not self.transport.is_closing()
         self._asked = False
         self._chunks.clear()
         self._unread_bytes = 0
