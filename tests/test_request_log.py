@@ -1,5 +1,6 @@
 """Texts of requests and answers are kept only where the settings ask for it, and never with what the guard knows."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +107,28 @@ async def test_an_answer_from_the_cache_is_kept_too(tmp_path: Path) -> None:
         (row,) = await kept(world)
 
     assert row["answered"]["text"] == "From openai."
+
+
+async def test_a_caller_who_leaves_while_long_texts_are_read_is_on_record_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def read(*_: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with open_world(tmp_path, log_requests=True) as world:
+        monkeypatch.setattr(world.router._request_log, "exchange", read)  # pyright: ignore[reportPrivateUsage]
+        asking = asyncio.create_task(world.router.complete(ask(request_id="r1")))
+        await reached.wait()
+
+        asking.cancel()
+        await asyncio.wait({asking})
+        trail = await world.router.trails("r1")
+
+    assert asking.cancelled()
+    assert [each.request["outcome"] for each in trail] == ["ok"]
 
 
 async def test_texts_go_when_their_days_are_over(tmp_path: Path) -> None:

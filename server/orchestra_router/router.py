@@ -231,11 +231,13 @@ class Router:
             # Nothing in here is cut short by a caller who leaves.
             period = budget.period_at(call.started_ms, self.config.settings.timezone)
             record = ending.record(call, outcome, completion, period=period, latency_ms=self._elapsed_ms(call))
-            if self._request_log.is_kept:
-                record = replace(record, exchange=await self._request_log.exchange(call.sent, call.answer))
-            await self._records.write(record)
-            if self.observers.requests:
-                self.observers.request(self._finished(call, record))
+            try:
+                if self._request_log.is_kept:
+                    record = replace(record, exchange=await self._request_log.exchange(call.sent, call.answer))
+            finally:  # a task can be cancelled past any shield
+                await self._records.write(record)
+                if self.observers.requests:
+                    self.observers.request(self._finished(call, record))
 
     async def batch(
         self,
