@@ -15,7 +15,7 @@ import httpx
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from http_worlds import PATIENCE_S, HttpWorld, bearer, code_of, open_http
+from http_worlds import PATIENCE_S, HttpWorld, bearer, code_of, open_http, rest
 from mcp_wire import LEGACY, command, environment
 from orchestra_router.policy.keyring import Terms
 
@@ -82,6 +82,22 @@ async def test_who_waits_to_be_told_to_go_on_is_told(world: HttpWorld) -> None:
     headers = ("expect: 100-continue", f"content-length: {len(CHAT)}", "connection: close")
 
     assert statuses(await world.raw(request(world, "POST", "/v1/chat/completions", *headers, body=CHAT))) == [100, 200]
+
+
+async def test_who_was_answered_before_his_body_came_has_as_long_for_the_next_request_as_any(tmp_path: Path) -> None:
+    async with open_http(tmp_path, http_read_timeout_s=0.05) as world:
+        with anyio.fail_after(PATIENCE_S):
+            async with await anyio.connect_tcp("127.0.0.1", world.server.address.port) as stream:
+                await stream.send(request(world, "POST", "/nothing", "content-length: 5"))
+                refused = await stream.receive()
+                await stream.send(b"hello")
+                told = b""
+                with anyio.move_on_after(0.2):
+                    told = await stream.receive()
+                await stream.send(request(world, "GET", "/health/live", "connection: close"))
+                answered = await rest(stream)
+
+    assert (statuses(refused), told, statuses(answered)) == ([404], b"", [200])
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if not self._staying:
+            self._unset_keepalive_if_required()
             super().on_message_begin()
             self._in_head, self._head_bytes = True, 0
 
@@ -200,8 +201,14 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._fruitless_bytes = 0
-        if not self.parser.should_upgrade():  # else its body is still to come
-            super().on_message_complete()
+        if self.parser.should_upgrade():  # its body is still to come
+            return
+        super().on_message_complete()
+        answered = self.cycle is not None and self.cycle.response_complete
+        if answered and not self.transport.is_closing():  # before it was whole: only now is there nothing to wait for
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _count(self, more: int) -> None:
         self._head_bytes += more
