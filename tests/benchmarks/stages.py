@@ -21,7 +21,8 @@ from orchestra_router.config import load
 from orchestra_router.observe import Finished
 from orchestra_router.router import open_router
 
-WARM = 50
+ROUNDS = 10
+"""In which the two take turns; one more comes first, and is not counted."""
 
 
 def stretches(told: Finished) -> Iterator[tuple[str, float]]:
@@ -50,20 +51,25 @@ async def measured(folder: Path, calls: int) -> None:
             httpx.AsyncClient(trust_env=False, timeout=600) as client,
         ):
             router.observers.requests.append(told.append)
-            for number in range(WARM + calls):
-                began = time.perf_counter()
-                await router.complete(request(prompt(number)))
-                answered = time.perf_counter()
-                body = {"model": MODEL, "messages": [{"role": "user", "content": prompt(number)}]}
-                (await client.post(here.url, json=body)).raise_for_status().json()
-                whole.append(answered - began)
-                bare.append(time.perf_counter() - answered)
-    one = statistics.median(bare[WARM:])
+            number = 0
+            for _ in range(ROUNDS + 1):
+                for _ in range(calls // ROUNDS):
+                    number += 1
+                    began = time.perf_counter()
+                    await router.complete(request(prompt(number)))
+                    whole.append(time.perf_counter() - began)
+                for _ in range(calls // ROUNDS):
+                    began = time.perf_counter()
+                    body = {"model": MODEL, "messages": [{"role": "user", "content": prompt(number)}]}
+                    (await client.post(here.url, json=body)).raise_for_status().json()
+                    bare.append(time.perf_counter() - began)
+    warm = calls // ROUNDS
+    one = statistics.median(bare[warm:])
     parts: dict[str, list[float]] = {}
-    for each in told[WARM:]:
+    for each in told[warm:]:
         for name, seconds in stretches(each):
             parts.setdefault(name, []).append(seconds)
-    parts["the call as its caller sees it"] = whole[WARM:]
+    parts["the call as its caller sees it"] = whole[warm:]
     print("  us   x bare call")
     print(f"{one * 1e6:5.0f}  {1:5.2f}  bare httpx call")
     for name, seconds in parts.items():
