@@ -343,3 +343,21 @@ async def test_a_vocabulary_that_is_none_is_refused(text: str, copied: Path, tmp
 def test_a_problem_is_a_sentence_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(EmbedderUnavailable, match=r"holds no model.safetensors and no vocab.txt\.$"):
         weights.find(tmp_path, tmp_path)
+
+
+READ_AHEAD = """
+import sys
+seen = []
+sys.addaudithook(lambda event, about: seen.append((event, str(about[0]))) if event in {"open", "import"} else None)
+from orchestra_router.embedding import blas
+blas.use_one_thread()
+loaded = next(place for place, (event, name) in enumerate(seen) if event == "import" and name.startswith("numpy."))
+libraries = (".so", ".pyd", ".dylib", ".dll")
+print(sum(event == "open" and "numpy" in name and name.endswith(libraries) for event, name in seen[:loaded]))
+"""
+
+
+def test_numpys_libraries_are_read_before_they_are_loaded() -> None:
+    done = subprocess.run([sys.executable, "-c", READ_AHEAD], capture_output=True, text=True, check=True)
+
+    assert int(done.stdout) > 5
