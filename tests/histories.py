@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ledgers import NOW_MS, TODAY, a_hold, a_record, ended
 from orchestra_router.store import ledger, reports
-from orchestra_router.store.base import AttemptState, Period, RequestRecord
+from orchestra_router.store.ledger_records import AttemptState, Period
+from orchestra_router.store.request_records import RequestRecord
 from orchestra_router.types import CacheStatus, Scope, Usage
 
 YESTERDAY = Period("2026-11-22", "2026-11")

@@ -13,20 +13,13 @@ import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from orchestra_router.store import trail
-from orchestra_router.store.base import (
-    Alert,
-    AttemptState,
-    CheapStep,
-    HealthRow,
-    Hold,
-    Limit,
-    Period,
-    RequestRecord,
-    Settlement,
-    Store,
-)
+from orchestra_router.store.alert_records import Alert
+from orchestra_router.store.base import Store
+from orchestra_router.store.health_records import HealthRow
 from orchestra_router.store.key_records import AccessKey
+from orchestra_router.store.ledger_records import AttemptState, Hold, Limit, Period, Settlement
 from orchestra_router.store.migrations import migrate
+from orchestra_router.store.request_records import CheapStep, RequestRecord
 from orchestra_router.types import CacheStatus, CostSource, Scope, Usage
 
 TODAY = Period("2026-11-23", "2026-11")

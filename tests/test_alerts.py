@@ -16,9 +16,10 @@ from orchestra_router.policy.alerts import Watching
 from orchestra_router.pricing import Pricing
 from orchestra_router.simulation import Reply, ServerError
 from orchestra_router.store import ledger
+from orchestra_router.store.alert_records import Alert, Seen, Watch
 from orchestra_router.store.alerts import LEAST_HOURS
-from orchestra_router.store.base import Alert, Hold, Seen, Spent, Watch
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.ledger_records import Hold, Spent
 from worlds import World, ask, open_world
 
 HOUR_MS = 3_600_000

@@ -542,7 +542,7 @@ def test_what_only_calls_need_is_not_loaded_to_start() -> None:
 
     lazy = (
         *("httpx", "genai_prices", "aiosqlite", "regex"),
-        *("orchestra_router.router", "orchestra_router.store.base", "orchestra_router.simulation"),
+        *("orchestra_router.router", "orchestra_router.store.ledger_records", "orchestra_router.simulation"),
         *("orchestra_router.policy.lexical_guard", "orchestra_router.policy.budget"),
     )
     assert not [name for name in lazy if name in loaded]

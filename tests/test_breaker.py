@@ -12,7 +12,7 @@ from orchestra_router.errors import ProviderError
 from orchestra_router.policy import breaker
 from orchestra_router.policy.breaker import ACCOUNT_COOLING_S, Claim, Moment, after_failure, after_success, claimed
 from orchestra_router.policy.health import HealthView
-from orchestra_router.store.base import HealthRow, Outcome
+from orchestra_router.store.health_records import HealthRow, Outcome
 
 NOW = 10_000_000
 HERE = Deployment(Provider(name="xai", base_url="http://x"), Model(name="grok"), Offer(id="grok-4.3"))

@@ -14,7 +14,7 @@ from ledgers import NOW_MS, TODAY
 from orchestra_router.allowances import Budgets
 from orchestra_router.errors import ConfigError
 from orchestra_router.policy import budget
-from orchestra_router.store.base import Denied, Limit, Period
+from orchestra_router.store.ledger_records import Denied, Limit, Period
 from orchestra_router.types import Scope
 
 HOUR_MS = 3_600_000

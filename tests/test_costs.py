@@ -12,8 +12,8 @@ from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended, raise_aler
 from orchestra_router.allowances import Allowance, Budgets
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.costs import BudgetState, cost_report
-from orchestra_router.store.base import Period
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.ledger_records import Period
 from orchestra_router.types import Scope
 
 MILLI = 1_000_000

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from histories import Step, adjust, play, steps
 from ledgers import TODAY, a_database, a_hold, ended, kept_sums
 from orchestra_router.store import ledger, reports, retention
-from orchestra_router.store.base import GroupBy, ReportRow
+from orchestra_router.store.report_records import GroupBy, ReportRow
 
 GROUPS: tuple[GroupBy, ...] = ("provider", "model", "task", "day", "user", "access_key")
 MONTH = {"first_day": "2026-11-01", "last_day": "2026-11-30"}

@@ -9,8 +9,9 @@ from orchestra_router.deployments import Deployment, Model, Offer, Provider
 from orchestra_router.policy.learning import NOTHING_SEEN, Learned
 from orchestra_router.router import open_router
 from orchestra_router.simulation import Reply, ServerError
-from orchestra_router.store.base import CheapStep, Period
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.ledger_records import Period
+from orchestra_router.store.request_records import CheapStep
 from orchestra_router.types import Usage
 from test_store_reports import a_record
 from worlds import ask, open_world

@@ -11,8 +11,8 @@ from ledgers import kept_sums, sums_of_rows
 from orchestra_router.batches import complete_all
 from orchestra_router.errors import BudgetExceeded, RouterError, StoreError
 from orchestra_router.simulation import Hang, Reply, ServerError
-from orchestra_router.store.base import Settled, Settlement
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.ledger_records import Settled, Settlement
 from worlds import World, ask, open_world
 
 

@@ -18,12 +18,13 @@ from ledgers import DAY, NOW_MS, TODAY, a_database, a_hold, a_record, an_alert, 
 from orchestra_router.cli import main
 from orchestra_router.simulation import Says
 from orchestra_router.store import audit, cache_feedback, ledger, personal, reports, views
-from orchestra_router.store.base import AuditEvent, GroupBy, ReportRow
+from orchestra_router.store.audit_records import AuditEvent
 from orchestra_router.store.cache import note_use
 from orchestra_router.store.cache_records import CacheMatch, WrongPair
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.store.erasure_schema import NOBODY
 from orchestra_router.store.personal_records import Row
+from orchestra_router.store.report_records import GroupBy, ReportRow
 from orchestra_router.store.view_records import Cut
 from orchestra_router.types import Scope
 from test_day_sums import GROUPS

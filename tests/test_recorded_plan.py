@@ -17,7 +17,8 @@ from orchestra_router.policy.health import HealthView
 from orchestra_router.policy.learning import Learned
 from orchestra_router.policy.surroundings import Surroundings
 from orchestra_router.pricing import Pricing
-from orchestra_router.store.base import EscalationRow, HealthRow, LearnedRows, SeenRow
+from orchestra_router.store.health_records import HealthRow
+from orchestra_router.store.learned_records import EscalationRow, LearnedRows, SeenRow
 from orchestra_router.types import CompletionRequest, Message, Text
 from orchestra_tools.results import planned, without_blanks
 

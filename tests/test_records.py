@@ -13,8 +13,8 @@ from ledgers import a_record
 from orchestra_router.errors import StoreError
 from orchestra_router.policy import records
 from orchestra_router.policy.records import Records
-from orchestra_router.store.base import RequestRecord
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.request_records import RequestRecord
 from worlds import ask, open_world
 
 LOCKED = "The database is locked."

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from orchestra_router.policy.costs import BudgetState, CostReport, Projection
 from orchestra_router.report import as_csv, as_text, bar
-from orchestra_router.store.base import CacheReport, ReportRow
+from orchestra_router.store.report_records import CacheReport, ReportRow
 from orchestra_tools.costs import MOST_LINES, costs
 
 CENT = 10_000_000

@@ -15,8 +15,9 @@ from orchestra_router.config import load
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.reprice import Repricing, reprice
 from orchestra_router.pricing import Pricing
-from orchestra_router.store.base import GroupBy, Hold, Period
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.ledger_records import Hold, Period
+from orchestra_router.store.report_records import GroupBy
 from orchestra_router.types import Scope, Usage
 
 USAGE = Usage(input_fresh=1_000, cache_read=4_000, output=100)

@@ -13,8 +13,8 @@ from ledgers import a_hold, a_record, ended
 from orchestra_router.allowances import Budgets
 from orchestra_router.policy.costs import NOT_KNOWN, cost_report
 from orchestra_router.policy.retention import LEASE_MS, forget_if_due
-from orchestra_router.store.base import Period
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.ledger_records import Period
 from orchestra_router.types import Scope
 from worlds import ask, open_world
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from clocks import FakeClock
 from ledgers import NOW_MS, TODAY, a_database
 from orchestra_router.store import cache, cache_feedback
-from orchestra_router.store.base import RequestRecord
 from orchestra_router.store.cache_records import (
     CacheEntry,
     CacheLimits,
@@ -28,6 +27,7 @@ from orchestra_router.store.cache_records import (
     WrongPair,
 )
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.request_records import RequestRecord
 from orchestra_router.types import Scope
 
 TTL_MS = 3_600_000

@@ -10,8 +10,8 @@ import pytest
 
 from clocks import FakeClock
 from ledgers import NOW_MS, a_hold, child, ended
-from orchestra_router.store.base import HealthRow, Outcome, Window
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.health_records import HealthRow, Outcome, Window
 from orchestra_router.types import Usage
 
 SET_ASIDE = HealthRow(

@@ -17,9 +17,10 @@ import pytest
 from clocks import FakeClock
 from ledgers import NOW_MS, TODAY, a_hold, child, ended, kept_sums, old_hold, sums_of_rows
 from orchestra_router.errors import StoreError
-from orchestra_router.store.base import Spent, Watch
+from orchestra_router.store.alert_records import Watch
 from orchestra_router.store.connection import Connection
 from orchestra_router.store.db import SqliteStore, opening
+from orchestra_router.store.ledger_records import Spent
 from orchestra_router.store.migrations import APPLICATION_ID, MIGRATIONS
 
 NOBODY = 65534

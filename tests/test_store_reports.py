@@ -16,10 +16,11 @@ from clocks import FakeClock
 from ledgers import NOW_MS, TODAY, a_hold, a_record, an_alert, ended, old_hold, old_record, raise_alert
 from orchestra_router.errors import StoreError
 from orchestra_router.store import migrations, opening, reports
-from orchestra_router.store.base import CacheReport, GroupBy, Period, ReportRow, Spent
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.ledger_records import Period, Spent
 from orchestra_router.store.migrations import MIGRATIONS, migrate
 from orchestra_router.store.opening import connect_to_read
+from orchestra_router.store.report_records import CacheReport, GroupBy, ReportRow
 from orchestra_router.types import CacheStatus, Scope, Usage
 
 YESTERDAY = Period("2026-11-22", "2026-11")

@@ -11,7 +11,7 @@ from orchestra_router.catalog import Task
 from orchestra_router.deployments import Candidate, Deployment, Figures, Model, Offer, Provider, Turn
 from orchestra_router.policy.learning import Learned
 from orchestra_router.policy.strategies import Around, Turns, ordered, smooth_period
-from orchestra_router.store.base import EscalationRow, LearnedRows, SeenRow
+from orchestra_router.store.learned_records import EscalationRow, LearnedRows, SeenRow
 from orchestra_router.types import Strategy
 
 WEIGHTS = {"openrouter": 40, "deepseek": 30, "anthropic": 20, "together": 10}

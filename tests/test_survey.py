@@ -18,7 +18,8 @@ from orchestra_router.policy.learning import Learned
 from orchestra_router.policy.surroundings import Surroundings
 from orchestra_router.policy.survey import MOST_KEPT, Surveys
 from orchestra_router.pricing import Pricing
-from orchestra_router.store.base import HealthRow, LearnedRows, SeenRow
+from orchestra_router.store.health_records import HealthRow
+from orchestra_router.store.learned_records import LearnedRows, SeenRow
 from orchestra_router.types import Allowance, CompletionRequest, Limits, Message, Scope, Strategy, Text, Tool
 
 NOW_MS = FakeClock().now_ms()

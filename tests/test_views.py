@@ -11,8 +11,8 @@ from orchestra_router.config import Settings
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy.budget import period_at
 from orchestra_router.policy.views import Asked, Views
-from orchestra_router.store.base import AttemptState
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.ledger_records import AttemptState
 from orchestra_router.types import Scope
 
 HOUR_MS = 3_600_000

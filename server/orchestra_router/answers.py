@@ -16,7 +16,7 @@ from orchestra_router.policy import escalation
 from orchestra_router.policy.budget import dollars
 from orchestra_router.policy.escalation import Flaw
 from orchestra_router.policy.guardrails import Guarded
-from orchestra_router.store.base import CheapStep
+from orchestra_router.store.request_records import CheapStep
 from orchestra_router.types import Answer
 
 

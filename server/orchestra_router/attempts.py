@@ -41,7 +41,7 @@ from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.retry import KEPT_FOR_OTHERS, Verdict, decide
 from orchestra_router.providers import registry
 from orchestra_router.providers.base import Adapter
-from orchestra_router.store.base import CheapStep
+from orchestra_router.store.request_records import CheapStep
 from orchestra_router.transport import StreamTimeouts, Transport
 from orchestra_router.types import Answer, Attempt, CompletionRequest, Refusal, WireRequest, changed
 

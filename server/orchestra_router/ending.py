@@ -9,7 +9,8 @@ from orchestra_router.observe import Content, Finished, Stage
 from orchestra_router.policy import budget
 from orchestra_router.policy.cache.stage import Cached, Hit
 from orchestra_router.policy.guardrails import Guarded
-from orchestra_router.store.base import Period, RequestRecord
+from orchestra_router.store.ledger_records import Period
+from orchestra_router.store.request_records import RequestRecord
 from orchestra_router.types import Answer, Completion, Message, Part, Text, ToolCall, ToolResult
 
 

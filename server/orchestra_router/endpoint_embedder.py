@@ -36,7 +36,7 @@ from orchestra_router.policy.purse import Purse
 from orchestra_router.pricing import Pricing
 from orchestra_router.providers import embeddings, openai_common
 from orchestra_router.providers.embeddings import Embedded
-from orchestra_router.store.base import EMBEDDING
+from orchestra_router.store.ledger_records import EMBEDDING
 from orchestra_router.transport import Transport
 from orchestra_router.types import Answer, CompletionRequest
 

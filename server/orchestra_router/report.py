@@ -16,7 +16,7 @@ from orchestra_router.policy.costs import BudgetState, CostReport
 from orchestra_router.policy.exports import Export
 from orchestra_router.policy.reconcile import Difference
 from orchestra_router.policy.reprice import Repricing
-from orchestra_router.store.base import ReportRow
+from orchestra_router.store.report_records import ReportRow
 from orchestra_tools.costs import added, costs, dollars, escalation_columns
 from orchestra_tools.results import without_blanks
 

@@ -67,8 +67,9 @@ from orchestra_router.policy.views import Views
 from orchestra_router.policy.wanted import check_names
 from orchestra_router.policy.webhook import Webhook
 from orchestra_router.pricing import Pricing
-from orchestra_router.store.base import RequestRecord, Store
+from orchestra_router.store.base import Store
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.request_records import RequestRecord
 from orchestra_router.streams import AnswerStream, hear_out
 from orchestra_router.telemetry import sending
 from orchestra_router.transport import Transport

@@ -15,8 +15,9 @@ from contextlib import closing
 from pathlib import Path
 
 from orchestra_router.store import ledger, reports
-from orchestra_router.store.base import GroupBy, Hold, Period, ReportRow, Settlement
+from orchestra_router.store.ledger_records import Hold, Period, Settlement
 from orchestra_router.store.migrations import migrate
+from orchestra_router.store.report_records import GroupBy, ReportRow
 from orchestra_router.types import Scope, Usage
 
 MOST_S = 0.3

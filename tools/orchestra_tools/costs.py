@@ -9,7 +9,7 @@ from orchestra_tools.results import Json, noted
 
 if TYPE_CHECKING:  # they load the prices and the store
     from orchestra_router.policy.costs import CostReport, Projection
-    from orchestra_router.store.base import ReportRow
+    from orchestra_router.store.report_records import ReportRow
 
 MOST_ROWS = 50
 """Given as data; the rest is one line of how many and how much."""
@@ -144,7 +144,7 @@ def _cell(name: str) -> str:
 
 def added(rows: Sequence["ReportRow"]) -> "ReportRow":
     """The figures of a table's last line but one."""
-    from orchestra_router.store.base import ReportRow  # noqa: PLC0415 - there are rows, so it is loaded
+    from orchestra_router.store.report_records import ReportRow  # noqa: PLC0415 - there are rows, so it is loaded
 
     return ReportRow(
         attempts=sum(row.attempts for row in rows),

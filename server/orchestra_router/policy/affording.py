@@ -9,7 +9,7 @@ from orchestra_router.errors import BudgetExceeded
 from orchestra_router.policy import estimate
 from orchestra_router.policy.budget import Budget, dollars
 from orchestra_router.pricing import Pricing
-from orchestra_router.store.base import Spent
+from orchestra_router.store.ledger_records import Spent
 from orchestra_router.types import CompletionRequest, changed
 
 LEAST_TOKENS = 16

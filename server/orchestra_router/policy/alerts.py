@@ -13,7 +13,8 @@ from orchestra_router.policy import budget
 from orchestra_router.policy.budget import BudgetSettings, Dollars, dollars
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.pricing import Pricing
-from orchestra_router.store.base import Alert, AlertKind, Hold, Period, Seen, Watch
+from orchestra_router.store.alert_records import Alert, AlertKind, Seen, Watch
+from orchestra_router.store.ledger_records import Hold, Period
 from orchestra_router.types import Limits, nusd
 
 RATE_FLOOR_NUSD = 1_000_000_000

@@ -23,7 +23,7 @@ from orchestra_router.errors import (
     ProviderError,
     RateLimited,
 )
-from orchestra_router.store.base import HealthRow, Outcome
+from orchestra_router.store.health_records import HealthRow, Outcome
 
 Outcomes = Sequence[Outcome]
 State = Literal["closed", "open", "half_open", "probing"]

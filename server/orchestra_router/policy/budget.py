@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from orchestra_router.allowances import EACH, WHOLE, Action, Allowance, Budgets, Payer
 from orchestra_router.errors import BudgetExceeded, ConfigError
-from orchestra_router.store.base import Denied, Limit, Period
+from orchestra_router.store.ledger_records import Denied, Limit, Period
 from orchestra_router.types import NUSD_PER_USD, Refusal, Scope, nusd
 
 QUARTER_MS = 900_000

@@ -17,7 +17,9 @@ from orchestra_router.policy.budget import (
     zone,
 )
 from orchestra_router.policy.periods import ONE_DAY, calendar, given
-from orchestra_router.store.base import CacheReport, GroupBy, Limit, Period, ReportRow, Store
+from orchestra_router.store.base import Store
+from orchestra_router.store.ledger_records import Limit, Period
+from orchestra_router.store.report_records import CacheReport, GroupBy, ReportRow
 from orchestra_router.types import Scope
 
 USUAL_DAYS = 28

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestra_router.deployments import Deployment
-from orchestra_router.store.base import SharedAllowance
+from orchestra_router.store.health_records import SharedAllowance
 from orchestra_router.types import Allowance, AllowanceKind
 
 CAUSE = "headroom"

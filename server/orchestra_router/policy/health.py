@@ -14,7 +14,8 @@ from orchestra_router.policy import breaker, headroom
 from orchestra_router.policy.breaker import Claim, Moment, State, targets
 from orchestra_router.policy.headroom import Headroom, Need, limited
 from orchestra_router.providers.headroom import allowances
-from orchestra_router.store.base import Alert, HealthChange, HealthRow, SharedAllowance, Store, Window
+from orchestra_router.store.alert_records import Alert
+from orchestra_router.store.health_records import HealthChange, HealthRow, HealthStore, SharedAllowance, Window
 from orchestra_router.store.owner import this_process
 from orchestra_router.types import Allowance, Probe
 
@@ -108,7 +109,7 @@ class Health:
     A deployment whose breakers are closed costs nothing but the one read of `view`.
     """
 
-    def __init__(self, store: Store, config: Config, clock: Clock) -> None:
+    def __init__(self, store: HealthStore, config: Config, clock: Clock) -> None:
         self._store = store
         self._config = config
         self._clock = clock

@@ -12,8 +12,8 @@ from orchestra_router.config import Catalog, GuardAction, Settings
 from orchestra_router.deployments import Deployment
 from orchestra_router.errors import AccessDenied, KeyLimitReached
 from orchestra_router.policy.cache.stage import Look
-from orchestra_router.store.base import Hold
 from orchestra_router.store.key_records import Throttled
+from orchestra_router.store.ledger_records import Hold
 from orchestra_router.types import UNLIMITED, Limits
 
 STRICTNESS: tuple[GuardAction, ...] = ("off", "flag", "redact", "block")

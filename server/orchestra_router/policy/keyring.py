@@ -13,8 +13,7 @@ from orchestra_router.policy.access import ROLES, Access, Caller, Role, check_na
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.store import trail
 from orchestra_router.store.audit_records import AuditEvent
-from orchestra_router.store.base import Store
-from orchestra_router.store.key_records import AccessKey, KeyChange, state_at
+from orchestra_router.store.key_records import AccessKey, KeyChange, KeyStore, state_at
 from orchestra_router.types import Limits
 
 LONGEST_NAME = 100
@@ -45,7 +44,7 @@ class Terms:
 class Keyring:
     """Every method is for whoever may manage keys, and raises `AccessDenied` for anybody else."""
 
-    def __init__(self, store: Store, access: Access, clock: Clock, config: Config) -> None:
+    def __init__(self, store: KeyStore, access: Access, clock: Clock, config: Config) -> None:
         self._config = config
         self._store = store
         self._access = access

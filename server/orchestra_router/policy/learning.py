@@ -14,7 +14,7 @@ from orchestra_router.deployments import Deployment
 from orchestra_router.errors import StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy import budget
-from orchestra_router.store.base import EscalationRow, LearnedRows, SeenRow, Store
+from orchestra_router.store.learned_records import EscalationRow, LearnedRows, LearnedStore, SeenRow
 
 WINDOW_DAYS = 14
 """What is older says little about a model of today; and what went badly is tried again in the end."""
@@ -103,7 +103,7 @@ class Learned:
 class Learning:
     """Keeps a snapshot fresh. Failing open: what cannot be read is not known."""
 
-    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+    def __init__(self, store: LearnedStore, settings: Settings, clock: Clock) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock

@@ -29,18 +29,10 @@ from orchestra_router.policy import affording, budget, key_limits
 from orchestra_router.policy.alerts import Watching
 from orchestra_router.policy.budget import Budget
 from orchestra_router.pricing import Cost, Pricing
-from orchestra_router.store.base import (
-    Alert,
-    AttemptState,
-    Hold,
-    Limit,
-    Period,
-    Settled,
-    Settlement,
-    SharedAllowance,
-    Store,
-)
+from orchestra_router.store.alert_records import Alert
+from orchestra_router.store.health_records import SharedAllowance
 from orchestra_router.store.key_records import Throttled
+from orchestra_router.store.ledger_records import AttemptState, Hold, LedgerStore, Limit, Period, Settled, Settlement
 from orchestra_router.types import Answer, Attempt, CompletionRequest, CostSource, Limits, Scope, Usage
 
 T = TypeVar("T")
@@ -105,7 +97,7 @@ class Reservation:
 
 
 class Ledger:
-    def __init__(self, store: Store, pricing: Pricing, settings: Settings, clock: Clock) -> None:
+    def __init__(self, store: LedgerStore, pricing: Pricing, settings: Settings, clock: Clock) -> None:
         self._store = store
         self._pricing = pricing
         self._settings = settings

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from orchestra_router.policy.exports import Export, Line
-from orchestra_router.store.base import UsedRow
+from orchestra_router.store.adjustment_records import UsedRow
 from orchestra_router.types import nusd
 
 

@@ -15,7 +15,7 @@ import anyio
 
 from orchestra_router.errors import StoreError
 from orchestra_router.observe import logger
-from orchestra_router.store.base import RequestRecord, Store
+from orchestra_router.store.request_records import RequestRecord, RequestStore
 
 MOST_UNDERWAY = 1_000
 """Records that wait for the database; past that their requests wait, too, so that memory stays bounded."""
@@ -24,7 +24,7 @@ MOST_UNWRITTEN = 1_000
 
 
 class Records:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: RequestStore) -> None:
         self._store = store
         self._underway: set[asyncio.Future[None]] = set()
         self._unwritten: deque[RequestRecord] = deque(maxlen=MOST_UNWRITTEN)

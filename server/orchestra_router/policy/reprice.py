@@ -12,7 +12,7 @@ from orchestra_router.catalog import Catalog
 from orchestra_router.deployments import Deployment, Model, Offer
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.pricing import Pricing
-from orchestra_router.store.base import Adjustment, PricedAttempt, Store
+from orchestra_router.store.adjustment_records import Adjustment, AdjustmentStore, PricedAttempt
 
 PAGE = 500
 MOST_REASON_CHARS = 300
@@ -45,7 +45,7 @@ class Repricing:
 
 
 async def reprice(
-    store: Store,
+    store: AdjustmentStore,
     catalog: Catalog,
     pricing: Pricing,
     *,
@@ -80,7 +80,7 @@ async def reprice(
 
 
 async def _pages(
-    store: Store, first_day: str, last_day: str, model: str
+    store: AdjustmentStore, first_day: str, last_day: str, model: str
 ) -> AsyncGenerator[tuple[PricedAttempt, ...], None]:
     after = 0
     while page := await store.priced_attempts(

@@ -13,7 +13,7 @@ from orchestra_router.policy.breaker import State
 from orchestra_router.policy.health import HealthView
 from orchestra_router.policy.rotation import Keyring
 from orchestra_router.pricing import Pricing
-from orchestra_router.store.base import Store, Traffic
+from orchestra_router.store.health_records import HealthStore, Traffic
 from orchestra_router.types import Allowance, ListedModel, Probe
 
 RETIRING_DAYS = 60
@@ -85,7 +85,7 @@ class StatusReport:
 
 async def status_report(
     config: Config,
-    store: Store,
+    store: HealthStore,
     view: HealthView,
     *,
     day: str,

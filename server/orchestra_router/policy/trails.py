@@ -6,7 +6,7 @@ Nobody learns from an answer whether somebody else's request exists.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestra_router.store.base import Store
+from orchestra_router.store.request_records import RequestStore
 from orchestra_router.types import Scope
 
 MOST_REQUESTS = 500
@@ -22,7 +22,7 @@ class Trail:
     attempts: tuple[Columns, ...]
 
 
-async def trails(store: Store, request_or_trace_id: str, scope: Scope | None) -> tuple[Trail, ...]:
+async def trails(store: RequestStore, request_or_trace_id: str, scope: Scope | None) -> tuple[Trail, ...]:
     """Oldest first; of `scope`'s access key alone, of everyone's where it is None."""
     requests = await store.requests_of(request_or_trace_id, most=MOST_REQUESTS)
     attempts = await store.attempts_of(request_or_trace_id)

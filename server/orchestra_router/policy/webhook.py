@@ -18,7 +18,7 @@ import anyio
 from orchestra_router.clock import Clock
 from orchestra_router.errors import ProviderError, StoreError
 from orchestra_router.observe import logger
-from orchestra_router.store.base import Delivery, Store
+from orchestra_router.store.alert_records import AlertStore, Delivery
 from orchestra_router.transport import Transport
 from orchestra_router.types import WireRequest, usd
 
@@ -37,7 +37,7 @@ class Webhook:
     `x-orchestra-delivery` stays the same when a delivery is repeated.
     """
 
-    def __init__(self, store: Store, transport: Transport, clock: Clock, *, url: str, secret: str) -> None:
+    def __init__(self, store: AlertStore, transport: Transport, clock: Clock, *, url: str, secret: str) -> None:
         self._store = store
         self._transport = transport
         self._clock = clock

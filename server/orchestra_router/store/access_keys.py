@@ -8,8 +8,8 @@ from typing import Any
 
 from orchestra_router.store import audit
 from orchestra_router.store.audit_records import AuditEvent
-from orchestra_router.store.base import Hold
 from orchestra_router.store.key_records import AccessKey, KeyChange, KeySecret, Throttled, state_at
+from orchestra_router.store.ledger_records import Hold
 from orchestra_router.types import Limits
 
 ACCESS_KEYS = (

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
-from orchestra_router.store.base import Adjustment, PricedAttempt, UsedRow
+from orchestra_router.store.adjustment_records import Adjustment, PricedAttempt, UsedRow
 from orchestra_router.types import Usage
 
 _PRICED = """

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from orchestra_router.store import audit, trail
-from orchestra_router.store.base import Alert, Delivery, Seen, Watch
+from orchestra_router.store.alert_records import Alert, Delivery, Seen, Watch
 
 _REACHED = """
     SELECT watch.key AS place, spend.spent_nusd

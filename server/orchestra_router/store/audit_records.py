@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +38,21 @@ class AuditCheck:
     last_number: int
     last_hash: str
     problems: tuple[str, ...]
+
+
+class AuditStore(Protocol):
+    """The audit trail's part of a store."""
+
+    async def audit(self, event: AuditEvent, *, if_new: bool = False) -> None:
+        """Add `event` to the audit trail; with `if_new` only where its kind and subject said something else last."""
+        ...
+
+    async def verify_audit(self, *, known: tuple[int, str] | None = None) -> AuditCheck:
+        """Read the whole trail. `known`: the number and hash of a row that was noted elsewhere."""
+        ...
+
+    async def drop_audit(self, *, before_ms: int, now_ms: int, most: int) -> int:
+        """Drop at most `most` rows of the trail that are older, from its beginning; returns how many."""
+        ...
+
+    async def audit_rows(self, *, after: int = 0, limit: int = 1000) -> tuple[AuditRow, ...]: ...

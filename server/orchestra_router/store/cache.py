@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from orchestra_router.store.base import RequestRecord
 from orchestra_router.store.cache_records import (
     MOST_VECTORS,
     CacheEntry,
@@ -19,6 +18,7 @@ from orchestra_router.store.cache_records import (
     Unembedded,
     Unread,
 )
+from orchestra_router.store.request_records import RequestRecord
 from orchestra_router.types import Scope
 
 MOST_UNEMBEDDED = 16

@@ -1,7 +1,8 @@
 """What the store keeps of answers, and what it is asked about them. Every text is in its redacted form."""
 
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from orchestra_router.types import Scope
 
@@ -215,3 +216,68 @@ class CacheContents:
     wrong_pairs: int
     embedders: dict[str, int] = field(default_factory=dict[str, int])
     """Entries by the embedder of their vector."""
+
+
+class CacheStore(Protocol):
+    """The cache's part of a store."""
+
+    async def looked_up(self, question: CacheQuestion, *, now_ms: int) -> CacheFindings:
+        """What decides most looks in the cache; only live entries. Reads, and counts nothing."""
+        ...
+
+    async def on_shelf(self, question: ShelfQuestion, *, now_ms: int) -> ShelfFindings:
+        """What the others need besides."""
+        ...
+
+    async def vectors(self, shelf: str, embedder: str, *, after: int) -> tuple[ShelvedVector, ...]:
+        """More of what `on_shelf` found, after number `after`."""
+        ...
+
+    async def entries(self, entry_ids: Sequence[str], *, now_ms: int) -> tuple[CacheEntry, ...]:
+        """Those that may still be served, in no order."""
+        ...
+
+    def keep(
+        self, entry: CacheEntry, vector: CacheVector | None, *, limits: CacheLimits, now_ms: int
+    ) -> Awaitable[None]:
+        """Store, replacing what its key held, and make room: what has expired goes, then what was used least lately.
+
+        Done whether or not it is waited for; every look that is taken later, in this process, finds it.
+        """
+        ...
+
+    async def keep_vectors(self, vectors: Sequence[CacheVector], readings: Sequence[CacheReading] = ()) -> None:
+        """Each takes the place of its entry's vector, if the entry is still there and was read, at last by `readings`."""
+        ...
+
+    async def drop_vectors(self, numbers: Sequence[int]) -> None: ...
+
+    async def drop_cached(self, *, entry_id: str | None = None, expired_before_ms: int | None = None) -> int:
+        """Delete one entry, or some that expired before a time, or (both None) some of all. Returns how many: 0 once
+        there are no more.
+        """
+        ...
+
+    async def cache_entry(self, entry_id: str) -> CacheEntry | None: ...
+
+    async def cache_entries(self, *, most: int) -> tuple[CacheEntry, ...]:
+        """Whoever's they are, those used last first."""
+        ...
+
+    async def cache_matches(
+        self, *, entry_id: str | None = None, served: bool | None = None, most: int
+    ) -> tuple[CacheMatch, ...]:
+        """Newest first."""
+        ...
+
+    async def mark_wrong(self, entry_id: str, pairs: Sequence[WrongPair], *, now_ms: int) -> bool:
+        """Delete the entry, and keep `pairs` so that neither prompt is answered for the other. False: it was gone."""
+        ...
+
+    async def cache_contents(self) -> CacheContents: ...
+
+    async def cache_rates(
+        self, *, first_day: str, last_day: str, group_by: CacheGroupBy | None = None
+    ) -> tuple[CacheRates, ...]:
+        """Of the requests that looked in the cache, over calendar days, both included."""
+        ...

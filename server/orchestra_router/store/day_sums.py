@@ -8,7 +8,7 @@ combinations would be nearly as many as the attempts. A request counts where its
 per provider and once per model, so that every row is the number of distinct requests.
 """
 
-from orchestra_router.store.base import EMBEDDING
+from orchestra_router.store.ledger_records import EMBEDDING
 
 _TABLE = """
     CREATE TABLE day_sums (

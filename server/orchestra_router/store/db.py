@@ -31,30 +31,9 @@ from orchestra_router.store import (
     trail,
     views,
 )
+from orchestra_router.store.adjustment_records import Adjustment, PricedAttempt, UsedRow
+from orchestra_router.store.alert_records import Alert, Delivery
 from orchestra_router.store.audit_records import AuditCheck, AuditEvent, AuditRow
-from orchestra_router.store.base import (
-    Adjustment,
-    Alert,
-    CacheReport,
-    Delivery,
-    Denied,
-    GroupBy,
-    HealthChange,
-    HealthRow,
-    Hold,
-    LearnedRows,
-    Limit,
-    PricedAttempt,
-    ReportRow,
-    RequestRecord,
-    Settled,
-    Settlement,
-    Spent,
-    Standing,
-    Traffic,
-    UsedRow,
-    Window,
-)
 from orchestra_router.store.cache_records import (
     CacheContents,
     CacheEntry,
@@ -72,9 +51,14 @@ from orchestra_router.store.cache_records import (
     WrongPair,
 )
 from orchestra_router.store.connection import Connection, Glance, Reports
+from orchestra_router.store.health_records import HealthChange, HealthRow, Standing, Traffic, Window
 from orchestra_router.store.key_records import AccessKey, KeyChange, Throttled
+from orchestra_router.store.learned_records import LearnedRows
+from orchestra_router.store.ledger_records import Denied, Hold, Limit, Settled, Settlement, Spent
 from orchestra_router.store.owner import this_process
 from orchestra_router.store.personal_records import Erased, Row
+from orchestra_router.store.report_records import CacheReport, GroupBy, ReportRow
+from orchestra_router.store.request_records import RequestRecord
 from orchestra_router.store.view_records import (
     Choices,
     Cut,

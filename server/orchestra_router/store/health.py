@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from orchestra_router.store import alerts
-from orchestra_router.store.base import Alert, HealthChange, HealthRow, Outcome, SharedAllowance, Standing, Window
+from orchestra_router.store.alert_records import Alert
+from orchestra_router.store.health_records import HealthChange, HealthRow, Outcome, SharedAllowance, Standing, Window
 from orchestra_router.store.owner import has_died
 from orchestra_router.types import Allowance, AllowanceKind
 

@@ -5,7 +5,8 @@ Attempts are counted by a trigger (migrations.py), by calendar day, so that what
 
 import sqlite3
 
-from orchestra_router.store.base import EscalationRow, LearnedRows, RequestRecord, SeenRow
+from orchestra_router.store.learned_records import EscalationRow, LearnedRows, SeenRow
+from orchestra_router.store.request_records import RequestRecord
 
 _SEEN = """
     SELECT

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 
 from orchestra_router.store.alerts import watched
-from orchestra_router.store.base import Denied, Hold, Limit, Settled, Settlement, Spent
+from orchestra_router.store.ledger_records import Denied, Hold, Limit, Settled, Settlement, Spent
 from orchestra_router.store.owner import has_died
 from orchestra_router.types import Usage
 

@@ -1,7 +1,8 @@
 """What a store tells of one person's data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 Row = Mapping[str, object]
 """One row of any table, by the names of its columns."""
@@ -23,3 +24,22 @@ class Erased:
     """Requests whose texts were kept."""
     audit_rows: int
     running: int
+
+
+class PersonalStore(Protocol):
+    """The part of a store that finds one person's data."""
+
+    async def export_user(self, user: str, write: Callable[[str, Row], None]) -> None:
+        """`write` every row about `user` with what it is ("request", "cache entry", ...), as it was at one moment.
+
+        On another thread.
+        """
+        ...
+
+    async def erase_user(self, user: str, *, now_ms: int) -> Erased:
+        """Leave nothing that names `user` or holds their words. What they cost stays, and is nobody's."""
+        ...
+
+    async def rebuild(self) -> bool:
+        """Leave nothing of what was deleted in the files. False: another process was in the way."""
+        ...

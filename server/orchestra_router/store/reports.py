@@ -4,7 +4,9 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 
-from orchestra_router.store.base import EMBEDDING, CacheReport, GroupBy, ReportRow, RequestRecord
+from orchestra_router.store.ledger_records import EMBEDDING
+from orchestra_router.store.report_records import CacheReport, GroupBy, ReportRow
+from orchestra_router.store.request_records import RequestRecord
 
 _RECORD = """
     INSERT INTO requests (

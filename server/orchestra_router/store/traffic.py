@@ -3,7 +3,7 @@
 import sqlite3
 from collections import defaultdict
 
-from orchestra_router.store.base import Traffic
+from orchestra_router.store.health_records import Traffic
 
 LATEST_ANSWERS = 2_000
 """Of one provider, to take latencies from."""

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+from orchestra_router.store.adjustment_records import Adjustment
+from orchestra_router.store.alert_records import Alert
 from orchestra_router.store.audit_records import AuditEvent
-from orchestra_router.store.base import Adjustment, Alert, Hold, RequestRecord
+from orchestra_router.store.ledger_records import Hold
+from orchestra_router.store.request_records import RequestRecord
 from orchestra_router.types import Refusal, Scope
 
 

@@ -16,8 +16,7 @@ from orchestra_router.observe import logger
 from orchestra_router.policy.cache.question import read
 from orchestra_router.policy.cache.vectors import encode
 from orchestra_router.policy.lexical_guard import GUARD_VERSION, ready
-from orchestra_router.store.base import Store
-from orchestra_router.store.cache_records import CacheReading, CacheVector, Unembedded
+from orchestra_router.store.cache_records import CacheReading, CacheStore, CacheVector, Unembedded
 
 AT_ONCE = 8
 MOST_WAITING = 1_000
@@ -25,7 +24,7 @@ MOST_WAITING = 1_000
 
 
 class Chores:
-    def __init__(self, store: Store, source: EmbedderSource) -> None:
+    def __init__(self, store: CacheStore, source: EmbedderSource) -> None:
         self._store = store
         self._source = source
         self._waiting: OrderedDict[str, tuple[Unembedded, Payer]] = OrderedDict()

@@ -3,13 +3,12 @@
 from collections.abc import Iterable
 
 from orchestra_router.policy.cache.question import prompt_hash
-from orchestra_router.store.base import Store
-from orchestra_router.store.cache_records import WrongPair
+from orchestra_router.store.cache_records import CacheStore, WrongPair
 
 MOST_SERVED = 1_000
 
 
-async def take_back(store: Store, entry_id: str, *, who: str | None, asked: str | None, now_ms: int) -> bool:
+async def take_back(store: CacheStore, entry_id: str, *, who: str | None, asked: str | None, now_ms: int) -> bool:
     """Delete the entry, and see to it that neither prompt's answer is served for the other again.
 
     `asked` is the prompt it was wrong for; None: every one that it was served for. `who` is the scope that may delete

@@ -22,12 +22,12 @@ from orchestra_router.policy.cache.matching import refusal, refusal_by_words
 from orchestra_router.policy.cache.question import Comparable, prompt_hash
 from orchestra_router.policy.cache.vectors import Candidate, Shelf, Shelves, decode, encode
 from orchestra_router.policy.lexical_guard import parse, ready
-from orchestra_router.store.base import Store
 from orchestra_router.store.cache_records import (
     MOST_VECTORS,
     CacheEntry,
     CacheLimits,
     CacheReading,
+    CacheStore,
     CacheVector,
     ShelfQuestion,
     ShelvedVector,
@@ -65,7 +65,7 @@ class Found:
 
 class Semantics:
     def __init__(
-        self, store: Store, source: EmbedderSource, *, threshold: float, level: int, limits: CacheLimits
+        self, store: CacheStore, source: EmbedderSource, *, threshold: float, level: int, limits: CacheLimits
     ) -> None:
         self._store = store
         self._source = source

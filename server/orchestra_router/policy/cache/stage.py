@@ -21,8 +21,7 @@ from orchestra_router.policy.cache.eligibility import eligibility, unfit
 from orchestra_router.policy.cache.question import Comparable, Question, question
 from orchestra_router.policy.cache.semantic import NOTHING, Found, Semantics, vector_of
 from orchestra_router.policy.lexical_guard import GUARD_VERSION
-from orchestra_router.store.base import Store
-from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheMatch, CacheQuestion
+from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheMatch, CacheQuestion, CacheStore
 from orchestra_router.types import Answer, CacheStatus, CompletionRequest
 
 SHADOW_KEPT_MS = 7 * 86_400_000
@@ -67,7 +66,7 @@ class Look:
 
 
 class Cache:
-    def __init__(self, store: Store, settings: Settings, catalog: Catalog, embedder: EmbedderSource) -> None:
+    def __init__(self, store: CacheStore, settings: Settings, catalog: Catalog, embedder: EmbedderSource) -> None:
         self._store = store
         self._embedder = embedder
         self._settings = settings
