@@ -361,3 +361,24 @@ def test_numpys_libraries_are_read_before_they_are_loaded() -> None:
     done = subprocess.run([sys.executable, "-c", READ_AHEAD], capture_output=True, text=True, check=True)
 
     assert int(done.stdout) > 5
+
+
+LINKED = """
+import sys
+from pathlib import Path
+mapped = []
+
+def watch(event, about):
+    if event == "import" and about[0] == "numpy._core._multiarray_umath" and about[1] is None:
+        mapped.append(Path("/proc/self/maps").read_text())
+
+sys.addaudithook(watch)
+from orchestra_router.embedding import blas
+blas.use_one_thread()
+print("_multiarray_umath." in mapped[0], "openblas" in mapped[0])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="what is linked is seen as Linux shows it")
+def test_numpys_largest_libraries_are_linked_before_its_import_does_which_holds_up_every_thread() -> None:
+    assert run(LINKED) == "True True\n"

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _SETTERS = (
@@ -22,6 +22,8 @@ _SETTERS = (
 )
 _MOST_THREADS = "OPENBLAS_NUM_THREADS"
 _LIBRARIES = frozenset({".so", ".dylib", ".dll", ".pyd"})
+_LARGEST = "_multiarray_umath."
+"""The library that needs the BLAS, and so all that takes long to link."""
 READ_BYTES = 2**20
 _CORES = ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename")
 _FAST_CORES = frozenset({b"SkylakeX", b"Cooperlake", b"SapphireRapids"})
@@ -30,8 +32,8 @@ _FAST_CORES = frozenset({b"SkylakeX", b"Cooperlake", b"SapphireRapids"})
 
 def use_one_thread() -> bool:
     """Whether the BLAS could be told. Apple's Accelerate cannot, and has no need."""
-    _read_ahead()
-    _import_on_one_thread()
+    if "numpy" not in sys.modules:
+        _import_beside_others()
     for library in _libraries():
         for name in _SETTERS:
             if (setter := getattr(library, name, None)) is not None:
@@ -40,30 +42,49 @@ def use_one_thread() -> bool:
     return False
 
 
-def _read_ahead() -> None:
-    """Have the system read NumPy's libraries: loading one that is not in memory yet keeps every thread waiting for the
-    disk, 40 ms and more, and reading a file keeps none.
+def _import_beside_others() -> None:
+    """Import NumPy, if it is there, so that other threads go on meanwhile: an import keeps them all waiting while the
+    system fetches a library from the disk, 40 ms and more, and while it links one, some 4 ms.
     """
-    found = None if "numpy" in sys.modules else importlib.util.find_spec("numpy")
+    found = importlib.util.find_spec("numpy")
     if found is None or found.origin is None:
         return
-    package = Path(found.origin).parent
-    for folder in (package, package.with_name("numpy.libs")):
-        for library in folder.rglob("*"):
-            if not _LIBRARIES.isdisjoint(library.suffixes) and library.is_file():
-                with library.open("rb") as file:
-                    while file.read(READ_BYTES):
-                        pass
-
-
-def _import_on_one_thread() -> None:
-    if "numpy" in sys.modules or _MOST_THREADS in os.environ:
-        return
-    os.environ[_MOST_THREADS] = "1"
+    libraries = list(_libraries_of(Path(found.origin).parent))
+    for library in libraries:
+        _read(library)
+    is_ours_to_say = _MOST_THREADS not in os.environ
+    if is_ours_to_say:
+        os.environ[_MOST_THREADS] = "1"
     try:
+        _link([library for library in libraries if library.name.startswith(_LARGEST)])
         importlib.import_module("numpy")
     finally:
-        del os.environ[_MOST_THREADS]  # no process that this one starts is told
+        if is_ours_to_say:
+            del os.environ[_MOST_THREADS]  # no process that this one starts is told
+
+
+def _libraries_of(package: Path) -> Iterator[Path]:
+    for folder in (package, package.with_name("numpy.libs")):
+        for file in folder.rglob("*"):
+            if not _LIBRARIES.isdisjoint(file.suffixes) and file.is_file():
+                yield file
+
+
+def _read(library: Path) -> None:
+    with library.open("rb") as file:
+        while file.read(READ_BYTES):
+            pass
+
+
+def _link(libraries: Iterable[Path]) -> None:
+    """As their import will. Called as any library's function is, the system's own leaves other threads alone."""
+    if os.name != "posix":
+        return
+    system = ctypes.CDLL(None)
+    system.dlopen.argtypes = (ctypes.c_char_p, ctypes.c_int)
+    system.dlopen.restype = ctypes.c_void_p
+    for library in libraries:
+        system.dlopen(os.fsencode(library), os.RTLD_NOW)  # what goes wrong, the import says
 
 
 def is_fast_at_small_products() -> bool:
