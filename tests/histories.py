@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from ledgers import NOW_MS, TODAY, a_hold, a_record, ended
-from orchestra_router.store import ledger, reports
+from orchestra_router.store import ledger, requests
 from orchestra_router.store.ledger_records import AttemptState, Period
 from orchestra_router.store.request_records import RequestRecord
 from orchestra_router.types import CacheStatus, Scope, Usage
@@ -77,7 +77,7 @@ def play(db: sqlite3.Connection, history: Sequence[Step]) -> None:
         )
         ledger.hold(db, hold, [], owner="")
         if step.cache is not None:
-            reports.record(db, [recorded(step)])
+            requests.record(db, [recorded(step)])
         if step.state == "held":
             continue
         cost = 0 if step.state == "released" else step.cost

@@ -85,8 +85,8 @@ async def counted(router: Router, call: Callable[[int], Awaitable[object]], monk
 
 
 async def trace(store: SqliteStore, callback: Callable[[str], None] | None) -> None:
-    await store._connection.read(lambda db: db.set_trace_callback(callback))  # pyright: ignore[reportPrivateUsage]
-    store._glance.read(lambda db: db.set_trace_callback(callback))  # pyright: ignore[reportPrivateUsage]
+    await store._hops._connection.read(lambda db: db.set_trace_callback(callback))  # pyright: ignore[reportPrivateUsage]
+    store._hops._glance.read(lambda db: db.set_trace_callback(callback))  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize("kind", ["routed", "model named", "exact hit"])

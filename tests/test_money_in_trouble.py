@@ -24,7 +24,7 @@ async def spent(world: World, period: str) -> tuple[int, int]:
 async def pragma(world: World, what: str) -> tuple[int, ...]:
     store = world.router.store
     assert isinstance(store, SqliteStore)
-    connection = store._connection  # pyright: ignore[reportPrivateUsage]
+    connection = store._hops._connection  # pyright: ignore[reportPrivateUsage]
     return tuple(await connection.read(lambda db: db.execute(f"PRAGMA {what}").fetchone()))
 
 

@@ -17,7 +17,7 @@ from histories import Step, play, steps
 from ledgers import DAY, NOW_MS, TODAY, a_database, a_hold, a_record, an_alert, ended, kept_sums, raise_alert
 from orchestra_router.cli import main
 from orchestra_router.simulation import Says
-from orchestra_router.store import audit, cache_feedback, ledger, personal, reports, views
+from orchestra_router.store import audit, cache_feedback, ledger, personal, reports, requests, views
 from orchestra_router.store.audit_records import AuditEvent
 from orchestra_router.store.cache import note_use
 from orchestra_router.store.cache_records import CacheMatch, WrongPair
@@ -217,7 +217,7 @@ def test_prompts_that_were_compared_go_where_the_scope_does_not_say_whose_they_a
             at_ms=at_ms, expires_ms=NOW_MS + 10_000,
         )  # fmt: skip
         record = replace(a_record(user, scope=Scope(user=user), created_ms=at_ms - 5), cache_match=match)
-        reports.record(db, [record])
+        requests.record(db, [record])
         note_use(db, record)
     cache_feedback.mark_wrong(db, "none", [pair], now_ms=NOW_MS)
 

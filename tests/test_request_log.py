@@ -14,7 +14,7 @@ from orchestra_router.cli import main
 from orchestra_router.errors import GuardrailBlocked
 from orchestra_router.policy.retention import forget_if_due
 from orchestra_router.simulation import Says
-from orchestra_router.store import reports, request_log
+from orchestra_router.store import request_log, requests
 from orchestra_router.store.log_records import Exchange
 from orchestra_router.types import Message, Text, Tool, ToolCall, ToolResult
 from worlds import World, ask, open_world
@@ -147,7 +147,7 @@ def test_the_oldest_texts_make_room() -> None:
     db = a_database()
     for number in range(5):
         exchange = Exchange(asked="x" * 60, answered="y" * 40, most_bytes=250)
-        reports.record(db, [a_record(f"r{number}")])
+        requests.record(db, [a_record(f"r{number}")])
         request_log.keep(db, f"r{number}", exchange, at_ms=number)
 
     left = [row["request_id"] for row in db.execute("SELECT request_id FROM request_log ORDER BY at_ms")]

@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from clocks import FakeClock
 from ledgers import DAY, NOW_MS, TODAY, a_database, a_hold, add_key, child, ended, kept_sums, sums_of_rows
-from orchestra_router.store.db import SqliteStore, ledger, opening
+from orchestra_router.store import ledger, opening
+from orchestra_router.store.db import SqliteStore
 from orchestra_router.store.ledger_records import AttemptState, Denied, Limit, Period, Spent
 from orchestra_router.store.owner import this_process
 from orchestra_router.types import Scope, Usage

@@ -17,9 +17,11 @@ import pytest
 from clocks import FakeClock
 from ledgers import NOW_MS, TODAY, a_hold, child, ended, kept_sums, old_hold, sums_of_rows
 from orchestra_router.errors import StoreError
+from orchestra_router.store import opening
 from orchestra_router.store.alert_records import Watch
 from orchestra_router.store.connection import Connection
-from orchestra_router.store.db import SqliteStore, opening
+from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.hops import Hops
 from orchestra_router.store.ledger_records import Spent
 from orchestra_router.store.migrations import APPLICATION_ID, MIGRATIONS
 
@@ -241,7 +243,7 @@ async def test_a_full_disk_is_named_and_nothing_is_half_written(path: Path) -> N
 
     connection = Connection(on_a_small_disk)
     await connection.start()
-    store = SqliteStore(connection, path, busy_timeout_s=0.05)
+    store = SqliteStore(Hops(connection, path, busy_timeout_s=0.05))
 
     with pytest.raises(StoreError, match="cannot grow: its disk is full"):
         await fill(store)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from histories import Step, play, steps
 from ledgers import TODAY, a_database, a_hold, a_record, ended, old_hold, old_record
-from orchestra_router.store import ledger, migrations, reports, retention, views
+from orchestra_router.store import ledger, migrations, requests, retention, views
 from orchestra_router.store.migrations import MIGRATIONS, migrate
 from orchestra_router.store.view_records import Cut, Dimension, Figures
 from orchestra_router.store.view_schema import STEPS_MS
@@ -167,7 +167,7 @@ ALL_TIME = {"since_ms": 0, "until_ms": 10**15}
 def test_pages_of_requests_hold_each_once_though_several_came_in_the_same_millisecond() -> None:
     db = a_database()
     for number in range(9):
-        reports.record(db, [a_record(f"r{number}", created_ms=1_000 + number // 3)])
+        requests.record(db, [a_record(f"r{number}", created_ms=1_000 + number // 3)])
 
     seen: list[object] = []
     before = ""
@@ -184,7 +184,7 @@ def test_a_request_comes_with_its_attempts_and_why_it_went_there() -> None:
     ledger.settle(db, ended("a1", 0, state="released", outcome="timeout"))
     ledger.hold(db, a_hold("a2", number=2), [], owner="")
     ledger.settle(db, ended("a2", 60))
-    reports.record(db, [a_record("r1", reason="cheapest for coding")])
+    requests.record(db, [a_record("r1", reason="cheapest for coding")])
 
     (row,) = views.recent(db, Cut(**MONTH), **ALL_TIME, before="", only_failed=False, most=5)
 
@@ -194,9 +194,9 @@ def test_a_request_comes_with_its_attempts_and_why_it_went_there() -> None:
 
 def test_requests_are_picked_by_user_and_outcome() -> None:
     db = a_database()
-    reports.record(db, [a_record("r1", scope=Scope(user="ada"))])
-    reports.record(db, [a_record("r2", scope=Scope(user="ada"), outcome="budget_exceeded")])
-    reports.record(db, [a_record("r3")])
+    requests.record(db, [a_record("r1", scope=Scope(user="ada"))])
+    requests.record(db, [a_record("r2", scope=Scope(user="ada"), outcome="budget_exceeded")])
+    requests.record(db, [a_record("r3")])
 
     def ids(cut: Cut, *, only_failed: bool) -> list[object]:
         rows = views.recent(db, cut, **ALL_TIME, before="", only_failed=only_failed, most=5)
