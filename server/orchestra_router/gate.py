@@ -5,6 +5,7 @@ import anyio.to_thread
 from orchestra_router import patterns
 from orchestra_router.config import Settings
 from orchestra_router.errors import InvalidRequest
+from orchestra_router.once import Once
 from orchestra_router.policy import estimate
 from orchestra_router.policy.guardrails import LARGE_TEXT_BYTES, Guarded, Guardrails
 from orchestra_router.types import Answer, CompletionRequest, Scope
@@ -14,6 +15,7 @@ class Gate:
     def __init__(self, guardrails: Guardrails, settings: Settings) -> None:
         self._guardrails = guardrails
         self._settings = settings
+        self._rules = Once(guardrails.warm)
 
     async def prompt(self, request: CompletionRequest) -> Guarded:
         """`request` as it may leave this machine.
@@ -29,6 +31,8 @@ class Gate:
             )
         if request.accept is not None:
             await _check_pattern(request.accept)
+        if not self._rules.is_done:
+            await self._rules.done()
         if size < LARGE_TEXT_BYTES:
             return self._guardrails.check_prompt(request)
         # Others are served meanwhile.

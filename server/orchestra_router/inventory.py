@@ -10,6 +10,7 @@ from orchestra_router.clock import Clock
 from orchestra_router.config import PORTKEY, Config
 from orchestra_router.deployments import Deployment, Provider
 from orchestra_router.errors import AuthFailed, BadRequest, ContextTooLong, ModelGone, PermissionRefused, ProviderError
+from orchestra_router.once import Once
 from orchestra_router.policy import estimate
 from orchestra_router.policy.guardrails import is_id
 from orchestra_router.providers import registry
@@ -34,9 +35,12 @@ class Inventory:
         self._clock = clock
         self._local: Mapping[str, tuple[str, ...]] = {}
         self._local_seen: float | None = None
+        self._adapters = Once(self._load_adapters)
 
     async def local(self) -> Mapping[str, tuple[str, ...]]:
         """Local server -> the models it lists. A server that does not answer is missing."""
+        if not self._adapters.is_done:
+            await self._adapters.done()
         now = self._clock.monotonic()
         if self._local_seen is None or now - self._local_seen > LOCAL_FRESH_S:
             servers = [p for p in self._config.catalog.providers.values() if p.local and p.enabled]
@@ -54,11 +58,19 @@ class Inventory:
         chosen = [
             provider
             for name, provider in self._config.catalog.providers.items()
-            if provider.enabled
-            and only in (None, name)
-            and (provider.local or not provider.key_env or name in self._config.keys)
+            if only in (None, name) and self._may_answer(provider)
         ]
         return await self._probe_all(chosen, timeout_s=PROBE_TIMEOUT_S)
+
+    def _may_answer(self, provider: Provider) -> bool:
+        has_key = provider.local or not provider.key_env or provider.name in self._config.keys
+        return provider.enabled and has_key
+
+    def _load_adapters(self) -> None:
+        """What speaks to those who may answer."""
+        for provider in filter(self._may_answer, self._config.catalog.providers.values()):
+            for wire_format in registry.formats(provider):
+                registry.adapter(wire_format)
 
     async def second_look(
         self, error: BadRequest | ModelGone, deployment: Deployment, request: CompletionRequest, *, fingerprint: str

@@ -123,7 +123,7 @@ class Router:
             config, self._pricing, self._inventory, self._ledger, self._health, self._learning, prefixes
         )
         self._tells_tasks = Once(lambda: tasks.classify(_ANY, config.catalog.keywords))
-        self._questions = Once(lambda: self.cache.question(_ANY))
+        self._questions = Once(self.cache.warm)
         self._answers = Answers(
             Attempts(
                 config,

@@ -34,6 +34,11 @@ def adapter(wire_format: Format) -> Adapter:
     return cast("Adapter", import_module(f"orchestra_router.providers.{wire_format}"))
 
 
+def formats(provider: Provider) -> tuple[Format, ...]:
+    """Those that `provider` may be spoken to in."""
+    return (provider.format, "responses") if provider.responses else (provider.format,)
+
+
 def format_for(deployment: Deployment, request: CompletionRequest) -> Format:
     """The provider's format, or Responses where its chat completions cannot do what is asked."""
     provider, model = deployment.provider, deployment.model

@@ -22,8 +22,9 @@ from orchestra_router.policy.cache.question import Comparable, Question, questio
 from orchestra_router.policy.cache.semantic import NOTHING, Found, Semantics, vector_of
 from orchestra_router.policy.lexical_guard import GUARD_VERSION
 from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheMatch, CacheQuestion, CacheStore
-from orchestra_router.types import Answer, CacheStatus, CompletionRequest
+from orchestra_router.types import Answer, CacheStatus, CompletionRequest, Message, Text
 
+_ANY = CompletionRequest(messages=(Message("user", (Text("How are you?"),)),))
 SHADOW_KEPT_MS = 7 * 86_400_000
 """What would have been served is kept for somebody to judge it; what was served, as long as its entry."""
 
@@ -84,6 +85,11 @@ class Cache:
             level=settings.cache_guard_level,
             limits=self._limits,
         )
+
+    def warm(self) -> None:
+        """Do what takes long the first time, on whichever thread."""
+        self.question(_ANY)
+        _stored()
 
     def question(
         self, request: CompletionRequest, known: PromptVector | None = None, *, streamed: bool = False
