@@ -425,7 +425,7 @@ async def test_with_a_broken_configuration_the_keys_are_known_all_the_same(
 CRASHES = {
     "at the start": "from orchestra_router import app; app.build_server = boom",
     "while it opens the router": "from orchestra_router import router; router.open_router = boom",
-    "in a request": "from orchestra_router.router import Router; Router._answer = boom",
+    "in a request": "from orchestra_router.stages import Stages; Stages.answer = boom",
     "in a thread": "import threading; t = threading.Thread(target=boom); t.start(); t.join()",
     "in a finaliser": "X = type('X', (), {'__del__': boom}); X()",
     "in a log line": "import logging; from orchestra_router import app; app.build_server = line",

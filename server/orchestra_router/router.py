@@ -1,7 +1,6 @@
-"""The path of one request, top to bottom.
+"""Where everything is asked: each request, plan and report, by whoever may. `stages.py` is the path between.
 
-check access -> guard the prompt -> look in the cache -> plan the route -> for each attempt: hold money, call,
-settle -> check the answer -> store in the cache -> record -> answer
+check access -> the stages -> record -> answer
 """
 
 import asyncio
@@ -21,40 +20,27 @@ from orchestra_router.batches import Batch, complete_all
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.config import WEBHOOK, Config, environ_of, load
 from orchestra_router.deployments import Plan
-from orchestra_router.embedding.base import EmbedderSource, Payer
+from orchestra_router.embedding.base import EmbedderSource
 from orchestra_router.embedding.local import LazyEmbedder
-from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.endpoint_embedder import EndpointEmbedder
-from orchestra_router.errors import BudgetExceeded, CacheMiss, InvalidRequest, RouterError
-from orchestra_router.gate import Gate
+from orchestra_router.errors import InvalidRequest, RouterError
 from orchestra_router.inventory import Inventory
 from orchestra_router.keywords import Asked, Asking, request_of, requests_of
 from orchestra_router.observe import Finished, Observers, log_attempt, log_request
 from orchestra_router.observe import context as trace_context
-from orchestra_router.observe.records import StageName
-from orchestra_router.once import Once
 from orchestra_router.planning import Planner
-from orchestra_router.policy import (
-    affording,
-    budget,
-    key_limits,
-    names,
-    retention,
-    tasks,
-    user_rules,
-)
+from orchestra_router.policy import budget, key_limits, names, retention
 from orchestra_router.policy.access import Access, Caller, Verb, admitted
 from orchestra_router.policy.admission import Admission
 from orchestra_router.policy.audit import configured
 from orchestra_router.policy.cache.stage import Cache
 from orchestra_router.policy.costs import CostReport, cost_report
-from orchestra_router.policy.flights import Flights
 from orchestra_router.policy.guardrails import Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.keyring import Keyring
 from orchestra_router.policy.learning import Learned, Learning
 from orchestra_router.policy.ledger import Ledger
-from orchestra_router.policy.prefixes import Beginnings, Prefixes
+from orchestra_router.policy.prefixes import Prefixes
 from orchestra_router.policy.progress import OnProgress, OnText
 from orchestra_router.policy.purse import Purse
 from orchestra_router.policy.records import Records
@@ -64,18 +50,16 @@ from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.status import StatusReport, status_report
 from orchestra_router.policy.trails import Trail, trails
 from orchestra_router.policy.views import Views
-from orchestra_router.policy.wanted import check_names
 from orchestra_router.policy.webhook import Webhook
 from orchestra_router.pricing import Pricing
+from orchestra_router.stages import Stages
 from orchestra_router.store.base import Store
 from orchestra_router.store.db import SqliteStore
 from orchestra_router.store.request_records import RequestRecord
-from orchestra_router.streams import AnswerStream, hear_out
+from orchestra_router.streams import AnswerStream
 from orchestra_router.telemetry import sending
 from orchestra_router.transport import Transport
-from orchestra_router.types import Completion, CompletionRequest, Message, Probe, Text, changed
-
-_ANY = CompletionRequest(messages=(Message("user", (Text("How are you?"),)),))
+from orchestra_router.types import Completion, CompletionRequest, Probe, changed
 
 
 class Router:
@@ -102,8 +86,6 @@ class Router:
             clock=clock,
             of_key=lambda guard: rules_for(key_limits.guarded(settings, guard), keys=config.secrets()),
         )
-        self._gate = Gate(self._guardrails, settings)
-        self._flights = Flights()
         self._health = Health(store, config, clock)
         self._learning = Learning(store, settings, clock)
         self._ledger = Ledger(store, self._pricing, settings, clock)
@@ -119,25 +101,29 @@ class Router:
         own = {kind: own.pattern for kind, own in settings.guard_patterns.items()}
         self._request_log = RequestLog(settings, config.secrets(), own)
         prefixes = Prefixes(clock)
-        self._planner = Planner(
-            config, self._pricing, self._inventory, self._ledger, self._health, self._learning, prefixes
+        attempts = Attempts(
+            config,
+            clock,
+            self._transport,
+            self._inventory,
+            self._ledger,
+            self._health,
+            admission,
+            self._guardrails,
+            prefixes,
+            self.observers,
+            jitter,
         )
-        self._tells_tasks = Once(lambda: tasks.classify(_ANY, config.catalog.keywords))
-        self._questions = Once(self.cache.warm)
-        self._answers = Answers(
-            Attempts(
-                config,
-                clock,
-                self._transport,
-                self._inventory,
-                self._ledger,
-                self._health,
-                admission,
-                self._guardrails,
-                prefixes,
-                self.observers,
-                jitter,
-            )
+        self._stages = Stages(
+            config,
+            clock,
+            self._guardrails,
+            self.embedder,
+            self.cache,
+            Planner(config, self._pricing, self._inventory, self._ledger, self._health, self._learning, prefixes),
+            Answers(attempts),
+            self._pricing,
+            self.observers,
         )
 
     @classmethod
@@ -214,11 +200,13 @@ class Router:
         """
         caller = await self._access.allowed(caller, "complete")
         request = request_of("complete", asked, asking, max_tokens=self.config.settings.max_tokens)
-        call = self._begin(admitted(request, caller), on_progress, on_text, purse or Purse(request.max_cost_nusd))
+        call = self._stages.begin(
+            admitted(request, caller), on_progress, on_text, purse or Purse(request.max_cost_nusd)
+        )
         outcome = "cancelled"
         completion: Completion | None = None
         try:
-            completion = await self._answer(call)
+            completion = await self._stages.answer(call)
         except RouterError as error:
             outcome, error.attempts = error.code, tuple(call.attempts)
             raise
@@ -231,7 +219,8 @@ class Router:
         finally:
             # Nothing in here is cut short by a caller who leaves.
             period = budget.period_at(call.started_ms, self.config.settings.timezone)
-            record = ending.record(call, outcome, completion, period=period, latency_ms=self._elapsed_ms(call))
+            latency_ms = round((self._clock.monotonic() - call.started) * 1000)
+            record = ending.record(call, outcome, completion, period=period, latency_ms=latency_ms)
             try:
                 if self._request_log.is_kept:
                     record = replace(record, exchange=await self._request_log.exchange(call.sent, call.answer))
@@ -278,14 +267,7 @@ class Router:
         """The route a request would take, without spending anything. Raises as `complete` does before a call."""
         caller = await self._access.allowed(caller, "plan")
         request = request_of("plan", asked, asking, max_tokens=self.config.settings.max_tokens)
-        guarded = await self._gate.prompt(admitted(request, caller))
-        check_names(guarded.request, self.config.catalog)
-        request, task_reason = await self._with_task(
-            guarded.request, self._vector(guarded.request, Payer(request.scope))
-        )
-        request, rule = user_rules.with_rule(request, self.config, now_ms=self._clock.now_ms())
-        begun = Beginnings(request)
-        return await self._planner.plan(begun, task_reason, rule, search_is_implied=not guarded.request.web_search)
+        return await self._stages.plan(admitted(request, caller))
 
     async def warm(self) -> None:
         """Connect to whoever is asked first at each task, if the settings want that. Nothing is sent."""
@@ -391,107 +373,9 @@ class Router:
         if self._webhook is not None:
             self._webhook.start()
 
-    # --- the stages ------------------------------------------------------------------------------------------
-
-    def _begin(
-        self, request: CompletionRequest, on_progress: OnProgress | None, on_text: OnText | None, purse: Purse
-    ) -> Call:
-        parent, trace_id = trace_context.current(), trace_context.trace_of(request.trace_id)
-        for name in (request.trace_id, request.request_id):
-            self._guardrails.check_given_id(name)
-        return Call(
-            request_id=request.request_id or ids.drawn(),
-            request=changed(request, trace_id=trace_id),
-            parent=parent if parent and parent.trace_id == trace_id else None,
-            started_ms=self._clock.now_ms(),
-            started=self._clock.monotonic(),
-            deadline=self._clock.monotonic() + self.config.settings.deadline_s,
-            on_progress=on_progress,
-            on_text=on_text,
-            purse=purse,
-        )
-
-    async def _answer(self, call: Call) -> Completion:
-        # Until it is checked nothing of it is recorded, and no task that nobody knows.
-        self._enter(call, "guard")
-        whole, call.request = call.request, changed(call.request, task=None, metadata={})
-        guarded = await self._gate.prompt(whole)
-        call.sent, call.found = guarded.request, dict(guarded.found)
-        call.request = changed(guarded.request, task=None)
-        self._enter(call, "task")
-        check_names(guarded.request, self.config.catalog)
-        vector = self._vector(guarded.request, Payer(call.request.scope, call.purse, call.deadline))
-        call.request, task_reason = await self._with_task(guarded.request, vector)
-        call.request, rule = user_rules.with_rule(call.request, self.config, now_ms=self._clock.now_ms())
-
-        self._enter(call, "cache")
-        if not self._questions.is_done:
-            await self._questions.done()
-        asked = self.cache.question(call.request, vector, streamed=call.on_text is not None)
-        if entry_id := call.request.wrong_cache_entry:
-            call.note(await self.cache.wrong(entry_id, asked, now_ms=self._clock.now_ms()))
-        # Who may have to wait for money keeps nobody waiting who need not.
-        flight = None if call.purse.makes_wait else asked.key
-        async with self._flights.turn(flight, seconds=call.deadline - self._clock.monotonic()):
-            look = await self.cache.look(asked, call.request, now_ms=self._clock.now_ms())
-            call.look = key_limits.permitted(look, call.request.scope.limits, self.config.catalog)
-            if call.look.hit is not None:
-                call.written = call.look.hit.cached.answer
-                return ending.cached(call.look.hit, call, guarded, latency_ms=self._elapsed_ms(call))
-            if call.request.cache == "only":
-                raise CacheMiss(_not_cached(call.look.short_reason))
-
-            self._enter(call, "plan")
-            search_is_implied = not guarded.request.web_search
-            plan = await self._planner.plan(call.beginnings, task_reason, rule, search_is_implied=search_is_implied)
-            self._planner.carried_out(plan)
-            call.note(*plan.notes)
-            if plan.without_search:
-                # Good enough for now, and not to be served once somebody can search.
-                call.request, asked = changed(call.request, web_search=False), replace(asked, key=None)
-            self._enter(call, "attempts")
-            try:
-                answered = await self._answers.good_enough(plan, call, guarded)
-            except BudgetExceeded as error:
-                call.refusal = error.refusal
-                affording.add_what_fits(error, plan.route, call.request, self._pricing, at_ms=self._clock.now_ms())
-                raise
-            # Outside the reservation: an answer we refuse to hand over was still paid for.
-            self._enter(call, "check")
-            written = ending.signed(answered.candidate, await self._gate.answer(answered.answer, call.request.scope))
-            call.written = written.answer
-            self._enter(call, "keep")
-            # What will not do is asked again next time.
-            asked = replace(asked, key=None) if call.flaw else asked
-            self.cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
-        completion = ending.completion(
-            written, call, guarded, number=answered.number, latency_ms=self._elapsed_ms(call)
-        )
-        await hear_out(call, completion.answer.text, number=answered.number)
-        return completion
-
-    def _vector(self, request: CompletionRequest, payer: Payer) -> PromptVector:
-        return PromptVector(self.embedder, tasks.asked(request), payer)
-
-    async def _with_task(self, request: CompletionRequest, vector: PromptVector) -> tuple[CompletionRequest, str]:
-        if request.task is None and not self._tells_tasks.is_done:
-            await self._tells_tasks.done()
-        # The classifier reads the vectors of the local embedder only, so another one is not asked, nor paid.
-        local = self.config.settings.embedder == "local"
-        request, reason = await tasks.with_task(request, self.config.catalog, vector if local else None)
-        key_limits.check_task(request.scope.limits, request.task or "", reason)
-        return request, reason
-
-    def _enter(self, call: Call, stage: StageName) -> None:
-        if self.observers.requests:  # else nobody wants to know
-            call.stages.append((stage, self._clock.monotonic()))
-
     def _finished(self, call: Call, record: RequestRecord) -> Finished:
         scrub = self._scrub if self.config.settings.telemetry_content else None
         return ending.finished(call, record, ended=self._clock.monotonic(), scrub=scrub)
-
-    def _elapsed_ms(self, call: Call) -> int:
-        return round((self._clock.monotonic() - call.started) * 1000)
 
     def _delivering(self) -> Webhook:
         url, secret = self.config.settings.alert_webhook, self.config.keys.get(WEBHOOK)
@@ -527,12 +411,6 @@ async def open_router(
             await router.aclose()
             if telemetry is not None:
                 await telemetry.aclose()
-
-
-def _not_cached(reason: str) -> str:
-    return (
-        f'Nothing in the cache answers this ({reason}). Nothing was paid, for `cache` is "only": leave it out to ask.'
-    )
 
 
 @asynccontextmanager
