@@ -16,6 +16,7 @@ from orchestra_router.policy.rules.phone import PhoneRule, _Plans  # pyright: ig
 from orchestra_router.policy.rules.profanity import ProfanityRule, _pattern  # pyright: ignore[reportPrivateUsage]
 from orchestra_router.policy.rules.secrets import PrivateKeyRule
 from orchestra_router.policy.rules.seen import Seen
+from orchestra_router.policy.rules.sieve import Sieve
 from orchestra_router.types import Answer, CompletionRequest, Message, Text
 
 
@@ -197,9 +198,9 @@ def test_hostile_text_takes_time_that_grows_with_its_length_alone(piece: str) ->
 
 @pytest.mark.parametrize("text", [*FOUND, *LET_PASS])
 def test_what_a_rule_needs_hides_nothing_from_it(text: str) -> None:
-    seen = Seen(text)
+    possible = Sieve(RULES).possible(Seen(text))
 
-    assert [seen.spans(rule) for rule in RULES] == [tuple(rule.spans(text)) for rule in RULES]
+    assert [rule for place, rule in enumerate(RULES) if place not in possible and tuple(rule.spans(text))] == []
 
 
 LETTERS = {"s": "sS5$", "h": "hH", "i": "iI1!|", "t": "tT7+", "c": "c(ç", "k": "kK", "u": "uvü", "ß": "ßẞ"}

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestra_router.policy.rules.base import Action, Rule, replaced
-from orchestra_router.policy.rules.seen import Seen
+from orchestra_router.policy.rules.base import Action, Rule, Span, replaced
+from orchestra_router.policy.rules.sieve import Sieve
 
 Labels = Counter[tuple[str, str]]
 """(kind, value) -> how often it is in a text."""
@@ -45,11 +45,12 @@ def findings(rules: Sequence[Rule], text: str) -> tuple[Finding, ...]:
         GuardrailBlocked: a rule cannot tell.
     """
     found: list[Finding] = []
-    for rule in rules:
-        spans = Seen(text).spans(rule)
-        found += (Finding(rule.kind, rule.action, text[start:end]) for start, end in spans)
-        if rule.action != "flag":
-            text = replaced(text, spans, lambda _, kind=rule.kind: f"[{kind.upper()}_1]")
+
+    def deal(rule: Rule, text: str, spans: Sequence[Span]) -> str:
+        found.extend(Finding(rule.kind, rule.action, text[start:end]) for start, end in spans)
+        return text if rule.action == "flag" else replaced(text, spans, lambda _: f"[{rule.kind.upper()}_1]")
+
+    Sieve(rules).dealt(text, deal)
     return tuple(found)
 
 

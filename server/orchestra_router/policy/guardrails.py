@@ -27,6 +27,7 @@ from orchestra_router.plain_text import without_hidden
 from orchestra_router.policy.placeholders import PLACEHOLDER, Placeholders, Sessions
 from orchestra_router.policy.rules.base import Rule, Span, replaced
 from orchestra_router.policy.rules.seen import Seen
+from orchestra_router.policy.rules.sieve import Sieve
 from orchestra_router.types import (
     NOBODY,
     Answer,
@@ -115,13 +116,13 @@ class Guarded:
 class Guardrails:
     def __init__(self, rules: Sequence[Rule], *, clock: Clock | None = None, of_key: RulesOfKey | None = None) -> None:
         """`of_key` makes the rules of an access key that is guarded more strictly than `rules` say."""
-        self._rules = tuple(rules)
-        self._of_key = lru_cache(maxsize=MOST_POLICIES)(of_key) if of_key is not None else None
+        self._sieve = Sieve(rules)
+        self._of_key = lru_cache(maxsize=MOST_POLICIES)(partial(_sieve_of, of_key)) if of_key is not None else None
         self._sessions = Sessions(clock or SystemClock())
 
     def warm(self) -> None:
         """Compile and read whatever the rules may need, on any thread."""
-        for rule in self._rules:
+        for rule in self._sieve.rules:
             with suppress(GuardrailBlocked):  # it will say so again to whoever is concerned
                 deque(rule.spans(_LOOKED_AT_CLOSELY), maxlen=0)
 
@@ -132,11 +133,11 @@ class Guardrails:
             GuardrailBlocked: it holds something that must not be sent.
             InvalidRequest: a schema in it is nested too deep to be read.
         """
-        rules = self._rules_for(request.scope)
-        if not rules:
+        sieve = self._sieve_for(request.scope)
+        if not sieve.rules:
             return Guarded(request)
         placeholders = Placeholders(self._sessions.of(request.scope), taken=partial(_placeholders_in, request))
-        scan = _Scan(rules, placeholders.instead, whose="The prompt")
+        scan = _Scan(sieve, placeholders.instead, whose="The prompt")
         try:
             _check_names(request, scan)
             changes = _changes(request, scan)
@@ -181,14 +182,18 @@ class Guardrails:
     def stream(self, guarded: Guarded) -> "GuardedStream":
         """Checks an answer to `guarded` that comes piece by piece."""
         scope = guarded.request.scope
-        return GuardedStream(self._answer_scan(scope), guarded, holds_back=bool(self._rules_for(scope)))
+        return GuardedStream(self._answer_scan(scope), guarded, holds_back=bool(self._sieve_for(scope).rules))
 
-    def _rules_for(self, scope: Scope) -> Sequence[Rule]:
+    def _sieve_for(self, scope: Scope) -> Sieve:
         guard = scope.limits.guard
-        return self._of_key(guard) if guard and self._of_key is not None else self._rules
+        return self._of_key(guard) if guard and self._of_key is not None else self._sieve
 
     def _answer_scan(self, scope: Scope = NOBODY) -> "_Scan":
-        return _Scan(self._rules_for(scope), _hidden, whose="The answer", clean=without_hidden)
+        return _Scan(self._sieve_for(scope), _hidden, whose="The answer", clean=without_hidden)
+
+
+def _sieve_of(of_key: RulesOfKey, guard: tuple[tuple[str, str], ...]) -> Sieve:
+    return Sieve(of_key(guard))
 
 
 class GuardedStream:
@@ -269,14 +274,14 @@ class _Scan:
 
     def __init__(
         self,
-        rules: Sequence[Rule],
+        sieve: Sieve,
         instead: Callable[[str, str], str],
         *,
         whose: str,
         clean: Callable[[str], str] = str,
     ) -> None:
         """`clean` is done to each text first."""
-        self._rules = rules
+        self._sieve = sieve
         self._instead = instead
         self._whose = whose
         self._clean = clean
@@ -285,27 +290,12 @@ class _Scan:
     def text(self, text: str) -> str:
         if not text:
             return text
-        text = self._clean(text)
-        seen = Seen(text)
-        for rule in self._rules:
-            spans = seen.spans(rule)
-            if not spans:
-                continue
-            if rule.action == "block":
-                raise GuardrailBlocked(
-                    f"{self._whose} holds what looks like a {rule.kind}; it was not passed on. Remove it, or set"
-                    f' {rule.setting} = "redact" to send a placeholder in its place.'
-                )
-            self.found[rule.kind] = self.found.get(rule.kind, 0) + len(spans)
-            if rule.action == "redact":
-                text = replaced(text, spans, partial(self._instead, rule.kind))
-                seen = Seen(text)
-        return text
+        return self._sieve.dealt(self._clean(text), self._dealt)
 
     def spans(self, text: str) -> list[Span]:
         """Where anything stands that some rule finds."""
-        seen = Seen(text)
-        return sorted((span for rule in self._rules for span in seen.spans(rule)), reverse=True)
+        seen, rules = Seen(text), self._sieve.rules
+        return sorted((span for place in self._sieve.possible(seen) for span in seen.spans(rules[place])), reverse=True)
 
     def json(self, text: str) -> str:
         """`text`, which is JSON, scanned value by value, so that it stays JSON (a bare number becomes a string).
@@ -356,10 +346,20 @@ class _Scan:
         if not text:
             return ""
         seen = Seen(text)
-        for rule in self._rules:
+        for place in self._sieve.possible(seen):
+            rule = self._sieve.rules[place]
             if rule.action in ("redact", "block") and seen.spans(rule):
                 return rule.kind
         return ""
+
+    def _dealt(self, rule: Rule, text: str, spans: Sequence[Span]) -> str:
+        if rule.action == "block":
+            raise GuardrailBlocked(
+                f"{self._whose} holds what looks like a {rule.kind}; it was not passed on. Remove it, or set"
+                f' {rule.setting} = "redact" to send a placeholder in its place.'
+            )
+        self.found[rule.kind] = self.found.get(rule.kind, 0) + len(spans)
+        return replaced(text, spans, partial(self._instead, rule.kind)) if rule.action == "redact" else text
 
 
 def _check_names(request: CompletionRequest, scan: _Scan) -> None:

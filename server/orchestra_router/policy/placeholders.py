@@ -53,8 +53,9 @@ class Names:
 class Placeholders:
     """The names in one request, and the way back."""
 
-    def __init__(self, names: Names, *, taken: Callable[[], Collection[str]]) -> None:
-        """`taken` are placeholders that the caller wrote: they would be "restored" to somebody's number.
+    def __init__(self, names: Names | None, *, taken: Callable[[], Collection[str]]) -> None:
+        """`names` are a session's. `taken` are placeholders that the caller wrote: they would be "restored" to
+        somebody's number.
 
         It is asked for them once something is found.
         """
@@ -68,8 +69,9 @@ class Placeholders:
         # What an earlier rule replaced may be inside of what a later one finds.
         original = PLACEHOLDER.sub(lambda match: self.originals.get(match[0], match[0]), original)
         if (name := self._here.get((kind, original))) is None:
-            if self._taken is None:
+            if self._taken is None or self._names is None:
                 self._taken = self._find_taken()
+                self._names = self._names or Names()
             name = self._here[kind, original] = self._names.name(kind, original, self._taken)
             self.originals[name] = original
         return name
@@ -83,14 +85,14 @@ class Sessions:
         self._sessions: OrderedDict[Scope, tuple[Names, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, scope: Scope) -> Names:
-        """Those of the session of `scope`, which nobody else in another scope shares; fresh ones where it has none."""
+    def of(self, scope: Scope) -> Names | None:
+        """Those of the session of `scope`, which nobody else in another scope shares; None where it has none."""
         now = self._clock.monotonic()
         with self._lock:
             while self._sessions and next(iter(self._sessions.values()))[1] + IDLE_S <= now:
                 self._sessions.popitem(last=False)
             if not scope.session:
-                return Names()
+                return None
             names, _ = self._sessions.pop(scope, (None, now))
             names = names or Names()
             self._sessions[scope] = names, now

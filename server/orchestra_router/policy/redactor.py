@@ -4,12 +4,12 @@ Every sink for people's eyes has it: log lines and the trace of a crash. What th
 business of a log either, so it looks for everything.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestra_router.errors import GuardrailBlocked
-from orchestra_router.policy.rules.base import Rule, replaced
-from orchestra_router.policy.rules.seen import Seen
+from orchestra_router.policy.rules.base import Rule, Span, replaced
+from orchestra_router.policy.rules.sieve import Sieve
 
 if TYPE_CHECKING:  # it loads the catalog
     from orchestra_router.config import Config
@@ -22,22 +22,23 @@ class Redactor:
         """`patterns` are a person's own: kind -> regular expression."""
         self._keys = tuple(keys)
         self._patterns = dict(patterns or {})
-        self._rules: tuple[Rule, ...] | None = None
+        self._sieve: Sieve | None = None
 
     def __call__(self, text: str) -> str:
         try:
-            for rule in self._loaded():
-                name = f"[{rule.kind.upper()} redacted]"
-                text = replaced(text, Seen(text).spans(rule), lambda _, name=name: name)
+            return self._loaded().dealt(text, _redacted)
         except GuardrailBlocked:
             return "[a text that could not be checked]"
-        return text
 
-    def _loaded(self) -> tuple[Rule, ...]:
+    def _loaded(self) -> Sieve:
         """Made for the first line that is written; most processes write none."""
-        if self._rules is None:
-            self._rules = everything(self._keys, self._patterns)
-        return self._rules
+        if self._sieve is None:
+            self._sieve = Sieve(everything(self._keys, self._patterns))
+        return self._sieve
+
+
+def _redacted(rule: Rule, text: str, spans: Sequence[Span]) -> str:
+    return replaced(text, spans, lambda _: f"[{rule.kind.upper()} redacted]")
 
 
 def redactor(config: "Config") -> Redactor:

@@ -1,7 +1,7 @@
 """What a rule of the guard is: a kind of thing to find, where it stands in a text, and what is done about it."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -52,7 +52,7 @@ class Rule(Protocol):
     @property
     def needs(self) -> Needs: ...
 
-    def spans(self, text: str) -> Iterator[Span]:
+    def spans(self, text: str) -> Iterable[Span]:
         """Where it stands, from left to right, without overlap, in a text that holds what is needed.
 
         Raises:

@@ -4,7 +4,7 @@ import functools
 import re
 import tomllib
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,10 @@ class _Written(dict[int, str]):
 
 
 _WRITTEN = _Written()
-_BARE = str.maketrans(dict.fromkeys((*_MARKS, "*"), " "))
+_ASCII_WRITTEN = "".join(map(_WRITTEN.__getitem__, range(128))).encode().ljust(256)
+"""The same for ASCII, a byte for a byte."""
+_SIGNS = (*_MARKS, "*")
+_BARE = str.maketrans(dict.fromkeys(_SIGNS, " "))
 _UNMARKED = str.maketrans({mark: _FIRST_OF[ord(mark)] for mark in _MARKS})
 _LETTERS_APART = re.compile(r" \S \S ")
 
@@ -74,22 +77,21 @@ class ProfanityRule:
     setting: str = "guard_profanity"
     needs: Needs = ANYTHING
 
-    def spans(self, text: str) -> Iterator[Span]:
-        found = list(self._words(text))
+    def spans(self, text: str) -> Iterable[Span]:
+        found = _words(text) if _worth_a_look(text) else []
         if not text.isascii():  # whose scripts set no words apart
             found += (match.span() for match in _anywhere().finditer(text))
-        yield from sorted(found)
+        return sorted(found)
 
-    def _words(self, text: str) -> Iterator[Span]:
-        if not _worth_a_look(text):
-            return
-        # The pattern reads a megabyte in a second, and most texts need it not at all.
-        lowered = text.lower()
-        plain = _squeezed(lowered.translate(_PLAIN))
-        if "*" in text or any(map(plain.__contains__, _known().cores)):
-            yield from (match.span() for match in _pattern().finditer(text))
-        elif short := [word for word in _short_words() if word in lowered]:
-            yield from sorted(match.span() for word in short for match in _exact(word).finditer(text))
+
+def _words(text: str) -> list[Span]:
+    # The pattern reads a megabyte in a second, and most texts need it not at all.
+    lowered = text.lower()
+    plain = _squeezed(lowered.translate(_PLAIN))
+    if "*" in text or any(map(plain.__contains__, _known().cores)):
+        return [match.span() for match in _pattern().finditer(text)]
+    short = [word for word in _short_words() if word in lowered]
+    return [match.span() for word in short for match in _exact(word).finditer(text)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,11 @@ class _Known:
 def _worth_a_look(text: str) -> bool:
     """Whether anything may be found in `text` by the pattern, or by an exact word."""
     known = _known()
-    marked = text.translate(_WRITTEN)
-    bare = marked.translate(_BARE) if any(map(marked.__contains__, (*_MARKS, "*"))) else marked
+    marked = text.encode().translate(_ASCII_WRITTEN).decode() if text.isascii() else text.translate(_WRITTEN)
+    bare = marked.translate(_BARE) if any(map(marked.__contains__, _SIGNS)) else marked
     words = set(bare.split())
-    begun = [word for word in words if word[:BEGINNING] in known.beginnings]
+    beginnings = known.beginnings
+    begun = [word for word in words if word[:BEGINNING] in beginnings]
     if begun and not known.whole.isdisjoint(map(_squeezed, begun)):
         return True
     if bare is not marked and _is_hidden(set(marked.split()) - words, known):

@@ -6,7 +6,7 @@ Rules look at this form, and what they find is told in places of the text itself
 import re
 import unicodedata
 
-from orchestra_router.policy.rules.base import DIGITS, Needs, Rule, Span
+from orchestra_router.policy.rules.base import Rule, Span
 
 _HIDDEN = (
     "\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff"
@@ -17,6 +17,7 @@ _ODD = re.compile(
 )
 _INVISIBLE = re.compile(f"[{_HIDDEN}]")
 _FIGURE = re.compile(r"\d")
+_ASCII_FIGURES = b"0123456789"
 _DASHES = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63")
 
 
@@ -32,42 +33,34 @@ _PLAIN = _Plain()
 
 
 class Seen:
-    __slots__ = ("_characters", "_figures", "_lowered", "_places", "_text")
+    __slots__ = ("_places", "figures", "lowered", "text")
 
     def __init__(self, text: str) -> None:
-        self._text = text
         self._places: list[int] | None = None
         """Where each character stands in the text itself; None where it is the same."""
-        if not text.isascii() and _ODD.search(text) is not None:
+        if text.isascii():
+            self.text, self.lowered = text, text.lower()
+            self.figures = len(text) - len(text.encode().translate(None, _ASCII_FIGURES))
+            return
+        if _ODD.search(text) is not None:
             if _INVISIBLE.search(text) is not None:
                 self._places = [place for place, character in enumerate(text) if not _INVISIBLE.match(character)]
                 text = "".join(text[place] for place in self._places)
-            self._text = text = text.translate(_PLAIN)
-        self._lowered = text.lower()
-        self._figures = sum(map(text.count, DIGITS)) if text.isascii() else len(_FIGURE.findall(text))
-        self._characters: int | None = None
-        """Of the longest run without a blank; None until somebody asked."""
+            text = text.translate(_PLAIN)
+        self.text, self.lowered = text, text.lower()
+        self.figures = len(_FIGURE.findall(text))
+
+    @property
+    def longest_run(self) -> int:
+        """Characters without a blank between them."""
+        return max(map(len, self.text.split()), default=0)
 
     def spans(self, rule: Rule) -> tuple[Span, ...]:
-        """Where `rule` finds something. Raises as it does."""
-        if not self._holds(rule.needs):
-            return ()
-        found = tuple(rule.spans(self._text))
+        """Where `rule` finds something, if the text holds what it needs. Raises as it does."""
+        found = tuple(rule.spans(self.text))
         if self._places is None:
             return found
         return tuple((self._places[start], self._places[end - 1] + 1) for start, end in found if end > start)
-
-    def _holds(self, needs: Needs) -> bool:
-        if self._figures < needs.figures or (needs.characters and self._longest_run() < needs.characters):
-            return False
-        if needs.marks and self._text.count(needs.marks[0]) < len(needs.marks):
-            return False
-        return not needs.texts or any(map(self._lowered.__contains__, needs.texts))
-
-    def _longest_run(self) -> int:
-        if self._characters is None:
-            self._characters = max(map(len, self._text.split()), default=0)
-        return self._characters
 
 
 def _plain(character: str) -> str:
