@@ -246,6 +246,16 @@ async def test_the_answer_that_was_not_used_for_longest_makes_room(store: Sqlite
     assert found == [True, False, True, True]
 
 
+async def test_an_answer_that_is_kept_for_no_time_makes_room_like_any_other(store: SqliteStore) -> None:
+    few = CacheLimits(entries=1, entries_per_scope=1, bytes=1_000_000)
+    await keep(store, an_entry("k1", "e1", who="bob"))
+    await keep(store, an_entry("k2", "e2", who="cid", created_ms=NOW_MS + 1))
+
+    await keep(store, an_entry("k3", "e3", created_ms=NOW_MS + 2, expires_ms=NOW_MS + 2), few)
+
+    assert [entry.entry_id for entry in await store.cache_entries(most=9)] == ["e2"]
+
+
 async def test_one_scope_that_asks_a_lot_does_not_push_out_the_others(store: SqliteStore) -> None:
     few = CacheLimits(entries=9, entries_per_scope=2, bytes=10_000)
     await keep(store, an_entry("k0", "e0", who="bob"), few)

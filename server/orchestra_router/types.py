@@ -112,6 +112,13 @@ class Message:
             return self.parts[0].text
         return "".join(part.text for part in self.parts if isinstance(part, Text))
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is nothing else."""
+        if len(self.parts) == 1:
+            return isinstance(self.parts[0], Text)
+        return all(isinstance(part, Text) for part in self.parts)
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:

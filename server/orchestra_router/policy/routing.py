@@ -21,7 +21,7 @@ from orchestra_router.policy.survey import Entry, Route, Sized, Survey, Surveys
 from orchestra_router.policy.tasks import DEFAULT_TASK
 from orchestra_router.policy.wanted import order_is_named
 from orchestra_router.routing_rules import Rule, selected
-from orchestra_router.types import CompletionRequest, Strategy, Text, changed, usd
+from orchestra_router.types import CompletionRequest, Strategy, changed, usd
 
 SHORT_TOKENS, LONG_TOKENS = 200, 2_000
 READ_CHARACTERS = 400
@@ -181,8 +181,9 @@ def _at_present(candidate: Candidate, around: Surroundings) -> Candidate | tuple
 
 def _is_plain(request: CompletionRequest) -> bool:
     """Whether it holds nothing but texts, and wants nothing that a model may be unable to do."""
-    wants = request.tools or request.response_schema is not None or request.web_search or request.strict_params
-    return not wants and all(isinstance(part, Text) for message in request.messages for part in message.parts)
+    if request.tools or request.response_schema is not None or request.web_search or request.strict_params:
+        return False
+    return all(message.is_text for message in request.messages)
 
 
 def _prompt_kind(request: CompletionRequest, size: Size) -> str:

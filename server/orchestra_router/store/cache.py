@@ -21,6 +21,8 @@ from orchestra_router.store.cache_records import (
 from orchestra_router.store.request_records import RequestRecord
 from orchestra_router.types import Scope
 
+NOTHING_FOUND = CacheFindings(None, comparable=False)
+SOMETHING_COMPARABLE = CacheFindings(None, comparable=True)
 MOST_UNEMBEDDED = 16
 MOST_UNREAD = 16
 MOST_SAME_WORDS = 5
@@ -28,21 +30,26 @@ MOST_DELETED = 200
 """With one write, for any one reason: more than come in, and never long. A limit that was lowered is reached in steps,
 and so is an empty cache."""
 
-_ENTRY = """
+ENTRY = """
     entry_id, key, who, rough, figures, shelf, words, guard, embedder, access_key, user, session, task, provider, model, cost_nusd, hits,
     created_ms, expires_ms, used_ms, prompt, body
 """
 
-# One statement, for each begins with a look at what other connections have written.
+# One statement, for each begins with a look at what other connections have written: the exact hit, else a row without
+# anything in it where something comparable is kept.
 _LOOKED_UP = f"""
-    SELECT {_ENTRY}, EXISTS (:COMPARABLE:) AS comparable
-    FROM (SELECT 1) LEFT JOIN cache ON key = :key AND expires_ms > :now_ms
+    SELECT {ENTRY} FROM cache WHERE key = ?1 AND expires_ms > ?2
+    UNION ALL
+    SELECT {", ".join("NULL" for _ in ENTRY.split(","))} WHERE :COMPARABLE:
+    LIMIT 1
 """  # noqa: S608 - names of columns
-_COMPARABLE = (
-    "SELECT 1 FROM cache WHERE rough = :rough AND rough <> '' AND figures IN (:figures, '') AND expires_ms > :now_ms"
+# One range of the index after the other: a list of two becomes a table first.
+_COMPARABLE = " OR ".join(
+    f"EXISTS (SELECT 1 FROM cache WHERE rough = ?3 AND rough <> '' AND figures = {figures} AND expires_ms > ?2)"  # noqa: S608 - our own text
+    for figures in ("?4", "''")
 )
 # Which of them are live is left to the next question: not to go through many that are not.
-_COMPARABLE_WITH_ANY = "SELECT 1 FROM cache WHERE rough = :rough AND rough <> ''"
+_COMPARABLE_WITH_ANY = "EXISTS (SELECT 1 FROM cache WHERE rough = ?3 AND rough <> '')"
 _AMONG_FIGURES = _LOOKED_UP.replace(":COMPARABLE:", _COMPARABLE)
 _AMONG_ANY = _LOOKED_UP.replace(":COMPARABLE:", _COMPARABLE_WITH_ANY)
 
@@ -119,7 +126,7 @@ _ROOM = """
 _OVER_THE_SCOPES_LIMIT = """
     DELETE FROM cache WHERE key IN (
         SELECT key FROM cache WHERE who = :who ORDER BY used_ms
-        LIMIT min(:at_once, max(0, (SELECT entries FROM cache_scopes WHERE who = :who) - :most))
+        LIMIT min(:at_once, max(0, coalesce((SELECT entries FROM cache_scopes WHERE who = :who), 0) - :most))
     )
 """
 
@@ -133,11 +140,15 @@ _OVER_THE_LIMIT = """
 
 def looked_up(db: sqlite3.Connection, question: CacheQuestion, *, now_ms: int) -> CacheFindings:
     key, rough, figures = question
-    values = {"key": key, "rough": rough, "figures": figures, "now_ms": now_ms}
-    row = db.execute(_AMONG_FIGURES if figures else _AMONG_ANY, values).fetchone()
-    if row["entry_id"] is not None:
-        return CacheFindings(entry_of(row), comparable=False)
-    return CacheFindings(None, comparable=bool(row["comparable"]))
+    found = (
+        db.execute(_AMONG_FIGURES, (key, now_ms, rough, figures))
+        if figures
+        else db.execute(_AMONG_ANY, (key, now_ms, rough))
+    )
+    row = found.fetchone()
+    if row is None:
+        return NOTHING_FOUND
+    return SOMETHING_COMPARABLE if row["entry_id"] is None else CacheFindings(entry_of(row), comparable=False)
 
 
 def on_shelf(db: sqlite3.Connection, question: ShelfQuestion, *, now_ms: int) -> ShelfFindings:
@@ -174,7 +185,7 @@ def entries(db: sqlite3.Connection, entry_ids: Sequence[str], *, now_ms: int) ->
     """Those of `entry_ids` that may still be served, in no order."""
     holes = ", ".join("?" * len(entry_ids))
     rows = db.execute(
-        f"SELECT {_ENTRY} FROM cache WHERE entry_id IN ({holes}) AND expires_ms > ?",  # noqa: S608 - question marks
+        f"SELECT {ENTRY} FROM cache WHERE entry_id IN ({holes}) AND expires_ms > ?",  # noqa: S608 - question marks
         (*entry_ids, now_ms),
     )
     return tuple(entry_of(row) for row in rows)
@@ -262,33 +273,40 @@ def note_use(db: sqlite3.Connection, record: RequestRecord) -> None:
 
 
 def entry_of(row: sqlite3.Row) -> CacheEntry:
+    """Of a row with the columns of `ENTRY`."""
+    # fmt: off
+    (
+        entry_id, key, who, rough, figures, shelf, words, guard, embedder, access_key, user, session, task, provider,
+        model, cost_nusd, hits, created_ms, expires_ms, used_ms, prompt, body,
+    ) = row
+    # fmt: on
     return CacheEntry(
-        entry_id=row["entry_id"],
-        key=row["key"],
-        scope=Scope(row["access_key"], row["user"], row["session"]),
-        who=row["who"],
-        body=row["body"],
-        cost_nusd=row["cost_nusd"],
-        created_ms=row["created_ms"],
-        expires_ms=row["expires_ms"],
-        task=row["task"],
-        provider=row["provider"],
-        model=row["model"],
-        rough=row["rough"],
-        figures=row["figures"],
-        shelf=row["shelf"],
-        words=row["words"],
-        guard=row["guard"],
-        prompt=row["prompt"],
-        embedder=row["embedder"],
-        hits=row["hits"],
-        used_ms=row["used_ms"],
+        entry_id=entry_id,
+        key=key,
+        scope=Scope(access_key, user, session),
+        who=who,
+        body=body,
+        cost_nusd=cost_nusd,
+        created_ms=created_ms,
+        expires_ms=expires_ms,
+        task=task,
+        provider=provider,
+        model=model,
+        rough=rough,
+        figures=figures,
+        shelf=shelf,
+        words=words,
+        guard=guard,
+        prompt=prompt,
+        embedder=embedder,
+        hits=hits,
+        used_ms=used_ms,
     )
 
 
 def _same_words(db: sqlite3.Connection, question: ShelfQuestion, *, now_ms: int) -> tuple[CacheEntry, ...]:
     rows = db.execute(
-        f"SELECT {_ENTRY} FROM cache WHERE shelf = ? AND shelf <> '' AND words = ? AND expires_ms > ?"  # noqa: S608 - names of columns
+        f"SELECT {ENTRY} FROM cache WHERE shelf = ? AND shelf <> '' AND words = ? AND expires_ms > ?"  # noqa: S608 - names of columns
         " ORDER BY created_ms DESC LIMIT ?",
         (question.shelf, question.words, now_ms, MOST_SAME_WORDS),
     )

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from orchestra_router.store.cache import entry_of
+from orchestra_router.store.cache import ENTRY, entry_of
 from orchestra_router.store.cache_records import (
     CacheContents,
     CacheEntry,
@@ -13,6 +13,9 @@ from orchestra_router.store.cache_records import (
     CacheRates,
     WrongPair,
 )
+
+_ONE = f"SELECT {ENTRY} FROM cache WHERE entry_id = ?"  # noqa: S608 - names of columns
+_NEWEST = f"SELECT {ENTRY} FROM cache ORDER BY used_ms DESC LIMIT ?"  # noqa: S608 - as above
 
 # Both orders: whichever of the two is asked, the other's answer is not for it.
 _WRONG = """
@@ -63,13 +66,13 @@ _CONTENTS = """
 
 
 def entry(db: sqlite3.Connection, entry_id: str) -> CacheEntry | None:
-    row = db.execute("SELECT * FROM cache WHERE entry_id = ?", (entry_id,)).fetchone()
+    row = db.execute(_ONE, (entry_id,)).fetchone()
     return None if row is None else entry_of(row)
 
 
 def newest(db: sqlite3.Connection, *, most: int) -> tuple[CacheEntry, ...]:
     """Those used last first."""
-    return tuple(entry_of(row) for row in db.execute("SELECT * FROM cache ORDER BY used_ms DESC LIMIT ?", (most,)))
+    return tuple(entry_of(row) for row in db.execute(_NEWEST, (most,)))
 
 
 def matches(db: sqlite3.Connection, *, entry_id: str | None, served: bool | None, most: int) -> tuple[CacheMatch, ...]:

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from orchestra_router.catalog import Catalog
 from orchestra_router.policy.small_letters import small_letters
-from orchestra_router.types import Answer, CompletionRequest, Text
+from orchestra_router.types import Answer, CompletionRequest
 
 CacheSetting = Literal["semantic", "exact", "off"]
 TIME_WORDS = Path(__file__).with_name("time_words.toml")
@@ -47,10 +47,15 @@ _REFUSAL = re.compile(
 @dataclass(frozen=True, slots=True)
 class Eligibility:
     kept: bool
-    compared: bool
+    text: str | None
+    """What is compared; None where only exact hits are wanted."""
     reason: str
     """Why not, in short; what follows a colon may be of the prompt. "" where everything is allowed."""
     ttl_s: float
+
+    @property
+    def compared(self) -> bool:
+        return self.text is not None
 
 
 def eligibility(
@@ -58,24 +63,23 @@ def eligibility(
 ) -> Eligibility:
     """`ttl_s` is how long answers are kept where neither the request nor its task says so."""
     if reason := "streamed" if streamed else _not_kept(request, setting):
-        return Eligibility(kept=False, compared=False, reason=reason, ttl_s=0)
+        return Eligibility(kept=False, text=None, reason=reason, ttl_s=0)
     task = catalog.tasks.get(request.task or "")
     if task is not None and task.cache_ttl_s is not None:
         ttl_s = task.cache_ttl_s
-    if fresh := _of_its_time(request):
+    text = matched_text(request)
+    if fresh := _of_its_time(request, text):
         ttl_s = min(ttl_s, FRESH_TTL_S)
     if request.cache_ttl_s is not None:
         ttl_s = request.cache_ttl_s
-    reason = fresh or _not_compared(request, setting)
-    return Eligibility(kept=True, compared=not reason, reason=reason, ttl_s=ttl_s)
+    reason = fresh or _not_compared(request, text, setting)
+    return Eligibility(kept=True, text=None if reason else text, reason=reason, ttl_s=ttl_s)
 
 
 def matched_text(request: CompletionRequest) -> str | None:
     """The text of the user's last turn, which is what is compared; None where it is more, or not the last, or nothing."""
     last = request.messages[-1]
-    if last.role != "user" or any(not isinstance(part, Text) for part in last.parts):
-        return None
-    return last.text or None
+    return last.text or None if last.role == "user" and last.is_text else None
 
 
 def unfit(answer: Answer) -> str:
@@ -101,28 +105,32 @@ def _not_kept(request: CompletionRequest, setting: CacheSetting) -> str:
     return ""
 
 
-def _of_its_time(request: CompletionRequest) -> str:
+def _of_its_time(request: CompletionRequest, text: str | None) -> str:
     if request.web_search or request.task == "web_search":
         return "web search"
-    text = matched_text(request)
     if text is not None and (word := _word_of_time(small_letters(text[:MOST_CHARACTERS]))):
         return f"a word of time: {word}"
     return ""
 
 
 def _word_of_time(text: str) -> str:
-    return next((match["word"] for match in _time_words().finditer(text) if match["word"]), "")
+    """The first in `text`, which is in `small_letters`."""
+    words = _time_words()
+    found = words.in_ascii.finditer(f" {text}") if text.isascii() else words.anywhere.finditer(text)
+    for match in found:
+        if word := match["word"]:
+            return word
+    return ""
 
 
-def _not_compared(request: CompletionRequest, setting: CacheSetting) -> str:
+def _not_compared(request: CompletionRequest, text: str | None, setting: CacheSetting) -> str:
     if setting == "exact":
         return "exact hits only, by the settings"
     if request.task == "creative_writing":
         return "creative writing"
-    text = matched_text(request)
     if text is None:
         return "the last turn is more than the user's text"
-    if any(not isinstance(part, Text) for message in request.messages for part in message.parts):
+    if not all(message.is_text for message in request.messages):
         return "attachments"
     return "a long prompt" if _is_long(text) else ""
 
@@ -138,16 +146,27 @@ def _is_long(text: str) -> bool:
     return pieces > MOST_PIECES or max(map(len, words), default=0) > LONGEST_WORD
 
 
-@cache
-def _time_words() -> re.Pattern[str]:
+class TimeWords(NamedTuple):
     """Any word of the table in `small_letters`, as `word`; whole where its script has spaces between words. What is timeless
     comes first.
     """
+
+    anywhere: re.Pattern[str]
+    in_ascii: re.Pattern[str]
+    """Most texts are in ASCII. It begins with what stands before a word, so that nothing is tried inside of one."""
+
+
+@cache
+def _time_words() -> TimeWords:
     table: dict[str, dict[str, list[str]]] = tomllib.loads(TIME_WORDS.read_text(encoding="utf-8"))
     apart = [word for words in table["apart"].values() for word in words]
     inside = [word for words in table["inside"].values() for word in words]
-    timeless = [phrase for phrases in table["timeless"].values() for phrase in phrases]
-    return re.compile(rf"\b(?:{_by_letter(timeless)})\b|(?P<word>\b(?:{_by_letter(apart)})\b|{_by_letter(inside)})")
+    timeless = _by_letter(phrase for phrases in table["timeless"].values() for phrase in phrases)
+    latin = _by_letter(word for word in apart if word[0].isascii())
+    return TimeWords(
+        re.compile(rf"\b(?:{timeless})\b|(?P<word>\b(?:{_by_letter(apart)})\b|{_by_letter(inside)})"),
+        re.compile(rf"\W(?:(?:{timeless})\b|(?P<word>(?:{latin})\b))"),
+    )
 
 
 def _by_letter(patterns: Iterable[str]) -> str:

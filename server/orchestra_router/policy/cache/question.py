@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from orchestra_router.embedding.prompt import PromptVector
-from orchestra_router.policy.cache.eligibility import Eligibility, matched_text
+from orchestra_router.policy.cache.eligibility import Eligibility
 from orchestra_router.policy.cache.matching import signature, words
 from orchestra_router.policy.lexical_guard import GUARD_VERSION, Parsed, figures, figures_of, parse
 from orchestra_router.types import CompletionRequest
@@ -93,7 +93,7 @@ def question(
         return Question(key=None, who=who, comparable=None, eligible=eligible)
     last = request.messages[-1]
     rough = _hash(_parts(request, who), request.messages[:-1], last.role, last.provider_state)
-    text = matched_text(request) if eligible.compared else None
+    text = eligible.text
     return Question(
         key=_hash(rough, last.parts),
         who=who,

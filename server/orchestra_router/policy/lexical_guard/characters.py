@@ -29,6 +29,8 @@ _RAISED = {"<super>": " ^ ", "<sub>": " _ ", "<fraction>": " ", "<circle>": " \u
 
 def plain(text: str) -> str:
     """`text` with one form for each character. Linear in its length."""
+    if text.isascii():  # its characters have one form each
+        return text
     text = text.translate(_PLAIN)
     if text.isascii():
         return text

@@ -21,8 +21,9 @@ _DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"[(\[]*\$?(\d+(?:\.\d+)*)%?[)\].,;:?!\u3002]*")
 _PLAIN = re.compile(r"\d+(?:\.\d+)*")
 _NAME = re.compile(r"[(\[]*[A-Za-z_][A-Za-z0-9_]*[)\].,;:?!\u3002]*")
-_ROMAN = re.compile(r"\b(?:[IVX]{2,}|[VX]|I\W*(?=[.?!:,]|$))(?!\w)")
-_QUOTED = re.compile(r"""[`"]|(?<!\w)'""")
+# These two begin with a character, so that others are passed over fast; what must not stand before it is looked at then.
+_ROMAN = re.compile(r"[IVX](?<!\w[IVX])(?:[IVX]+|(?<=[VX])|(?<=I)\W*(?=[.?!:,]|$))(?!\w)")
+_QUOTED = re.compile(r"""`|"|'(?<!\w')""")
 """What is quoted is compared as it is, numbers and all."""
 _SPELLED = SPELLED | {"couple", "pair", "dozen"}
 
@@ -39,6 +40,8 @@ def figures(text: str) -> str:
         return UNKNOWN
     found: list[str] = []
     for part in text.split():
+        if part.isalpha():
+            continue
         if number := _NUMBER.fullmatch(part):
             found.append(number[1])
         elif _DIGIT.search(part) and not _NAME.fullmatch(part):
