@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -131,6 +132,21 @@ def test_what_cannot_be_is_explained(capsys: pytest.CaptureFixture[str]) -> None
         said = capsys.readouterr().err
         assert "orchestra: " in said
         assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("source", ["ORCHESTRA_KEY", "ORCHESTRA_KEY_FILE", "ORCHESTRA_KEY_COMMAND"])
+def test_a_key_from_any_source_holds_every_command_to_it(
+    source: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = run(capsys, "keys", "create", "Ada")["secret"]
+    (home / "ada.key").write_text(secret, encoding="utf-8")
+    named = {"ORCHESTRA_KEY": secret, "ORCHESTRA_KEY_FILE": str(home / "ada.key")}
+    monkeypatch.setenv(source, named.get(source, f"{shlex.quote(sys.executable)} -c \"print('{secret}')\""))
+
+    for command_line in (("keys", "list"), ("report", "--group-by", "user"), ("vacuum",), ("cache", "clear")):
+        code = main([*command_line])
+        assert (code, command_line[0]) == (0 if command_line[0] == "report" else 1, command_line[0])
+    assert "has the role caller" in capsys.readouterr().err
 
 
 def test_every_command_says_who_may_run_it() -> None:

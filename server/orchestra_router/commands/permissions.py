@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from orchestra_router import key_sources
 from orchestra_router.commands.base import with_router
 from orchestra_router.errors import AccessDenied
 
@@ -71,7 +72,7 @@ def check(command: str) -> None:
     if verb is None:
         raise AccessDenied(f"Nobody has said who may run `orchestra {command}`, so nobody may.")
     # Without it the person at this machine asks, who may do everything.
-    if "ORCHESTRA_KEY" in os.environ or "ORCHESTRA_KEY_FILE" in os.environ:
+    if any(source in os.environ for source in key_sources.variables("ORCHESTRA_KEY")):
         with_router(lambda router: _allowed(router, verb))
 
 
