@@ -99,6 +99,55 @@ def test_the_keys_of_other_servers_are_not_shown(home: Path, capsys: pytest.Capt
     assert KEY not in said.out + said.err
 
 
+@every_client
+def test_no_key_is_shown_whatever_its_form_not_even_one_that_is_replaced(
+    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = client.file(Folders.of(os.environ))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = (
+        f"[{client.table}.other]\ncommand = 'other'\n[{client.table}.other.env]\nPASS = 'plain words'\n"
+        if client.form == "toml"
+        else json.dumps({client.table: {"other": {"command": "other", "env": {"PASS": "plain words"}}}})
+    )
+    file.write_text(before, encoding="utf-8")
+    monkeypatch.setenv("TOGETHER_API_KEY", "one-form-of-nobody")
+    assert main(["install", client.name, "--yes"]) == 0
+    monkeypatch.setenv("TOGETHER_API_KEY", "another-form-of-nobody")
+    if client.form == "json":  # an entry in a TOML file is not replaced
+        assert main(["install", client.name, "--yes"]) == 0
+
+    said = capsys.readouterr().out
+    assert "form-of-nobody" not in said
+    assert "plain words" not in said
+    expected = {"one-form-of-nobody" if client.form == "toml" else "another-form-of-nobody"}
+    assert set(servers(client, file)["orchestra"]["env"].values()) == expected
+
+
+def test_a_key_that_stands_elsewhere_and_every_setting_go_into_the_entry(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "key").write_text(KEY, encoding="utf-8")
+    given = {
+        "ANTHROPIC_API_KEY_FILE": str(home / "key"),
+        "OPENAI_API_KEY": "first-of-two",
+        "OPENAI_API_KEY_2": "second-of-two",
+        "ORCHESTRA_BUDGET_DAY_USD": "3",
+        "ORCHESTRA_HOME": str(home / "data"),
+        "ORCHESTRA_KEY": "ork_0123456789ab_secret",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    assert main(["install", "cursor", "--yes"]) == 0
+
+    entry = json.loads((home / ".cursor" / "mcp.json").read_text(encoding="utf-8"))["mcpServers"]["orchestra"]
+    assert entry["env"] == given
+    said = capsys.readouterr().out
+    assert '"ORCHESTRA_BUDGET_DAY_USD": "3"' in said
+    assert "ork_0123456789ab" not in said
+
+
 @pytest.mark.parametrize(
     "text",
     ['{"mcpServers": {} // mine\n}', "[]", '{"mcpServers": 5}', "{"],
@@ -145,6 +194,12 @@ def test_without_a_client_all_are_listed(capsys: pytest.CaptureFixture[str]) -> 
     listed = json.loads(capsys.readouterr().out)
     assert {row["client"] for row in listed} == set(CLIENTS)
     assert not any(row["exists"] for row in listed)
+
+
+def test_a_client_may_be_called_by_its_title(home: Path) -> None:
+    assert main(["install", "Gemini CLI", "--yes"]) == 0
+
+    assert (home / ".gemini" / "settings.json").exists()
 
 
 def test_an_unknown_client_is_told_with_its_neighbour(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,19 +12,22 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from orchestra_router import key_sources
 from orchestra_router.errors import ConfigError
-from orchestra_router.keys import PLACEHOLDER
+from orchestra_router.keys import PLACEHOLDER, further, value_of
 from orchestra_router.policy.redactor import Redactor
 
 Json = dict[str, Any]
 
 SERVER = "orchestra"
+OWN = "ORCHESTRA_"
+"""What the variables of Orchestra's own settings begin with."""
 EXAMPLE_KEYS = ("OPENROUTER_API_KEY", "DEEPSEEK_API_KEY", "ANTHROPIC_API_KEY")
 """What stands in an entry to be filled in, where no key is known."""
 
@@ -155,17 +158,24 @@ class Change:
         return kept
 
 
-def entry_for(environ: Mapping[str, str], variables: Sequence[str], *, simulate: bool) -> Entry:
-    """The entry that starts this very program, with those of `variables` that are set here.
+def entry_for(environ: Mapping[str, str], key_variables: Sequence[str], *, simulate: bool) -> Entry:
+    """The entry that starts this very program, with the keys of `key_variables` and every setting that is set here.
 
-    A client started from a desktop has another PATH and none of a shell's variables, so both are written out.
+    A client started from a desktop has another PATH and none of a shell's variables, so both are written out. A key may
+    be one of several, and may stand elsewhere: then the variable that says where is what is written.
     """
     command, args = _own_command()
     if simulate:
         return Entry(command, (*args, "serve", "--simulate"), {})
-    found = {name: environ[name] for name in variables if environ.get(name, "").strip()}
-    home = {"ORCHESTRA_HOME": environ["ORCHESTRA_HOME"]} if environ.get("ORCHESTRA_HOME") else {}
-    return Entry(command, args, (found or dict.fromkeys(EXAMPLE_KEYS, PLACEHOLDER)) | home)
+    sources = [
+        source
+        for first in key_variables
+        for variable in (first, *further(environ, first))
+        for source in key_sources.variables(variable)
+    ]
+    keys = {name: environ[name] for name in sources if value_of(environ, name)}
+    settings = {name: environ[name] for name in sorted(environ) if name.startswith(OWN) and value_of(environ, name)}
+    return Entry(command, args, (keys or dict.fromkeys(EXAMPLE_KEYS, PLACEHOLDER)) | settings)
 
 
 def change(client: Client, file: Path, entry: Entry) -> Change:
@@ -177,9 +187,9 @@ def change(client: Client, file: Path, entry: Entry) -> Change:
     before = _read(file)
     with_entry = _with_toml if client.form == "toml" else _with_json
     after = with_entry(client, file, before, entry)
-    shown = with_entry(client, file, before, entry.masked())
-    lines = difflib.unified_diff(before.splitlines(), shown.splitlines(), str(file), f"{file} (new)", lineterm="", n=2)
-    # Lines around the entry may hold the keys of other servers.
+    old, new = (_without_keys(client, text, entry) for text in (before, after))
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), str(file), f"{file} (new)", lineterm="", n=2)
+    # A key may stand outside of `env`, too.
     told = Redactor()("\n".join(lines))
     return Change(client, file, before, after, "" if after == before else told)
 
@@ -187,10 +197,8 @@ def change(client: Client, file: Path, entry: Entry) -> Change:
 def entry_of(client: Client, file: Path) -> Json | None:
     """Orchestra's entry in the client's `file`; None where there is none, or none that can be read."""
     try:
-        text = _read(file)
-        read: object = tomllib.loads(text) if client.form == "toml" else json.loads(text)
-        entry: object = cast("Json", read)[client.table][SERVER]
-    except (ConfigError, ValueError, KeyError, TypeError):
+        entry = _servers(client, _read(file)).get(SERVER)
+    except ConfigError:
         return None
     return cast("Json", entry) if isinstance(entry, dict) else None
 
@@ -200,6 +208,36 @@ def snippet(client: Client, entry: Entry) -> str:
     if client.form == "toml":
         return _toml(client, entry)
     return json.dumps({client.table: {SERVER: entry.for_client(client)}}, indent=2)
+
+
+def _servers(client: Client, text: str) -> Json:
+    """The client's servers as its file's `text` has them; {} where it cannot be read."""
+    try:
+        read: object = tomllib.loads(text) if client.form == "toml" else json.loads(text)
+        servers: object = cast("Json", read)[client.table]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return cast("Json", servers) if isinstance(servers, dict) else {}
+
+
+def _without_keys(client: Client, text: str, entry: Entry) -> str:
+    """`text`, to look at: what the servers get by `env` and `headers` is named, not shown."""
+    for server, row in _servers(client, text).items():
+        for name, value in _given(row):
+            told = _told(name, value, entry.env if server == SERVER else {})
+            for written in (json.dumps(value), json.dumps(value, ensure_ascii=False), f"'{value}'"):
+                text = text.replace(written, json.dumps(told))
+    return text
+
+
+def _given(row: object) -> Iterator[tuple[str, str]]:
+    fields = cast("Json", row) if isinstance(row, dict) else {}
+    for table in ("env", "headers"):
+        values: object = fields.get(table)
+        if isinstance(values, dict):
+            yield from (
+                (name, value) for name, value in cast("Json", values).items() if isinstance(value, str) and value
+            )
 
 
 # --- files ---------------------------------------------------------------------------------------------------
@@ -275,4 +313,18 @@ def _own_command() -> tuple[str, tuple[str, ...]]:
 
 
 def _masked(name: str, value: str) -> str:
-    return value if value == PLACEHOLDER or name.startswith("ORCHESTRA_") else f"(your {name})"
+    return value if value == PLACEHOLDER or _is_setting(name) else f"(your {name})"
+
+
+def _told(name: str, value: str, new: Mapping[str, str]) -> str:
+    """What is shown of a `value` in a client's file, where `new` is to come."""
+    if value == new.get(name) or (name in new and _is_setting(name)):
+        return _masked(name, value)
+    if value == PLACEHOLDER:
+        return value
+    return f"(another {name})" if name in new else "(hidden)"
+
+
+def _is_setting(name: str) -> bool:
+    """It holds no secret."""
+    return name.startswith(OWN) and re.search(r"KEY|SECRET|HEADERS", name) is None

@@ -31,7 +31,7 @@ def _install(asked: argparse.Namespace) -> int:
     folders = Folders.of(os.environ)
     if asked.client is None:
         return _list(folders, as_json=asked.json)
-    if (client := CLIENTS.get(asked.client)) is None:
+    if (client := CLIENTS.get(asked.client.lower().replace(" ", "-"))) is None:
         from orchestra_router.policy import names
 
         raise ConfigError(names.unknown("client", asked.client, CLIENTS))
@@ -64,7 +64,7 @@ def _entry(*, simulate: bool) -> "Entry":
 
     providers = load(os.environ).catalog.providers.values()
     variables = [name for provider in providers for name in provider.key_env]
-    return entry_for(os.environ, [*variables, PORTKEY_KEY, "ORCHESTRA_PORTKEY"], simulate=simulate)
+    return entry_for(os.environ, [*variables, PORTKEY_KEY], simulate=simulate)
 
 
 def _agreed(file: Path) -> bool:
