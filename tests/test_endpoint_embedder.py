@@ -71,6 +71,27 @@ async def test_another_wording_is_a_hit_through_the_endpoint(tmp_path: Path, emb
     assert (report.total.requests, report.total.attempts) == (1, 1 + len(calls))
 
 
+async def test_what_a_look_cost_is_in_the_results_cost_and_counted_once(tmp_path: Path) -> None:
+    async with endpoint(tmp_path, PAID) as world:
+        kept = await complete(world, FIRST)
+        after_keeping = world.providers.billed_nusd
+        hit = await complete(world, SAME)
+        missed = await complete(world, "How can I reset the password of my phone?")
+        billed = world.providers.billed_nusd
+        report = await world.router.cost_report()
+        recorded = await world.router.trails(hit.request_id)
+
+    # The first prompt is embedded after its answer, for those to come.
+    assert kept.cost_nusd == sum(attempt.cost_nusd for attempt in kept.attempts)
+    assert (hit.cache, hit.attempts, hit.cost_source) == ("SEMANTIC HIT", (), "genai-prices")
+    assert hit.saved_nusd == kept.cost_nusd
+    assert missed.cost_nusd > sum(attempt.cost_nusd for attempt in missed.attempts)
+    assert hit.cost_nusd > 0
+    assert hit.cost_nusd + missed.cost_nusd == billed - after_keeping
+    assert recorded[0].request["cost_nusd"] == hit.cost_nusd
+    assert report.total.spent_nusd == billed
+
+
 async def test_who_wants_nothing_paid_pays_for_no_vector_either(tmp_path: Path) -> None:
     async with endpoint(tmp_path, PAID) as world:
         await complete(world, FIRST)

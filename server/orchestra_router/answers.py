@@ -106,4 +106,4 @@ def _count_cheap_step(plan: Plan, answered: Candidate, call: Call, flaw: Flaw | 
     )
     strong = next((candidate for candidate in plan.route if candidate.step == "strong"), None)
     if strong is not None and not call.cheap_step.escalated:
-        call.escalation_saved_nusd = strong.expected_nusd - call.cost_nusd
+        call.escalation_saved_nusd = strong.expected_nusd - call.attempts_nusd

@@ -68,6 +68,8 @@ class Call:
     """What it has heard of the attempt that spoke first."""
     look: Look = field(default_factory=lambda: Look(status="DISABLED"))
     """What came of the look in the cache."""
+    vectors: list[Attempt] = field(default_factory=list[Attempt])
+    """What an endpoint was asked for that look: attempts in the ledger, and none at an answer."""
     found: dict[str, int] = field(default_factory=dict[str, int])
     purse: Purse = field(default_factory=Purse)
     """Shared where several requests have one cap."""
@@ -118,8 +120,16 @@ class Call:
         return sum(attempt.cost_nusd for attempt in self.attempts if attempt.rejected)
 
     @property
-    def cost_nusd(self) -> int:
+    def attempts_nusd(self) -> int:
         return sum(attempt.cost_nusd for attempt in self.attempts)
+
+    @property
+    def vectors_nusd(self) -> int:
+        return sum(attempt.cost_nusd for attempt in self.vectors)
+
+    @property
+    def cost_nusd(self) -> int:
+        return self.attempts_nusd + self.vectors_nusd
 
     def note(self, *notes: str) -> None:
         self.notes += [note for note in notes if note not in self.notes]

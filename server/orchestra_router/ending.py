@@ -24,7 +24,8 @@ def signed(candidate: Candidate, answer: Answer) -> Cached:
 def completion(written: Cached, call: Call, guarded: Guarded, *, number: int, latency_ms: int) -> Completion:
     """`number` is that of the attempt which gave the answer."""
     paid = next(attempt for attempt in call.attempts if attempt.number == number)
-    unknown = sum(attempt.cost_nusd for attempt in call.attempts if attempt.cost_source == "estimate")
+    sent = (*call.vectors, *call.attempts)
+    unknown = sum(attempt.cost_nusd for attempt in sent if attempt.cost_source == "estimate")
     if unknown and paid.cost_source != "estimate":
         call.note(
             f"{budget.dollars(unknown)} of the cost is for attempts that failed after they were sent: nobody knows"
@@ -64,8 +65,8 @@ def cached(hit: Hit, call: Call, guarded: Guarded, *, latency_ms: int) -> Comple
         provider=written.provider,
         model=written.model,
         reason=f"cached; first answered as {written.reason}",
-        cost_nusd=0,
-        cost_source="none",
+        cost_nusd=call.vectors_nusd,
+        cost_source=call.vectors[-1].cost_source if call.vectors_nusd else "none",
         cache=call.look.status,
         cache_entry=hit.entry_id,
         cache_similarity=hit.similarity,

@@ -198,6 +198,7 @@ class EndpointEmbedder:
             finally:
                 if reservation is not None and reservation.attempt is not None:
                     purse.pay(reservation.attempt.cost_nusd)
+                    payer.paid.append(reservation.attempt)
             await self._health.succeeded(self._deployment, fingerprint=candidate.fingerprint, began_ms=began_ms)
         return embedded
 

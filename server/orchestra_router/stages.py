@@ -91,7 +91,7 @@ class Stages:
         call.request = changed(guarded.request, task=None)
         self._enter(call, "task")
         check_names(guarded.request, self._config.catalog)
-        vector = self._vector(guarded.request, Payer(call.request.scope, call.purse, call.deadline))
+        vector = self._vector(guarded.request, Payer(call.request.scope, call.purse, call.deadline, call.vectors))
         call.request, task_reason = await self._with_task(guarded.request, vector)
         call.request, rule = user_rules.with_rule(call.request, self._config, now_ms=self._clock.now_ms())
 
@@ -134,7 +134,7 @@ class Stages:
             self._enter(call, "keep")
             # What will not do is asked again next time.
             asked = replace(asked, key=None) if call.flaw else asked
-            self._cache.keep(asked, written, call.request, cost_nusd=call.cost_nusd, now_ms=self._clock.now_ms())
+            self._cache.keep(asked, written, call.request, cost_nusd=call.attempts_nusd, now_ms=self._clock.now_ms())
         completion = ending.completion(
             written, call, guarded, number=answered.number, latency_ms=self._elapsed_ms(call)
         )

@@ -363,7 +363,7 @@ class Completion:
     reason: str
     """Why this deployment was on the route."""
     cost_nusd: int
-    """All attempts of this request, failed ones included. 0 for a hit."""
+    """All attempts of this request, failed ones included; of a hit, only what an endpoint took for comparing prompts."""
     cost_source: CostSource
     cache: CacheStatus
     cache_reason: str = ""

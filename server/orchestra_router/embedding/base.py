@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from orchestra_router.types import NOBODY, Scope
+from orchestra_router.types import NOBODY, Attempt, Scope
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -30,6 +30,8 @@ class Payer:
     """Of the request it is for; None: only the budgets limit it."""
     deadline: float | None = None
     """On the clock's monotonic scale, in seconds; None: somebody may wait for it as long as it takes."""
+    paid: list[Attempt] = field(default_factory=list[Attempt], compare=False)
+    """What was asked for it, and at what cost, is added here."""
 
 
 NO_PAYER = Payer()

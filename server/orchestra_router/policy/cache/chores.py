@@ -35,7 +35,7 @@ class Chores:
 
     def embed(self, prompts: Iterable[Unembedded], payer: Payer) -> None:
         """Some time soon; nobody waits for it."""
-        payer = replace(payer, deadline=None)
+        payer = replace(payer, deadline=None, paid=[])
         self._waiting |= {prompt.entry_id: (prompt, payer) for prompt in prompts}
         while len(self._waiting) > MOST_WAITING:
             self._waiting.popitem(last=False)
