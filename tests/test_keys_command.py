@@ -84,7 +84,25 @@ def test_a_key_is_made_shown_changed_rotated_and_revoked(capsys: pytest.CaptureF
     assert turned["secret"] != made["secret"]
     assert len(turned["secrets"]) == 2
     assert revoked["state"] == listed[0]["state"] == "revoked"
+    assert listed[0]["limits"] == edited["limits"]
     assert "secret" not in edited | revoked | listed[0]
+
+
+def test_the_list_shows_what_each_key_is_held_to_in_the_words_that_set_it(capsys: pytest.CaptureFixture[str]) -> None:
+    held_to = (
+        *("--provider", "openai", "--provider", "anthropic", "--model", "gpt*", "--task", "coding", "--daily", "7.50"),
+        *("--monthly", "1000000", "--rpm", "60", "--tpm", "90000", "--concurrency", "4", "--guard", "email=block"),
+    )
+    run(capsys, "keys", "create", "Ada", *held_to)
+    run(capsys, "keys", "create", "Bob")
+
+    assert main(["keys", "list"]) == 0
+
+    columns, ada, bob = capsys.readouterr().out.splitlines()
+    limits = "provider=openai,anthropic model=gpt* task=coding daily=7.5 monthly=1000000 rpm=60 tpm=90000 concurrency=4"
+    assert columns.endswith("limits")
+    assert ada.endswith(f" {limits} guard=email=block")
+    assert bob.endswith("never")
 
 
 def test_the_secret_goes_to_standard_output_and_nowhere_else(capsys: pytest.CaptureFixture[str], home: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from orchestra_router.commands.base import Commands, table, with_router
 from orchestra_router.errors import InvalidRequest
@@ -26,6 +26,18 @@ Json = dict[str, Any]
 ROLE_NAMES = ("admin", "operator", "caller", "viewer")
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 NONE = "none"
+OPTIONS = {
+    "providers": "provider",
+    "models": "model",
+    "tasks": "task",
+    "day_usd": "daily",
+    "month_usd": "monthly",
+    "requests_per_minute": "rpm",
+    "tokens_per_minute": "tpm",
+    "concurrency": "concurrency",
+    "guard": "guard",
+}
+"""Each limit, as it is told, and the option that sets it."""
 
 
 def add_to(commands: Commands) -> None:
@@ -33,7 +45,7 @@ def add_to(commands: Commands) -> None:
     create = group.reporting("create", _create, "Make a key. Its secret is shown once, here.")
     create.add_argument("name", help="whose it is, for people: 'Ada, laptop'")
     _add_terms(create)
-    group.reporting("list", _list, "List the keys: roles, states, when they were last used.")
+    group.reporting("list", _list, "List the keys: roles, states, when they were last used, limits.")
     show = group.reporting("show", _show, "Show one key with its limits.")
     edit = group.reporting("edit", _edit, "Change a key; what is not named stays, and `none` takes a limit away.")
     rotate = group.reporting("rotate", _rotate, "Give a key a new secret; the old one works for a while.")
@@ -88,7 +100,9 @@ def _list(asked: argparse.Namespace) -> int:
         (
             *(key[name] for name in ("id", "name", "role", "user", "state")),
             *(key[name] or "never" for name in ("used", "expires")),
-            ", ".join(key["limits"]),
+            " ".join(
+                f"{option}={_briefly(key['limits'][name])}" for name, option in OPTIONS.items() if name in key["limits"]
+            ),
         )
         for key in keys
     ]
@@ -250,6 +264,16 @@ def _key(key: "AccessKey") -> Json:
         "secrets": [{"created": _time(each.created_ms), "until": _time(each.until_ms)} for each in key.secrets],
         "limits": limits,
     }
+
+
+def _briefly(limit: Any) -> str:
+    match limit:
+        case dict():
+            return ",".join(f"{kind}={action}" for kind, action in cast("dict[str, str]", limit).items())
+        case int() | float():
+            return f"{limit:.12g}"
+        case _:
+            return ",".join(limit)
 
 
 def _time(at_ms: int | None) -> str:
