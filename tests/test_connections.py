@@ -69,6 +69,16 @@ async def test_a_server_that_will_not_keep_a_connection_is_believed(answer: byte
     assert server.connections == 2
 
 
+async def test_a_server_that_names_an_endless_time_is_answered_all_the_same() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nkeep-alive: timeout=" + b"9" * 10_000 + b"\r\ncontent-length: 2\r\n\r\nok"
+
+    async with raw_server(answer) as server, client() as http:
+        for _ in range(2):
+            assert (await http.get(f"http://127.0.0.1:{server.port}/")).text == "ok"
+
+    assert server.connections == 1
+
+
 async def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)

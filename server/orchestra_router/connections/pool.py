@@ -28,6 +28,8 @@ MOST_IDLE = 64
 """For each host."""
 NEXT_ADDRESS_S = 0.25
 """An address that has not answered by then is joined by the next one, and whoever is first is used."""
+MOST_DIGITS = 9
+"""Of a number that a server sends; Python refuses to read very many."""
 PORTS = {"http": 80, "https": 443}
 
 AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
@@ -324,7 +326,7 @@ def _kept_by_server_s(headers: Sequence[Header]) -> float:
             _, found, seconds = value.partition(b"timeout=")
             digits = seconds.partition(b",")[0].strip()
             if found and digits.isdigit():
-                return int(digits) - 1
+                return int(digits[:MOST_DIGITS]) - 1
     return math.inf
 
 
