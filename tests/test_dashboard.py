@@ -15,6 +15,7 @@ import pytest
 from clocks import FakeClock
 from http_worlds import HttpWorld, bearer, code_of, open_http
 from orchestra_router import page
+from orchestra_router.http import sessions
 from orchestra_router.http.sessions import INVITATION_S, SESSION_S
 from orchestra_router.policy.keyring import Terms
 from worlds import ask
@@ -72,6 +73,22 @@ async def test_a_session_ends_with_its_key(world: HttpWorld, browser: httpx.Asyn
     await world.router.keyring.revoke(made.key.key_id)
 
     assert (seen.status_code, (await browser.get("/api/overview")).status_code) == (200, 401)
+
+
+async def test_whoever_signs_in_without_end_signs_nobody_else_out(
+    world: HttpWorld, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MOST_SESSIONS", 6)
+    monkeypatch.setattr(sessions, "MOST_PER_KEY", 3)
+    made = await world.router.keyring.create(Terms(name="bob", role="viewer"))
+    await browser.post("/sign-in", json={"key": world.key})
+
+    async with httpx.AsyncClient(base_url=world.server.url, timeout=20) as other:
+        for _ in range(8):
+            await other.post("/sign-in", json={"key": made.secret})
+        newest = await other.get("/api/overview")
+
+    assert (newest.status_code, (await browser.get("/api/overview")).status_code) == (200, 200)
 
 
 async def test_a_key_that_may_only_ask_is_told_which_key_may_look(world: HttpWorld, browser: httpx.AsyncClient) -> None:

@@ -7,7 +7,8 @@ from mcp.server import MCPServer
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.types import ErrorData
+from mcp.types import ErrorData, JSONRPCRequest
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +17,7 @@ from orchestra_router import jsonrpc
 from orchestra_router.app import instructions
 from orchestra_router.config import Settings
 from orchestra_router.http.endpoint import Endpoint, caller_of
+from orchestra_router.http.open_sessions import OpenSessions
 from orchestra_router.stdin import mended
 from orchestra_tools.server import OrchestraServer
 from orchestra_tools.service import Service
@@ -25,7 +27,10 @@ ROOM = 1.5
 """What a message may have, in those of the longest prompt: escapes, and the arguments beside it."""
 MAX_SESSIONS = 1_000
 """Open sessions of clients of the older era; the newer one has none."""
+MAX_SESSIONS_PER_KEY = 200
+"""Of them, so that one key leaves room for others."""
 SESSION_IDLE_S = 1_800
+SESSION_HEADER = "mcp-session-id"
 
 
 class McpEndpoint:
@@ -44,6 +49,7 @@ class McpEndpoint:
             session_idle_timeout=SESSION_IDLE_S,
             max_sessions=MAX_SESSIONS,
         )
+        self._open = OpenSessions(most_per_key=MAX_SESSIONS_PER_KEY, idle_s=SESSION_IDLE_S)
         self.run = self._sessions.run
         """A context manager: sessions live inside it."""
 
@@ -56,16 +62,62 @@ class McpEndpoint:
 
     async def handle(self, request: Request) -> ASGIApp:
         # A session belongs to the key that opened it: the SDK compares who asks.
-        token = AccessToken(token="", client_id=caller_of(request).key_id, scopes=[])
-        request.scope["user"] = AuthenticatedUser(token)
+        key_id = caller_of(request).key_id
+        request.scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=key_id, scopes=[]))
+        session = request.headers.get(SESSION_HEADER)
         if request.method != "POST":
-            return self._sessions.handle_request
+            return _OfSession(session or "", key_id, self._open, self._sessions.handle_request)
         text = mended((await request.body()).decode("utf-8", "replace"))
         message = jsonrpc.parsed(text)
         if isinstance(message, ErrorData):
             refusal = jsonrpc.refusal(message, text).model_dump(mode="json", exclude_unset=True)
             return JSONResponse(refusal, status_code=400)
-        return _Sent(text.encode(), self._sessions.handle_request)
+        app = _Sent(text.encode(), self._sessions.handle_request)
+        if session is not None:
+            return _OfSession(session, key_id, self._open, app)
+        if isinstance(message, JSONRPCRequest) and message.method == "initialize":
+            return _Opening(key_id, self._open, app)
+        return app
+
+
+class _Opening:
+    """`app`, whose answer may open a session."""
+
+    def __init__(self, key_id: str, sessions: OpenSessions, app: ASGIApp) -> None:
+        self._key_id = key_id
+        self._sessions = sessions
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._sessions.opening(self._key_id) as session:
+
+            async def watched(message: Message) -> None:
+                if message["type"] == "http.response.start" and message["status"] < 400:
+                    name = Headers(raw=message["headers"]).get(SESSION_HEADER)
+                    if name is not None:
+                        self._sessions.keep(name, session)
+                await send(message)
+
+            await self._app(scope, receive, watched)
+
+
+class _OfSession:
+    """`app`, which answers a request of the session `name`, or ends it."""
+
+    def __init__(self, name: str, key_id: str, sessions: OpenSessions, app: ASGIApp) -> None:
+        self._name = name
+        self._key_id = key_id
+        self._sessions = sessions
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def watched(message: Message) -> None:
+            if scope["method"] == "DELETE" and message["type"] == "http.response.start" and message["status"] < 300:
+                self._sessions.end(self._name, self._key_id)
+            await send(message)
+
+        with self._sessions.request(self._name, self._key_id):
+            await self._app(scope, receive, watched)
 
 
 class _Sent:

@@ -20,11 +20,13 @@ SESSION_S = 12 * 3600
 INVITATION_S = 600
 """How long a link that signs in is good, once."""
 MOST_SESSIONS = 1_000
+MOST_PER_KEY = 50
+"""So that whoever signs in again and again ends sessions of his own, not those of others."""
 
 
 @dataclass(slots=True)
 class _Held:
-    """Secrets under the hash of what stands for them. The oldest goes when there are too many."""
+    """Secrets under the hash of what stands for them. The oldest goes when there are too many, of one or of all."""
 
     now: Callable[[], float]
     lasts_s: float
@@ -32,6 +34,9 @@ class _Held:
 
     def begin(self, secret: str) -> str:
         token = secrets.token_urlsafe(32)
+        theirs = [name for name, (held, _) in self.held.items() if held == secret]
+        for oldest in theirs[: 1 - MOST_PER_KEY]:
+            del self.held[oldest]
         while len(self.held) >= MOST_SESSIONS:
             del self.held[next(iter(self.held))]
         self.held[_hash(token)] = (secret, self.now() + self.lasts_s)
