@@ -9,15 +9,19 @@ import anyio
 import httpx
 import pytest
 from mcp import Client, MCPError
-from mcp.types import ElicitResult
+from mcp.types import ElicitResult, PromptReference
 
 from hand_clock import HandClock
-from http_worlds import HttpWorld, bearer, mcp_client, open_http
+from http_worlds import HttpWorld, bearer, code_of, mcp_client, open_http
 from mcp_wire import LEGACY, MODERN, PATIENCE_S, Json, modern
 from orchestra_router.clock import SystemClock
+from orchestra_router.http import mcp_endpoint
+from orchestra_router.http.open_sessions import OpenSessions
+from orchestra_router.http.refusals import Refused
 from orchestra_router.policy.access import Role
 from orchestra_router.policy.keyring import Terms
 from orchestra_router.simulation import Hang
+from orchestra_router.types import Limits
 from surface import answering, fail, succeed
 
 QUESTION = "What is the capital of France?"
@@ -303,3 +307,86 @@ async def test_a_session_is_for_the_key_that_opened_it(tmp_path: Path) -> None:
 
     assert foreign.status_code == 404
     assert "tools" in own.text
+
+
+@MODES
+async def test_only_what_a_key_may_use_is_offered_while_one_types(tmp_path: Path, mode: str) -> None:
+    limits = Limits(models=("claude-*",), providers=("anthropic", "openrouter"), tasks=("cod*",))
+    async with open_http(tmp_path, clock=SystemClock()) as world:
+        key = await world.router.keyring.create(Terms(name="narrow", role="caller", limits=limits))
+        async with mcp_client(replace(world, key=key.secret), mode) as client:
+            models = await offered(client, "second_opinion", "model", "")
+            at_another = await offered(client, "second_opinion", "model", "", provider="openai")
+            listed = await offered(client, "compare_models", "models", "gpt-")
+            providers = await offered(client, "second_opinion", "provider", "")
+            of_model = await offered(client, "second_opinion", "provider", "", model="claude-haiku-5-5")
+            tasks = await offered(client, "cheapest_good_answer", "task", "")
+        async with mcp_client(world, mode) as admin:
+            all_models = await offered(admin, "second_opinion", "model", "")
+
+    assert models
+    assert all(name.startswith("claude-") for name in models)
+    assert (at_another, listed) == ([], [])
+    assert set(providers) == {"anthropic", "openrouter"}
+    assert set(of_model) <= {"anthropic", "openrouter"}
+    assert of_model
+    assert tasks == ["coding"]
+    assert len(all_models) > len(models)
+
+
+async def offered(client: Client, prompt: str, argument: str, typed: str, **chosen: str) -> list[str]:
+    reference = PromptReference(type="ref/prompt", name=prompt)
+    found = await client.complete(reference, {"name": argument, "value": typed}, context_arguments=chosen)
+    return found.completion.values
+
+
+async def hello(world: HttpWorld, key: str, **headers: str) -> httpx.Response:
+    return await post(world, body_of(call(method="initialize", params=HELLO)), bearer(key) | headers)
+
+
+async def test_a_key_that_opens_sessions_without_end_leaves_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_endpoint, "MAX_SESSIONS_PER_KEY", 3)
+    async with open_http(tmp_path, clock=SystemClock()) as world:
+        at = await with_keys(world, greedy="caller", other="caller")
+        opened = [await hello(world, at["greedy"].key) for _ in range(4)]
+        other = await hello(world, at["other"].key)
+        session = {"mcp-session-id": opened[0].headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
+        # Neither a stranger's word nor a call that fails makes room.
+        await world.client.delete("/mcp", headers=session | bearer(at["other"].key))
+        body, method = enveloped(call(method="none/such"))
+        lost = session | {"mcp-protocol-version": MODERN, "mcp-method": method}
+        await post(world, body, lost | bearer(at["greedy"].key))
+        still = await hello(world, at["greedy"].key)
+        await world.client.delete("/mcp", headers=session | bearer(at["greedy"].key))
+        after = await hello(world, at["greedy"].key)
+
+    assert [one.status_code for one in opened] == [200, 200, 200, 429]
+    assert code_of(opened[3]) == "too_many_sessions"
+    assert [one.status_code for one in (other, still, after)] == [200, 429, 200]
+
+
+async def test_what_opens_no_session_takes_nobodys_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcp_endpoint, "MAX_SESSIONS_PER_KEY", 1)
+    async with open_http(tmp_path, clock=SystemClock()) as world:
+        for _ in range(3):
+            await hello(world, world.key, accept="text/html")
+        body, method = enveloped(call())
+        for _ in range(3):
+            assert (await post(world, body, {"mcp-protocol-version": MODERN, "mcp-method": method})).status_code == 200
+        opened = await hello(world, world.key)
+
+    assert opened.status_code == 200
+
+
+async def test_a_session_that_ended_by_itself_makes_room() -> None:
+    sessions = OpenSessions(most_per_key=1, idle_s=0)
+    with sessions.opening("key") as session:
+        sessions.keep("name", session)
+    with sessions.request("name", "key"), pytest.raises(Refused), sessions.opening("key"):
+        pass
+    with sessions.opening("key") as session:
+        sessions.keep("another", session)
+        with pytest.raises(Refused), sessions.opening("key"):
+            pass

@@ -104,13 +104,10 @@ class OrchestraServer(MCPServer[Service]):
 
 
 async def _completed(ctx: ServerRequestContext[Service, Any], params: CompleteRequestParams) -> CompleteResult:
-    chosen = (params.context.arguments if params.context is not None else None) or {}
-    typed = params.argument
     try:
-        values = completion.completed(params.ref, typed.name, typed.value, chosen, ctx.lifespan_context)
+        return CompleteResult(completion=await completion.completed(ctx, params))
     except completion.UnknownReference as error:
         raise MCPError(INVALID_PARAMS, str(error)) from None
-    return CompleteResult(completion=values)
 
 
 async def _known_names(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:

@@ -44,10 +44,14 @@ def reached(throttled: Throttled, hold: Hold) -> AccessDenied | KeyLimitReached:
 # --- whom it may ask, and about what -----------------------------------------------------------------------------
 
 
+def may_ask(limits: Limits, provider: str) -> bool:
+    return not limits.providers or _is_one_of(provider, limits.providers)
+
+
 def forbidden(limits: Limits, deployment: Deployment) -> str | None:
     """What a key's limits have against `deployment`; None where they have nothing."""
     provider = deployment.provider.name
-    if limits.providers and not _is_one_of(provider, limits.providers):
+    if not may_ask(limits, provider):
         return f"this access key may not ask {provider}"
     names = (deployment.model.name, deployment.offer.id, deployment.key)
     if limits.models and not any(_is_one_of(name, limits.models) for name in names):
