@@ -3,13 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
+import pytest
+
 from clocks import FakeClock
 from ledgers import TODAY, a_hold, ended
+from orchestra_router.config import load
 from orchestra_router.deployments import Deployment, Model, Offer, Provider
-from orchestra_router.policy.learning import NOTHING_SEEN, Learned
+from orchestra_router.policy.learning import NOTHING_SEEN, Learned, Learning
 from orchestra_router.router import open_router
 from orchestra_router.simulation import Reply, ServerError
 from orchestra_router.store.db import SqliteStore
+from orchestra_router.store.learned_records import LearnedRows
 from orchestra_router.store.ledger_records import Period
 from orchestra_router.store.request_records import CheapStep
 from orchestra_router.types import Usage
@@ -87,7 +92,7 @@ async def test_a_router_learns_from_every_process_and_plans_with_what_it_knows(t
     async with open_world(tmp_path) as world, open_router(world.router.config, clock=world.clock) as another:
         for number in range(6):
             await another.complete(ask(f"Question {number}?", task="general_chat"))
-        world.clock.advance(11)
+        world.clock.advance(31)
 
         plan = await world.router.plan(ask("Question?", task="general_chat"))
 
@@ -96,6 +101,40 @@ async def test_a_router_learns_from_every_process_and_plans_with_what_it_knows(t
     assert first.expected_ms is not None
     assert first.slow_ms is not None
     assert all(candidate.expected_ms is None for candidate in plan.route[1:])
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+async def test_nobody_waits_for_the_next_snapshot_and_what_is_forgotten_is_not_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_forgotten: bool
+) -> None:
+    clock, may_end = FakeClock(), anyio.Event()
+    store = await SqliteStore.open(tmp_path / "orchestra.db", clock=clock)
+    learning = Learning(store, load({"ORCHESTRA_HOME": str(tmp_path)}).settings, clock)
+    await attempt(store, 1)
+    first = await learning.view()
+    read = store.learned
+
+    async def slowly(*, first_day: str) -> LearnedRows:
+        rows = await read(first_day=first_day)
+        await may_end.wait()
+        return rows
+
+    await attempt(store, 2)
+    clock.advance(11)
+    monkeypatch.setattr(store, "learned", slowly)
+    with anyio.fail_after(5):
+        meanwhile = [await learning.view() for _ in range(2)]
+    async with anyio.create_task_group() as group:
+        if is_forgotten:
+            group.start_soon(learning.forget)
+        await anyio.wait_all_tasks_blocked()
+        may_end.set()
+    await learning.aclose()
+    after = await learning.view()
+    await store.close()
+
+    assert [first, first] == meanwhile
+    assert after.attempts(LUNA) == (0 if is_forgotten else 2)
 
 
 async def test_a_model_that_often_fails_at_one_provider_is_asked_at_the_next_that_serves_it(tmp_path: Path) -> None:

@@ -366,6 +366,7 @@ class Router:
         await self._transport.aclose()
         await self._ledger.aclose()
         await self._records.aclose()
+        await self._learning.aclose()
         await self.store.close()
 
     def start(self) -> None:

@@ -4,6 +4,8 @@ Counted by triggers as attempts end, so every process counts and every process k
 (`Learned`), which makes it repeatable.
 """
 
+import asyncio
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +21,9 @@ from orchestra_router.store.learned_records import EscalationRow, LearnedRows, L
 WINDOW_DAYS = 14
 """What is older says little about a model of today; and what went badly is tried again in the end."""
 FRESH_S = 10.0
-"""A snapshot serves this long, so that reading it costs a request nothing."""
+"""A snapshot serves this long. Then the next is read, and who comes meanwhile is served with the last one."""
+OLD_S = 30.0
+"""With an older one nobody is served: after a pause the first request waits until the next has been read."""
 LEAST_ATTEMPTS = 20
 """Before a share of successes or escalations says anything."""
 LEAST_ANSWERS = 5
@@ -108,26 +112,41 @@ class Learning:
         self._settings = settings
         self._clock = clock
         self._learned = Learned()
-        self._read_at: float | None = None
+        self._read_at = -math.inf
+        """When its reading began, on the clock's monotonic scale."""
+        self._reading: asyncio.Task[None] | None = None
 
     async def view(self) -> Learned:
-        """What is known, other processes' attempts included, at most `FRESH_S` old."""
+        """What is known, other processes' attempts included, at most `OLD_S` old."""
         now = self._clock.monotonic()
-        if self._read_at is None or now - self._read_at > FRESH_S:
+        age_s = now - self._read_at
+        if age_s > OLD_S:
             self._read_at = now
-            try:
-                rows = await self._store.learned(first_day=self._first_day())
-            except StoreError as error:
-                logger.warning("what was learned could not be read: %s", error)
-            else:
-                self._learned = Learned(rows)
+            await self._read()
+        elif age_s > FRESH_S and (self._reading is None or self._reading.done()):
+            self._read_at = now
+            self._reading = asyncio.create_task(self._read())
         return self._learned
 
     async def forget(self, task: str | None = None) -> int:
         """Forget what was learned of `task`, or of all. Returns how many attempts were behind it."""
         forgotten = await self._store.forget_learned(task=task)
-        self._read_at = None
+        await self.aclose()  # it may have been read before
+        self._read_at = -math.inf
         return forgotten
+
+    async def aclose(self) -> None:
+        """Returns once nothing is being read any more; to be called before the store is closed."""
+        if self._reading is not None:
+            await asyncio.wait({self._reading})
+
+    async def _read(self) -> None:
+        try:
+            rows = await self._store.learned(first_day=self._first_day())
+        except StoreError as error:
+            logger.warning("what was learned could not be read: %s", error)
+        else:
+            self._learned = Learned(rows)
 
     def _first_day(self) -> str:
         then_ms = self._clock.now_ms() - (WINDOW_DAYS - 1) * DAY_MS
