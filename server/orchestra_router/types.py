@@ -242,12 +242,12 @@ class CompletionRequest:
 
     @property
     def system(self) -> str:
-        return "\n\n".join(message.text for message in self.messages if message.role == "system")
+        return "\n\n".join([message.text for message in self.messages if message.role == "system"])
 
     @property
     def turns(self) -> tuple[Message, ...]:
         """The conversation without its system messages."""
-        return tuple(message for message in self.messages if message.role != "system")
+        return tuple([message for message in self.messages if message.role != "system"])
 
 
 # --- What comes back ---------------------------------------------------------------------------------------

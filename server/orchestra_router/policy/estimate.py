@@ -3,7 +3,6 @@
 import json
 import math
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestra_router.types import CompletionRequest, Image, Text, ToolCall
@@ -46,14 +45,17 @@ def measure(request: CompletionRequest) -> Size:
     """
     size = most = 0
     for text in _texts(request):
-        length = utf8_bytes(text)
+        length = most_length = len(text)
+        if not text.isascii():
+            length = len(text.encode())
+            most_length = max(length, utf8_bytes(unicodedata.normalize("NFKC", text)))
         size += length
-        most += length if text.isascii() else max(length, utf8_bytes(unicodedata.normalize("NFKC", text)))
+        most += most_length
     images = tool_parts = 0
     for message in request.messages:
-        for part in message.parts:
+        for part in () if message.is_text else message.parts:
             images += isinstance(part, Image)
-            tool_parts += not isinstance(part, Text | Image)
+            tool_parts += not isinstance(part, (Text, Image))
     most += MESSAGE_OVERHEAD * len(request.messages) + MOST_IMAGE_TOKENS * images
     most += PART_OVERHEAD * (len(request.tools) + tool_parts)
     if request.tools:
@@ -77,21 +79,19 @@ def utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _texts(request: CompletionRequest) -> Iterator[str]:
+def _texts(request: CompletionRequest) -> list[str]:
+    texts: list[str] = []
     for message in request.messages:
-        yield message.provider_state
+        texts.append(message.provider_state)
         for part in message.parts:
             if isinstance(part, Text):
-                yield part.text
+                texts.append(part.text)
             elif isinstance(part, ToolCall):
-                yield part.name
-                yield part.arguments
+                texts += (part.name, part.arguments)
             elif not isinstance(part, Image):
-                yield part.name
-                yield part.content
+                texts += (part.name, part.content)
     for tool in request.tools:
-        yield tool.name
-        yield tool.description
-        yield json.dumps(dict(tool.parameters))
+        texts += (tool.name, tool.description, json.dumps(dict(tool.parameters)))
     if request.response_schema is not None:
-        yield json.dumps(dict(request.response_schema))
+        texts.append(json.dumps(dict(request.response_schema)))
+    return texts

@@ -180,8 +180,12 @@ def prefix_key(deployment: Deployment, beginnings: Beginnings) -> str:
 
 def _bytes(request: CompletionRequest) -> int:
     """Of everything that is read below."""
-    turns = sum(utf8_bytes(turn.role) + sum(map(utf8_bytes, _texts(turn))) for turn in request.turns)
-    return sum(map(utf8_bytes, _tool_texts(request))) + utf8_bytes(request.system) + turns
+    size = sum(map(utf8_bytes, _tool_texts(request))) + utf8_bytes(request.system)
+    for turn in request.turns:
+        size += len(turn.role)
+        for text in _texts(turn):
+            size += utf8_bytes(text)
+    return size
 
 
 def _beginnings(request: CompletionRequest) -> tuple[Beginning, ...]:

@@ -18,7 +18,7 @@ from orchestra_router.policy.no_route import no_route, to_search
 from orchestra_router.policy.retry import PATIENCE_S
 from orchestra_router.policy.surroundings import Surroundings
 from orchestra_router.policy.survey import Entry, Route, Sized, Survey, Surveys
-from orchestra_router.policy.tasks import DEFAULT_TASK
+from orchestra_router.policy.tasks import DEFAULT_TASK, asked
 from orchestra_router.policy.wanted import order_is_named
 from orchestra_router.routing_rules import Rule, selected
 from orchestra_router.types import CompletionRequest, Strategy, changed, usd
@@ -126,6 +126,9 @@ def _find(request: CompletionRequest, around: Surroundings, survey: Survey) -> _
 
 def _look_at_health(entries: Sequence[Entry], found: _Found, around: Surroundings) -> None:
     """Leave in `found` those that can be asked now; when nobody can, one that is tried all the same."""
+    if around.health.knows_nothing:
+        found.all_are_well = True
+        return
     known = [each for each in (around.health.unwell(), around.health.allowances) if each]
     otherwise: dict[int, Candidate | tuple[Candidate, Block]] = {}
     for place, entry in enumerate(entries) if known else ():
@@ -189,8 +192,7 @@ def _is_plain(request: CompletionRequest) -> bool:
 def _prompt_kind(request: CompletionRequest, size: Size) -> str:
     """The prompt's length, and whether its script is Latin: what makes prompts of one task easier or harder."""
     length = "short" if size.likely_input < SHORT_TOKENS else "medium" if size.likely_input < LONG_TOKENS else "long"
-    asked = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
-    beginning = asked[:READ_CHARACTERS]
+    beginning = asked(request)[:READ_CHARACTERS]
     foreign = 0 if beginning.isascii() else sum(character > LAST_LATIN for character in beginning)
     return f"{length}, not Latin" if 2 * foreign > len(beginning) else length
 

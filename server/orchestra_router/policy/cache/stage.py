@@ -5,7 +5,7 @@ Failing open: a cache that cannot be read or written costs money, but no answer.
 
 import asyncio
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,7 +18,7 @@ from orchestra_router.errors import EmbedderUnavailable, StoreError
 from orchestra_router.observe import logger
 from orchestra_router.policy.cache import feedback
 from orchestra_router.policy.cache.eligibility import eligibility, unfit
-from orchestra_router.policy.cache.question import Comparable, Question, question
+from orchestra_router.policy.cache.question import Question, question
 from orchestra_router.policy.cache.semantic import NOTHING, Found, Semantics, vector_of
 from orchestra_router.policy.lexical_guard import GUARD_VERSION
 from orchestra_router.store.cache_records import CacheEntry, CacheLimits, CacheMatch, CacheQuestion, CacheStore
@@ -160,23 +160,8 @@ class Cache:
         if asked.key is None or unfit(cached.answer):
             return
         comparable = asked.comparable
-        entry = CacheEntry(
-            entry_id=ids.drawn(),
-            key=asked.key,
-            scope=request.scope,
-            who=asked.who,
-            body=_stored().dump_json(cached).decode(),
-            cost_nusd=cost_nusd,
-            created_ms=now_ms,
-            expires_ms=now_ms + round(asked.eligible.ttl_s * 1000),
-            task=request.task or "",
-            provider=cached.provider,
-            model=cached.model,
-        )
-        vector = None
-        if comparable is not None:
-            entry = _comparable(entry, comparable)
-            vector = vector_of(entry, comparable)
+        entry = _entry(asked, asked.key, cached, request, cost_nusd=cost_nusd, now_ms=now_ms)
+        vector = None if comparable is None else vector_of(entry, comparable)
         keeping = asyncio.ensure_future(self._store.keep(entry, vector, limits=self._limits, now_ms=now_ms))
         self._keeping.add(keeping)
 
@@ -227,14 +212,36 @@ class Cache:
         return f"The cache entry {entry_id} was deleted; what it answered is not served for this prompt again."
 
 
-def _comparable(entry: CacheEntry, asked: Comparable) -> CacheEntry:
-    """`entry` as one that others may find; where nobody read the prompt, that is left to who needs it."""
-    if asked.vector.row is not None:
-        asked.read()  # a vector's place is on a shelf
-    entry = replace(entry, rough=asked.rough, figures=asked.figures, prompt=asked.text)
-    if (reading := asked.reading) is None:
-        return entry
-    return replace(entry, shelf=reading.shelf, words=reading.words, guard=str(GUARD_VERSION))
+def _entry(
+    asked: Question, key: str, cached: Cached, request: CompletionRequest, *, cost_nusd: int, now_ms: int
+) -> CacheEntry:
+    """Where others may find it; and where nobody read the prompt, that is left to who needs it."""
+    rough = figures = prompt = shelf = words = guard = ""
+    if (comparable := asked.comparable) is not None:
+        if comparable.vector.row is not None:
+            comparable.read()  # a vector's place is on a shelf
+        rough, figures, prompt = comparable.rough, comparable.figures, comparable.text
+        if (reading := comparable.reading) is not None:
+            shelf, words, guard = reading.shelf, reading.words, str(GUARD_VERSION)
+    return CacheEntry(
+        entry_id=ids.drawn(),
+        key=key,
+        scope=request.scope,
+        who=asked.who,
+        body=_stored().dump_json(cached).decode(),
+        cost_nusd=cost_nusd,
+        created_ms=now_ms,
+        expires_ms=now_ms + round(asked.eligible.ttl_s * 1000),
+        task=request.task or "",
+        provider=cached.provider,
+        model=cached.model,
+        rough=rough,
+        figures=figures,
+        shelf=shelf,
+        words=words,
+        guard=guard,
+        prompt=prompt,
+    )
 
 
 def _match(found: Found, entry: CacheEntry, asked: Question, *, served: bool, now_ms: int) -> CacheMatch:
