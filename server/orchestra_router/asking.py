@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from orchestra_router import base64_text, dense
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.explain import HALF_A_CHARACTER, explain
 from orchestra_router.policy.guardrails import MAX_ID_CHARS, is_id
@@ -49,6 +50,9 @@ MAX_COST_USD = 10_000
 MAX_PROMPTS = 500
 MAX_PATTERN = 1_000
 MAX_TTL_S = 31_536_000
+MAX_VALUES = 20_000
+"""Lists, objects, strings, names and commas of JSON that is read while nobody else is served."""
+LARGE_TEXT_CHARACTERS = 20_000
 MAX_DEPTH = 100
 """Of lists and objects in each other: more than a schema needs, less than any reader of JSON gives up at."""
 
@@ -56,6 +60,8 @@ MAX_DEPTH = 100
 def _from_json_text(value: object) -> object:
     if not isinstance(value, str):
         return value
+    if len(value) > LARGE_TEXT_CHARACTERS and dense.has_more_values(value.encode("utf-8", "replace"), MAX_VALUES):
+        raise PydanticCustomError("orchestra", "is nested too deep, or holds too many values")
     try:
         parsed: object = json.loads(value)
     except RecursionError:
@@ -150,6 +156,14 @@ class PartArgument(SoundArguments):
                     "orchestra", 'needs an https `url`, or base64 `data` with its `media_type` ("image/png")'
                 )
         return self
+
+    @field_validator("data")
+    @classmethod
+    def _is_base64(cls, text: str) -> str:
+        data = base64_text.without_blanks(text)
+        if data is None:
+            raise PydanticCustomError("orchestra", "must be base64")
+        return data
 
     def part(self) -> Part:
         if self.type == "text":

@@ -8,7 +8,10 @@ from orchestra_router.errors import InvalidRequest
 from orchestra_router.once import Once
 from orchestra_router.policy import estimate
 from orchestra_router.policy.guardrails import LARGE_TEXT_BYTES, Guarded, Guardrails
-from orchestra_router.types import Answer, CompletionRequest, Scope
+from orchestra_router.types import Answer, CompletionRequest, Image, Scope
+
+PART_BYTES = 500
+"""What looking at one text takes besides its own bytes."""
 
 
 class Gate:
@@ -33,7 +36,7 @@ class Gate:
             await _check_pattern(request.accept)
         if not self._rules.is_done:
             await self._rules.done()
-        if size < LARGE_TEXT_BYTES:
+        if size + _besides(request) < LARGE_TEXT_BYTES:
             return self._guardrails.check_prompt(request)
         # Others are served meanwhile.
         return await anyio.to_thread.run_sync(self._guardrails.check_prompt, request)
@@ -52,6 +55,18 @@ def _size(request: CompletionRequest) -> int:
         raise InvalidRequest(
             "The request holds half a character (a lone surrogate), or a schema nested too deep to be sent."
         ) from None
+
+
+def _besides(request: CompletionRequest) -> int:
+    """The bytes of text that looking at images, and at text in many parts, takes as long as."""
+    parts = sum(len(message.parts) for message in request.messages)
+    images = sum(
+        len(part.data)
+        for message in request.messages
+        for part in message.parts
+        if isinstance(part, Image) and part.data
+    )
+    return PART_BYTES * parts + images
 
 
 async def _check_pattern(accept: str) -> None:

@@ -3,6 +3,7 @@
 Money is an integer number of billionths of a US dollar (`_nusd`). Time is integer milliseconds UTC (`_ms`).
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
@@ -64,8 +65,14 @@ class Image:
     """An image: either an https `url`, or base64 `data` with its `media_type` ("image/png")."""
 
     url: str = ""
-    data: str = ""
+    data: str = field(default="", repr=False)
     media_type: str = ""
+    digest: str = field(default="", init=False)
+    """Of the data, which is megabytes long: what is to be told apart or shown is told apart and shown by this."""
+
+    def __post_init__(self) -> None:
+        if self.data:
+            object.__setattr__(self, "digest", hashlib.blake2b(self.data.encode("utf-8", "surrogatepass")).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,24 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.types import ErrorData, JSONRPCRequest
+from mcp.types import ErrorData, JSONRPCMessage, JSONRPCRequest
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestra_router import jsonrpc
+from orchestra_router import dense, jsonrpc
 from orchestra_router.app import instructions
+from orchestra_router.asking import MAX_VALUES
 from orchestra_router.config import Settings
 from orchestra_router.http.endpoint import Endpoint, caller_of
 from orchestra_router.http.open_sessions import OpenSessions
+from orchestra_router.http.refusals import Refused
 from orchestra_router.stdin import mended
 from orchestra_tools.server import OrchestraServer
 from orchestra_tools.service import Service
@@ -25,6 +28,8 @@ from orchestra_tools.service import Service
 PATH = "/mcp"
 ROOM = 1.5
 """What a message may have, in those of the longest prompt: escapes, and the arguments beside it."""
+LARGE_MESSAGE_BYTES = 20_000
+"""Reading this much takes longer than other requests should wait."""
 MAX_SESSIONS = 1_000
 """Open sessions of clients of the older era; the newer one has none."""
 MAX_SESSIONS_PER_KEY = 200
@@ -67,8 +72,8 @@ class McpEndpoint:
         session = request.headers.get(SESSION_HEADER)
         if request.method != "POST":
             return _OfSession(session or "", key_id, self._open, self._sessions.handle_request)
-        text = mended((await request.body()).decode("utf-8", "replace"))
-        message = jsonrpc.parsed(text)
+        body = await request.body()
+        text, message = _read(body) if len(body) < LARGE_MESSAGE_BYTES else await anyio.to_thread.run_sync(_read, body)
         if isinstance(message, ErrorData):
             refusal = jsonrpc.refusal(message, text).model_dump(mode="json", exclude_unset=True)
             return JSONResponse(refusal, status_code=400)
@@ -78,6 +83,16 @@ class McpEndpoint:
         if isinstance(message, JSONRPCRequest) and message.method == "initialize":
             return _Opening(key_id, self._open, app)
         return app
+
+
+def _read(body: bytes) -> tuple[str, JSONRPCMessage | ErrorData]:
+    """Raises: Refused: the SDK would read it for too long, while nobody else is served."""
+    if len(body) >= LARGE_MESSAGE_BYTES and dense.has_more_values(body, MAX_VALUES):
+        raise Refused(
+            413, "request_too_large", f"The message holds more than {MAX_VALUES:,} values. Send less at once."
+        )
+    text = mended(body.decode("utf-8", "replace"))
+    return text, jsonrpc.parsed(text)
 
 
 class _Opening:

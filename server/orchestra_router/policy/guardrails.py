@@ -21,6 +21,8 @@ from operator import is_
 from typing import Any
 from urllib.parse import unquote
 
+from orchestra_router import dense
+from orchestra_router.base64_text import is_base64
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.errors import GuardrailBlocked, InvalidRequest
 from orchestra_router.plain_text import without_hidden
@@ -50,6 +52,8 @@ OWN_TOOL_CHOICES = ("auto", "none", "required")
 MOST_POLICIES = 32
 """Access keys' own policies whose rules are kept ready."""
 RulesOfKey = Callable[[tuple[tuple[str, str], ...]], Sequence[Rule]]
+MOST_VALUES = 200_000
+"""Of JSON that is read while nobody else is served."""
 LARGE_TEXT_BYTES = 500_000
 """Scanning this much takes longer than other requests should wait."""
 
@@ -300,7 +304,7 @@ class _Scan:
     def json(self, text: str) -> str:
         """`text`, which is JSON, scanned value by value, so that it stays JSON (a bare number becomes a string).
 
-        What is no JSON, or nested too deep, is scanned as it is, or with its escapes read where they hide something.
+        What is no JSON, nested too deep or holds too many values, is scanned as it is, or with its escapes read where they hide something.
         """
         repeated = False
 
@@ -312,6 +316,8 @@ class _Scan:
                 self.value([item for key, item in pairs if item is not kept[key]])
             return kept
 
+        if len(text) > LARGE_TEXT_BYTES and dense.has_more_values(text.encode("utf-8", "replace"), MOST_VALUES):
+            return self._as_text(text)
         try:
             value = json.loads(text, object_pairs_hook=unrepeated)
             checked = self.value(value)
@@ -320,9 +326,12 @@ class _Scan:
                 return text
             return _encodable(json.dumps(checked, ensure_ascii=False))
         except (ValueError, RecursionError):
-            scanned = self.text(text)
-            plain = _unescaped(scanned)
-            return self.text(plain) if self._refusable(plain) else scanned
+            return self._as_text(text)
+
+    def _as_text(self, json_text: str) -> str:
+        scanned = self.text(json_text)
+        plain = _unescaped(scanned)
+        return self.text(plain) if self._refusable(plain) else scanned
 
     def value(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -426,7 +435,8 @@ def _checked_part(part: Part, scan: _Scan) -> Part:
             for url in (part.url, unquote(part.url)):
                 scan.opaque(url, "An image's address")
             scan.opaque(part.media_type, "An image's media type")
-            scan.opaque(part.data, "An image")
+            if not is_base64(part.data):  # which holds no words, and takes a second a megabyte to look at
+                scan.opaque(part.data, "An image")
             document = _document(part)
             if not document:
                 return part

@@ -224,7 +224,7 @@ def _texts(turn: Message) -> list[str]:
         if isinstance(part, Text):
             texts.append(part.text)
         elif isinstance(part, Image):
-            texts += [part.url, hashlib.blake2b(part.data.encode(), digest_size=16).hexdigest()]
+            texts += [part.url, part.digest]
         elif isinstance(part, ToolCall):
             texts += [part.id, part.name, part.arguments]
         else:

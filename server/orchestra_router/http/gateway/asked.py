@@ -9,6 +9,7 @@ import anyio.to_thread
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
+from orchestra_router import dense
 from orchestra_router.config import Config
 from orchestra_router.errors import InvalidRequest, UnknownModel
 from orchestra_router.explain import HALF_A_CHARACTER, explain
@@ -32,8 +33,10 @@ from orchestra_router.types import (
 
 AUTO = "auto"
 TASK = "task:"
-LARGE_BODY_BYTES = 500_000
+LARGE_BODY_BYTES = 100_000
 """Reading this much takes longer than other requests should wait."""
+MAX_VALUES = 200_000
+"""Lists, objects, strings, names and commas: those of thousands of messages."""
 MAX_DEPTH = 100
 """Of lists and objects in each other: more than a schema needs, less than any reader of JSON gives up at."""
 WHAT = "POST /v1/chat/completions"
@@ -45,6 +48,8 @@ async def read(body: bytes) -> ChatRequest:
 
 
 def _read(body: bytes) -> ChatRequest:
+    if len(body) >= LARGE_BODY_BYTES and dense.has_more_values(body, MAX_VALUES):
+        raise Refused(413, "request_too_large", f"The body holds more than {MAX_VALUES:,} values. Send fewer messages.")
     try:
         data = json.loads(body.decode(), parse_constant=_no_constant, parse_float=_finite)
         too_deep = _is_deeper(data, MAX_DEPTH)
@@ -93,6 +98,13 @@ def _inside(item: object) -> Iterable[object]:
     if isinstance(item, dict):
         return cast("dict[str, object]", item).values()
     return cast("list[object]", item) if isinstance(item, list) else ()
+
+
+async def meant(chat: ChatRequest, body: bytes, config: Config, states: States, scope: Scope) -> CompletionRequest:
+    """As `asked`; what is meant by a large `body` is found out beside the event loop."""
+    if len(body) < LARGE_BODY_BYTES:
+        return asked(chat, config, states, scope)
+    return await anyio.to_thread.run_sync(asked, chat, config, states, scope)
 
 
 def asked(chat: ChatRequest, config: Config, states: States, scope: Scope) -> CompletionRequest:

@@ -59,11 +59,12 @@ class Chat:
         )
 
     async def complete(self, request: Request) -> ASGIApp:
-        chat = await asked.read(await request.body())
+        body = await request.body()
+        chat = await asked.read(body)
         router, service = await router_of(request), service_of(request)
         caller = _for_whom(chat, caller_of(request))
         wanted = changed(
-            asked.asked(chat, router.config, self._states, caller.scope),
+            await asked.meant(chat, body, router.config, self._states, caller.scope),
             request_id=ids.drawn(),
             trace_id=trace_of(request),
         )

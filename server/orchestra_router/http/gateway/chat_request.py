@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestra_router import base64_text
 from orchestra_router.types import CacheMode, Effort, Image, Strategy, Text
 
 MAX_TOKENS = 1_000_000
@@ -19,7 +20,6 @@ MAX_COST_USD = 10_000
 LENIENT = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 _DATA_URL = re.compile(r"data:(image/[a-zA-Z0-9.+-]+);base64,")
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*")
 
 Json = dict[str, Any]
 
@@ -89,9 +89,10 @@ class Part(BaseModel):
         if url.startswith("https://"):
             return Image(url=url)
         head = _DATA_URL.match(url)
-        if head is None or _BASE64.fullmatch(url, head.end()) is None:
+        data = None if head is None else base64_text.without_blanks(url[head.end() :])
+        if head is None or data is None:
             raise _problem('must be an https address or "data:image/...;base64,..."')
-        return Image(media_type=head[1], data="".join(url[head.end() :].split()))
+        return Image(media_type=head[1], data=data)
 
 
 class CalledFunction(BaseModel):
