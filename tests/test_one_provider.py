@@ -39,7 +39,7 @@ def alone(provider: str, home: Path) -> Config:
 
 def planned(provider: str, home: Path, request: CompletionRequest) -> Plan:
     config = alone(provider, home)
-    searched, reason = anyio.run(tasks.with_task, request, config.catalog)
+    searched, found = anyio.run(tasks.with_task, request, config.catalog)
     return routing.plan(
         searched,
         Surroundings(
@@ -48,7 +48,7 @@ def planned(provider: str, home: Path, request: CompletionRequest) -> Plan:
             health=HealthView({}, 1_795_449_600_000, ""),
             local={provider: ("qwen3:8b",)} if provider in SERVERS else {},
         ),
-        task_reason=reason,
+        task_reason=found.reason,
         search_is_implied=not request.web_search,
     )
 

@@ -33,7 +33,7 @@ def replayed(inputs: Json, strategy: str, home: Path) -> Json:
     config = load({"ORCHESTRA_HOME": str(home), "ORCHESTRA_STRATEGY": strategy} | dict.fromkeys(inputs["keys"], "k"))
     now_ms = inputs["now_ms"]
     request = CompletionRequest(messages=(Message("user", (Text(inputs["prompt"]),)),), metadata=inputs["metadata"])
-    request, reason = anyio.run(tasks.with_task, request, config.catalog)
+    request, found = anyio.run(tasks.with_task, request, config.catalog)
     request, rule = user_rules.with_rule(request, config, now_ms=now_ms)
     around = Surroundings(
         config=config,
@@ -48,7 +48,7 @@ def replayed(inputs: Json, strategy: str, home: Path) -> Json:
         ),
         turns={},
     )
-    return without_blanks(planned(routing.plan(request, around, task_reason=reason, rule=rule), notice=""))
+    return without_blanks(planned(routing.plan(request, around, task_reason=found.reason, rule=rule), notice=""))
 
 
 @pytest.mark.parametrize("strategy", sorted(RECORDED["plans"]))

@@ -92,7 +92,7 @@ class Stages:
         self._enter(call, "task")
         check_names(guarded.request, self._config.catalog)
         vector = self._vector(guarded.request, Payer(call.request.scope, call.purse, call.deadline, call.vectors))
-        call.request, task_reason = await self._with_task(guarded.request, vector)
+        call.request, _ = await self._with_task(guarded.request, vector)
         call.request, rule = user_rules.with_rule(call.request, self._config, now_ms=self._clock.now_ms())
 
         self._enter(call, "cache")
@@ -114,7 +114,8 @@ class Stages:
 
             self._enter(call, "plan")
             search_is_implied = not guarded.request.web_search
-            plan = await self._planner.plan(call.beginnings, task_reason, rule, search_is_implied=search_is_implied)
+            # Nobody is shown this plan, so nobody has to be told how its task was found.
+            plan = await self._planner.plan(call.beginnings, "", rule, search_is_implied=search_is_implied)
             self._planner.carried_out(plan)
             call.note(*plan.notes)
             if plan.without_search:
@@ -146,22 +147,24 @@ class Stages:
         guarded = await self._gate.prompt(request)
         check_names(guarded.request, self._config.catalog)
         vector = self._vector(guarded.request, Payer(request.scope))
-        request, task_reason = await self._with_task(guarded.request, vector)
+        request, found = await self._with_task(guarded.request, vector)
         request, rule = user_rules.with_rule(request, self._config, now_ms=self._clock.now_ms())
         begun = Beginnings(request)
-        return await self._planner.plan(begun, task_reason, rule, search_is_implied=not guarded.request.web_search)
+        return await self._planner.plan(begun, found.reason, rule, search_is_implied=not guarded.request.web_search)
 
     def _vector(self, request: CompletionRequest, payer: Payer) -> PromptVector:
         return PromptVector(self._embedder, tasks.asked(request), payer)
 
-    async def _with_task(self, request: CompletionRequest, vector: PromptVector) -> tuple[CompletionRequest, str]:
+    async def _with_task(
+        self, request: CompletionRequest, vector: PromptVector
+    ) -> tuple[CompletionRequest, tasks.Classification]:
         if request.task is None and not self._tells_tasks.is_done:
             await self._tells_tasks.done()
         # The classifier reads the vectors of the local embedder only, so another one is not asked, nor paid.
         local = self._config.settings.embedder == "local"
-        request, reason = await tasks.with_task(request, self._config.catalog, vector if local else None)
-        key_limits.check_task(request.scope.limits, request.task or "", reason)
-        return request, reason
+        request, found = await tasks.with_task(request, self._config.catalog, vector if local else None)
+        key_limits.check_task(request.scope.limits, found)
+        return request, found
 
     def _enter(self, call: Call, stage: StageName) -> None:
         if self._observers.requests:  # else nobody wants to know

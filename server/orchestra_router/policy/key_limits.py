@@ -12,6 +12,7 @@ from orchestra_router.config import Catalog, GuardAction, Settings
 from orchestra_router.deployments import Deployment
 from orchestra_router.errors import AccessDenied, KeyLimitReached
 from orchestra_router.policy.cache.stage import Look
+from orchestra_router.policy.tasks import Classification
 from orchestra_router.store.key_records import Throttled
 from orchestra_router.store.ledger_records import Hold
 from orchestra_router.types import UNLIMITED, Limits
@@ -74,11 +75,11 @@ def may_ask_about(limits: Limits, task: str) -> bool:
     return not limits.tasks or _is_one_of(task, limits.tasks)
 
 
-def check_task(limits: Limits, task: str, reason: str) -> None:
-    """Raises: AccessDenied: the key is for other tasks. `reason` says how `task` was found."""
-    if not may_ask_about(limits, task):
+def check_task(limits: Limits, found: Classification) -> None:
+    """Raises: AccessDenied: the key is for other tasks than the one that was `found`."""
+    if not may_ask_about(limits, found.task):
         raise AccessDenied(
-            f"This access key may not ask about the task {task} ({reason}), only about {', '.join(limits.tasks)}. Name the"
+            f"This access key may not ask about the task {found.task} ({found.reason}), only about {', '.join(limits.tasks)}. Name the"
             " task if that is what it is about."
         )
 

@@ -4,19 +4,19 @@ named by the caller -> one of the user's own tasks, by its patterns -> the class
 are clear, else by the meaning too -> general chat, where it stays unclear
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orchestra_router.catalog import Catalog, TaskWords
 from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.policy import names
 from orchestra_router.policy.classification import classifier, signals
-from orchestra_router.policy.classification.classifier import Scores
+from orchestra_router.policy.classification.classifier import Model, Scores
 from orchestra_router.policy.classification.languages import uncovered
-from orchestra_router.policy.classification.signals import Index
+from orchestra_router.policy.classification.signals import Index, Patterns
 from orchestra_router.types import CompletionRequest, changed
 
 if TYPE_CHECKING:
@@ -40,22 +40,42 @@ LEAST_CONFIDENCE_ELSEWHERE = 0.7
 Method = Literal["request", "own patterns", "rules", "rules and meaning"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classification:
-    task: str
+class Why(NamedTuple):
     reason: str
-    """Why, in words for people."""
-    method: Method
-    confidence: float = 1.0
-    """How likely the task is, of 1; where it is general chat for want of anything clear, how likely the best was."""
+    """In words for people."""
     signals: tuple[str, ...] = ()
     """The words that decided, strongest first."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    task: str
+    method: Method
+    confidence: float = 1.0
+    """How likely the task is, of 1; where it is general chat for want of anything clear, how likely the best was."""
+    why: Callable[[], Why] = field(repr=False)
+    """Found out when somebody asks: most requests only want their task."""
+
+    @property
+    def reason(self) -> str:
+        return self.why().reason
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        return self.why().signals
+
+
+_WEB_SEARCH = frozenset({"web_search"})
+_NOTHING = frozenset[str]()
+_BY_THE_CALLER = partial(Why, "named by the caller")
+_SEARCH_WAS_ASKED_FOR = partial(Why, "web search was asked for")
+_NOTHING_TO_TELL_IT_BY = partial(Why, "no task named, and nothing to tell it by")
+
+
 async def with_task(
     request: CompletionRequest, catalog: Catalog, vector: PromptVector | None = None
-) -> tuple[CompletionRequest, str]:
-    """`request` with its task named, and why it is that one. A task may imply a web search.
+) -> tuple[CompletionRequest, Classification]:
+    """`request` with its task named, and how it was found. A task may imply a web search.
 
     Raises:
         InvalidRequest: the caller named a task that is not in the catalog.
@@ -63,14 +83,13 @@ async def with_task(
     if request.task is None:
         # A pinned model is asked whatever the task, which then only names it in reports.
         found = await classified(request, catalog.keywords, vector if request.model is None else None)
-        task, reason = found.task, found.reason
     elif request.task in catalog.tasks:
-        task, reason = request.task, "named by the caller"
+        found = Classification(task=request.task, method="request", why=_BY_THE_CALLER)
     else:
         raise InvalidRequest(names.unknown("task", request.task, catalog.tasks))
     # A pinned model answers as it can; a search is bought only where the route is ours or it was asked for.
-    search = request.web_search or (request.model is None and catalog.tasks[task].web_search)
-    return changed(request, task=task, web_search=search), reason
+    search = request.web_search or (request.model is None and catalog.tasks[found.task].web_search)
+    return changed(request, task=found.task, web_search=search), found
 
 
 async def classified(
@@ -95,14 +114,11 @@ def classify(
     A web search is never guessed where the caller has tools of its own.
     """
     if request.web_search:
-        return Classification(task="web_search", reason="web search was asked for", method="request")
+        return Classification(task="web_search", method="request", why=_SEARCH_WAS_ASKED_FOR)
     text = signals.ends(asked(request))
     if not text.strip():
-        return Classification(task=DEFAULT_TASK, reason="no task named, and nothing to tell it by", method="rules")
-    if meaning is None:
-        # A question that comes again, as one that the cache answers does, is not read again.
-        return _by_words(text, _Words(words), has_tools=bool(request.tools))
-    return _classified(text, _Words(words), meaning, has_tools=bool(request.tools))
+        return Classification(task=DEFAULT_TASK, method="rules", why=_NOTHING_TO_TELL_IT_BY)
+    return _reader(_Words(words)).read(text, meaning, has_tools=bool(request.tools))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,46 +134,64 @@ class _Words:
         return isinstance(other, _Words) and other.words is self.words
 
 
-@lru_cache(maxsize=MOST_REMEMBERED)
-def _by_words(text: str, words: _Words, *, has_tools: bool) -> Classification:
-    return _classified(text, words, None, has_tools=has_tools)
-
-
 @lru_cache(maxsize=MOST_CATALOGS)
-def _index(words: _Words) -> Index:
-    return Index(words.words)
+def _reader(words: _Words) -> "_Reader":
+    return _Reader(words.words)
 
 
-def _classified(text: str, words: _Words, meaning: "NDArray[float32] | None", *, has_tools: bool) -> Classification:
-    patterns = _index(words).found(text)
-    model = classifier.rules() if meaning is None else classifier.rules_and_meaning()
-    if own := classifier.own_task(patterns, model.tasks):
-        task, sign = own
-        reason = f"no task named; {_quoted((sign,))} points to {task}"
-        return Classification(task=task, reason=reason, method="own patterns", signals=(sign,))
-    without = frozenset({"web_search"}) if has_tools else frozenset[str]()
-    return _decided(model.scores(text, patterns, vector=meaning, without=without), uncovered(text))
+class _Reader:
+    """Reads texts with the words of one catalog."""
+
+    def __init__(self, words: Mapping[str, TaskWords]) -> None:
+        self._index = Index(words)
+        # A question that comes again, as one that the cache answers does, is not read again.
+        self._by_words = lru_cache(maxsize=MOST_REMEMBERED)(partial(self._read, None))
+
+    def read(self, text: str, meaning: "NDArray[float32] | None", *, has_tools: bool) -> Classification:
+        without = _WEB_SEARCH if has_tools else _NOTHING
+        return self._by_words(text, without) if meaning is None else self._read(meaning, text, without)
+
+    def _read(self, meaning: "NDArray[float32] | None", text: str, without: frozenset[str]) -> Classification:
+        patterns = self._index.found(text)
+        model = classifier.rules() if meaning is None else classifier.rules_and_meaning()
+        if own := classifier.own_task(patterns, model.tasks):
+            task, sign = own
+            why = partial(Why, f"no task named; {_quoted((sign,))} points to {task}", (sign,))
+            return Classification(task=task, method="own patterns", why=why)
+        scores = model.scores(text, patterns, vector=meaning, without=without)
+        confidence, best = scores.tasks[0]
+        least = LEAST_CONFIDENCE_ELSEWHERE if uncovered(text) else LEAST_CONFIDENCE
+        is_told = scores.has_signals or scores.embedded
+        task = best if is_told and confidence >= least else DEFAULT_TASK
+        return Classification(
+            task=task,
+            method="rules and meaning" if scores.embedded else "rules",
+            confidence=confidence,
+            why=partial(_why, task, scores, model, text, patterns),
+        )
 
 
 def asked(request: CompletionRequest) -> str:
     """The text that says what is wanted: the last of the user's turns."""
-    return next((message.text for message in reversed(request.messages) if message.role == "user"), "")
+    for message in reversed(request.messages):
+        if message.role == "user":
+            return message.text
+    return ""
 
 
-def _decided(scores: Scores, uncovered_language: str) -> Classification:
-    (best, confidence), (second, _) = scores.tasks[:2]
-    method: Method = "rules and meaning" if scores.embedded else "rules"
-    by = f"{_quoted(scores.signals) or 'its form'}{' and its meaning' if scores.embedded else ''}"
-    if not scores.signals and not scores.embedded:
-        task, reason = DEFAULT_TASK, "no task named, and its words point to none"
-    elif best == DEFAULT_TASK or confidence >= (LEAST_CONFIDENCE_ELSEWHERE if uncovered_language else LEAST_CONFIDENCE):
-        task, reason = best, f"no task named; {by} points to {best} ({confidence:.0%})"
+def _why(task: str, scores: Scores, model: Model, text: str, patterns: Patterns) -> Why:
+    """Why the `scores` that `model` gave `text` led to `task`."""
+    (confidence, best), (_, second) = scores.tasks[:2]
+    signs = model.signals(text, patterns, best)
+    by = f"{_quoted(signs) or 'its form'}{' and its meaning' if scores.embedded else ''}"
+    language = uncovered(text)
+    if not signs and not scores.embedded:
+        reason = "no task named, and its words point to none"
+    elif best == task:
+        reason = f"no task named; {by} points to {best} ({confidence:.0%})"
     else:
-        task = DEFAULT_TASK
         reason = f"no task named, and it may be {best} ({confidence:.0%}) or {second}"
-    if uncovered_language:
-        reason += f"; it is written in {uncovered_language}, which is not covered"
-    return Classification(task=task, reason=reason, method=method, confidence=confidence, signals=scores.signals)
+    return Why(f"{reason}; it is written in {language}, which is not covered" if language else reason, signs)
 
 
 def _quoted(signs: Iterable[str]) -> str:

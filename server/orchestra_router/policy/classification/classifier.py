@@ -5,13 +5,13 @@ The weights are data (`classifier.json`), made from labelled prompts by `tests/t
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import exp
-from operator import itemgetter, mul, sub
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter, mul
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio.to_thread
 
@@ -22,25 +22,20 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
-_Shown = tuple[float, str, bool]
-"""What something is worth, the words that are shown of it, and whether it is a term."""
+_Shown = tuple[float, str]
+"""What something is worth, and the words that are shown of it."""
 _first = itemgetter(0)
 LEAST_SHARE = 0.25
 """A signal below this share of the strongest one did not decide."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """How likely each task is, best first, and what spoke for the best, strongest first."""
-
-    tasks: tuple[tuple[str, float], ...]
-    signals: tuple[str, ...]
+class Scores(NamedTuple):
+    tasks: Sequence[tuple[float, str]]
+    """How likely each task is, best first."""
+    has_signals: bool
+    """Whether any word speaks for the best."""
     embedded: bool
     """Whether the meaning was looked at, too."""
-
-    @property
-    def confidence(self) -> float:
-        return self.tasks[0][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +57,7 @@ class Model:
     ) -> Scores:
         """Of the tasks that are not in `without`."""
         fixed, terms = _signals_of(text, patterns, self.weights)
-        (*of_fixed, _), (*of_terms, averages) = self._columns(fixed), self._columns(terms)
+        (*of_fixed, _), (*of_terms, _) = self._columns(fixed), self._columns(terms)
         values, term_strength = tuple(fixed.values()), next(iter(terms.values()), 0.0)
         logits = [
             bias + sum(map(mul, values, fixed_weights)) + term_strength * sum(term_weights)
@@ -70,46 +65,51 @@ class Model:
         ]
         if vector is not None and self.vector is not None:
             logits = [logit + float(more) for logit, more in zip(logits, vector @ self.vector, strict=True)]
-        ranked = sorted(zip(logits, self.tasks, of_terms, strict=True), key=_first, reverse=True)
+        ranked = sorted(zip(logits, self.tasks, strict=True), key=_first, reverse=True)
         if without:
             ranked = [row for row in ranked if row[1] not in without]
-        most, best, term_weights = ranked[0]
-        powers = [exp(logit - most) for logit, _, _ in ranked]
+        most, best = ranked[0]
+        powers = [exp(logit - most) for logit, _ in ranked]
         total = sum(powers)
-        shown = self._shown(fixed | terms, patterns, best)
-        special = zip(terms, map(sub, term_weights, averages), strict=True)
-        shown += [(term_strength * weight, term, True) for term, weight in special if weight > 0]
         return Scores(
-            tasks=tuple([(task, power / total) for (_, task, _), power in zip(ranked, powers, strict=True)]),
-            signals=self._deciding(shown),
+            tasks=[(power / total, task) for (_, task), power in zip(ranked, powers, strict=True)],
+            has_signals=any(worth > 0 for worth, _ in self._shown(fixed, terms, patterns, best)),
             embedded=vector is not None,
         )
+
+    def signals(self, text: str, patterns: Patterns, task: str) -> tuple[str, ...]:
+        """What speaks for `task`, strongest first."""
+        return self._deciding(self._shown(*_signals_of(text, patterns, self.weights), patterns, task))
 
     def _columns(self, names: Iterable[str]) -> Sequence[tuple[float, ...]]:
         """For each task the weights of `names`, and then the averages of these."""
         return list(zip(*map(self.weights.__getitem__, names), strict=True)) or [()] * (len(self.tasks) + 1)
 
-    def _shown(self, strengths: Mapping[str, float], patterns: Patterns, task: str) -> list[_Shown]:
-        """What the patterns of `task` matched."""
-        shown: list[_Shown] = []
+    def _shown(
+        self, fixed: Mapping[str, float], terms: Mapping[str, float], patterns: Patterns, task: str
+    ) -> Iterator[_Shown]:
+        """What the patterns of `task` matched, and the words that speak for it."""
+        place = self.tasks.index(task)
         for kind, found in (("strong", patterns.strong), ("weak", patterns.weak)):
-            if task in found and (name := f"{kind} {task}") in strengths:
-                *weights, average = self.weights[name]
-                worth = strengths[name] * (weights[self.tasks.index(task)] - average)
-                shown += [(worth, matched, False) for matched in found[task]]
-        return shown
+            name = f"{kind} {task}"
+            if task in found and (strength := fixed.get(name) or terms.get(name)):
+                worth = strength * (self.weights[name][place] - self.weights[name][-1])
+                for matched in found[task]:
+                    yield worth, matched
+        for term, strength in terms.items():
+            weight = self.weights[term][place] - self.weights[term][-1]
+            if weight > 0 and _is_word(term, self.tasks):
+                yield strength * weight, term.removeprefix("^")
 
-    def _deciding(self, shown: list[_Shown]) -> tuple[str, ...]:
+    def _deciding(self, shown: Iterable[_Shown]) -> tuple[str, ...]:
         """Those of `shown` that come near the one that is worth most, each once."""
         deciding: dict[str, None] = {}
         least = 0.0
-        for worth, sign, is_term in sorted(shown, key=_first, reverse=True):
+        for worth, sign in sorted(shown, key=_first, reverse=True):
             if worth <= 0 or worth < least:
                 break
-            if is_term and not _is_word(sign, self.tasks):
-                continue
             least = least or LEAST_SHARE * worth
-            deciding[sign.removeprefix("^") if is_term else sign] = None
+            deciding[sign] = None
         return tuple(deciding)
 
 

@@ -25,10 +25,13 @@ MOST_STRONG, MOST_WEAK = 2, 3
 """More patterns of a kind add nothing."""
 PATTERN_STRENGTH, LOOKS_STRENGTH, TERM_STRENGTH = 0.3, 0.3, 1.5
 _TERM = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+|[^\w\s]")
+_ASCII_TERM = re.compile(r"[a-z]+(?:'[a-z]+)?|[0-9]+|[^\w\s]")
+"""The same of small letters in ASCII, in half the time."""
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+")
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
-_CODE = re.compile(r"[{}();=<>\[\]_`]")
+_CODE = "{}();=<>[]_`"
+_ASCII_CODE = _CODE.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,12 @@ class Patterns:
     weak: Mapping[str, tuple[str, ...]]
 
     def strengths(self) -> dict[str, float]:
-        strong = {f"strong {task}": min(len(found), MOST_STRONG) for task, found in self.strong.items()}
-        weak = {f"weak {task}": min(len(found), MOST_WEAK) for task, found in self.weak.items()}
-        return {name: PATTERN_STRENGTH * count for name, count in (strong | weak).items()}
+        kinds = (("strong", self.strong, MOST_STRONG), ("weak", self.weak, MOST_WEAK))
+        return {
+            f"{kind} {task}": PATTERN_STRENGTH * min(len(matched), most)
+            for kind, found, most in kinds
+            for task, matched in found.items()
+        }
 
 
 class _Try(NamedTuple):
@@ -58,31 +64,39 @@ class _Try(NamedTuple):
     match: Callable[[str, int], re.Match[str] | None]
 
 
+class _Held(NamedTuple):
+    """Patterns of whose every match one of the same texts is a part."""
+
+    texts: tuple[str, ...]
+    of_ascii: tuple[str, ...]
+    """Those of `texts` that a text in ASCII may hold."""
+    places: tuple[int, ...]
+
+
 class Index:
     """The catalog's patterns by what their matches begin with, so that only those are tried that may match."""
 
     def __init__(self, words: Mapping[str, TaskWords]) -> None:
-        self._strong = [(task, pattern) for task, patterns in words.items() for pattern in patterns.strong]
+        strong = [(task, pattern) for task, patterns in words.items() for pattern in patterns.strong]
         weak = [(task, pattern) for task, patterns in words.items() for pattern in patterns.weak]
-        self._patterns = [*self._strong, *weak]
+        self._patterns = [*strong, *weak]
+        self._first_weak = len(strong)
         self._anywhere: list[int] = []
-        self._words: dict[str, list[_Try]] = {}
-        self._texts: dict[str, list[int]] = {}
+        tries: dict[str, list[_Try]] = {}
+        held: dict[frozenset[str], list[int]] = {}
         for place, (_, pattern) in enumerate(self._patterns):
             opening = openings(pattern)
             for begins, at_line in ((opening.lines, True), (opening.words, False)):
                 for letters, later in begins.items():
                     each_try = _Try(place, later.words, tuple(later.texts), at_line, pattern.match)
-                    self._words.setdefault(letters, []).append(each_try)
-            for text in opening.texts:
-                if not any(other in text for other in opening.texts - {text}):
-                    self._texts.setdefault(text, []).append(place)
+                    tries.setdefault(letters, []).append(each_try)
+            if opening.texts:
+                held.setdefault(opening.texts, []).append(place)
             if opening.anywhere:
                 self._anywhere.append(place)
-        self._ascii = [(text, places) for text, places in self._texts.items() if text.isascii()]
-        self._letters = self._words.keys() | {
-            each for tries in self._words.values() for each_try in tries for each in each_try.later
-        }
+        self._tries = tries
+        self._letters = tries.keys() | {letters for each in tries.values() for one in each for letters in one.later}
+        self._held = [_held(texts, places) for texts, places in held.items()]
 
     def found(self, text: str) -> Patterns:
         """What matches in `text`, each pattern where it does first."""
@@ -96,7 +110,7 @@ class Index:
             (letters, match.start()) for match in _WORD.finditer(lowered) if (letters := match[0][:LETTERS]) in known
         ]
         there = {letters for letters, _ in words}
-        tries = {letters: self._worth(letters, there, lowered) for letters in there if letters in self._words}
+        tries = self._worth(there, lowered)
         for letters, start in words:
             for each in tries.get(letters, ()):
                 if each.place in found:
@@ -108,23 +122,38 @@ class Index:
         for place in sorted(found):
             if (matched := found[place]) is not None:
                 task = self._patterns[place][0]
-                kind = strong if place < len(self._strong) else weak
+                kind = strong if place < self._first_weak else weak
                 kind[task] = (*kind.get(task, ()), matched)
         return Patterns(strong, weak)
 
-    def _worth(self, letters: str, there: set[str], lowered: str) -> list[_Try]:
-        """The ways to begin with a word of `letters` for which what comes later is there, too."""
-        return [
-            each
-            for each in self._words[letters]
-            if not (each.later and there.isdisjoint(each.later))
-            and not (each.texts and not any(map(lowered.__contains__, each.texts)))
-        ]
+    def _worth(self, there: set[str], lowered: str) -> dict[str, list[_Try]]:
+        """By the letters that are `there`: the ways to begin with them for which what comes later is there, too."""
+        return {
+            letters: [
+                each
+                for each in self._tries[letters]
+                if not (each.later and there.isdisjoint(each.later))
+                and not (each.texts and not any(map(lowered.__contains__, each.texts)))
+            ]
+            for letters in there & self._tries.keys()
+        }
 
     def _searched(self, lowered: str) -> list[int]:
         """The patterns whose matches may begin with something else than a word."""
-        texts = self._ascii if lowered.isascii() else self._texts.items()
-        return [*self._anywhere, *(place for text, places in texts if text in lowered for place in places)]
+        searched = [*self._anywhere]
+        is_ascii = lowered.isascii()
+        for held in self._held:
+            for text in held.of_ascii if is_ascii else held.texts:
+                if text in lowered:
+                    searched += held.places
+                    break
+        return searched
+
+
+def _held(texts: frozenset[str], places: Iterable[int]) -> _Held:
+    # What holds a longer text holds the shorter one in it.
+    shortest = tuple(text for text in texts if not any(other in text for other in texts - {text}))
+    return _Held(shortest, tuple(filter(str.isascii, shortest)), tuple(places))
 
 
 def ends(text: str) -> str:
@@ -140,12 +169,14 @@ def terms(text: str) -> list[str]:
 
     Chinese and kana one by one.
     """
-    words = _TERM.findall(text[:USUAL_CHARACTERS].lower())
+    is_ascii = text.isascii()
+    cut = _ASCII_TERM.findall if is_ascii else _TERM.findall
+    words = cut(text[:USUAL_CHARACTERS].lower())
     if len(words) <= MOST_TERMS and len(text) > USUAL_CHARACTERS:
         # Only so much is cut into words as can be used; no word of use is longer than 40 characters.
-        words = _TERM.findall(text[: MOST_TERMS * LONGEST_TERM].lower())
+        words = cut(text[: MOST_TERMS * LONGEST_TERM].lower())
     words = words[:MOST_TERMS]
-    if not text.isascii():
+    if not is_ascii:
         words = [each for word in words for each in (word if _UNSPACED.match(word) else (word,))][:MOST_TERMS]
     words = ["#" if word.isdigit() else word[:LONGEST_TERM] for word in words]
     pairs = list(map(" ".join, pairwise(words)))
@@ -160,15 +191,20 @@ def term_strengths(found: Iterable[str], known: Mapping[str, object]) -> dict[st
 
 def looks(text: str) -> dict[str, float]:
     """Signals with blanks around the name, which no word has."""
+    is_ascii = text.isascii()
     numbers = len(_NUMBER.findall(text))
-    strengths = {
-        " length ": log1p(len(text)) / 8,
-        " lines ": float("\n" in text),
-        " question ": float(text.rstrip().endswith(("?", "？"))),  # noqa: RUF001 - as it is written in Chinese
-        " number ": float(numbers > 0),
-        " numbers ": min(numbers, 6) / 6,
-        " lower case ": float(text[:1].islower()),
-        " code ": min(len(_CODE.findall(text)), 10) / 10,
-        " letters beyond ascii ": float(not text.isascii()),
-    }
-    return {name: LOOKS_STRENGTH * strength for name, strength in strengths.items() if strength}
+    code = len(text) - len(text.encode().translate(None, _ASCII_CODE)) if is_ascii else sum(map(text.count, _CODE))
+    strengths = {" length ": LOOKS_STRENGTH * (log1p(len(text)) / 8)}
+    if "\n" in text:
+        strengths[" lines "] = LOOKS_STRENGTH
+    if text.rstrip().endswith(("?", "？")):  # noqa: RUF001 - as it is written in Chinese
+        strengths[" question "] = LOOKS_STRENGTH
+    if numbers:
+        strengths |= {" number ": LOOKS_STRENGTH, " numbers ": LOOKS_STRENGTH * (min(numbers, 6) / 6)}
+    if text[:1].islower():
+        strengths[" lower case "] = LOOKS_STRENGTH
+    if code:
+        strengths[" code "] = LOOKS_STRENGTH * (min(code, 10) / 10)
+    if not is_ascii:
+        strengths[" letters beyond ascii "] = LOOKS_STRENGTH
+    return strengths
