@@ -5,6 +5,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from ledgers import kept_sums, sums_of_rows
@@ -89,6 +91,78 @@ async def test_closing_under_a_call_does_not_make_it_pay_for_another(tmp_path: P
 
         assert isinstance(asking.exception(), RouterError)
         assert world.calls == ["deepseek"]
+
+
+def written(world: World) -> list[tuple[object, ...]]:
+    """Each attempt's state and each request's outcome."""
+    with closing(sqlite3.connect(world.home / "orchestra.db")) as db:
+        return db.execute("SELECT state FROM attempts UNION ALL SELECT outcome FROM requests").fetchall()
+
+
+async def test_closing_lets_what_is_under_way_end_and_nothing_more_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang = Hang()
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(hang)
+        asking = asyncio.create_task(world.router.complete(ask(task="coding")))
+        await hang.reached.wait()
+        slept: list[float] = []
+
+        async def patiently(seconds: float) -> None:
+            slept.append(seconds)
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(world.clock, "sleep", patiently)
+        closed = asyncio.create_task(world.router.aclose())
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(RouterError, match="is closed"):
+            await world.router.complete(ask())
+        hang.release()
+        with anyio.fail_after(5):
+            await closed
+        completion = await asking
+
+    assert slept == [world.router.config.settings.close_grace_s]
+    assert completion.cost_source != "estimate"
+    assert written(world) == [("settled",), ("ok",)]
+
+
+async def test_what_does_not_end_in_time_is_cut_off_and_settled_before_the_books_are_closed(tmp_path: Path) -> None:
+    hang = Hang()
+    async with open_world(tmp_path) as world:
+
+        async def ask_and_go_on() -> str:
+            with pytest.raises(RouterError, match="closed meanwhile"):
+                await world.router.complete(ask(task="coding"))
+            await anyio.lowlevel.checkpoint()
+            return "went on"
+
+        world.providers["deepseek"].script(hang)
+        asking = asyncio.create_task(ask_and_go_on())
+        await hang.reached.wait()
+
+        await world.router.aclose()
+
+        assert written(world) == [("uncertain",), ("cancelled",)]
+        assert await asking == "went on"
+        assert books_are_right(world)
+
+
+async def test_a_task_that_is_cancelled_while_the_router_closes_stays_cancelled(tmp_path: Path) -> None:
+    hang = Hang()
+    async with open_world(tmp_path) as world:
+        world.providers["deepseek"].script(hang)
+        asking = asyncio.create_task(world.router.complete(ask(task="coding")))
+        await hang.reached.wait()
+
+        closed = asyncio.create_task(world.router.aclose())
+        asking.cancel()
+        await closed
+        await asyncio.wait({asking})
+
+    assert asking.cancelled()
+    assert written(world) == [("uncertain",), ("cancelled",)]
 
 
 async def test_a_full_disk_fails_the_call_before_anybody_is_asked(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ from orchestra_router.streams import AnswerStream
 from orchestra_router.telemetry import sending
 from orchestra_router.transport import Transport
 from orchestra_router.types import Completion, CompletionRequest, Probe, changed
+from orchestra_router.underway import Request, Underway
 
 
 class Router:
@@ -96,6 +97,7 @@ class Router:
             else LazyEmbedder.of(settings)
         )
         self.cache = Cache(store, settings, config.catalog, self.embedder)
+        self._underway = Underway(clock)
         self._webhook = self._delivering() if settings.alert_webhook else None
         self._records = Records(store)
         own = {kind: own.pattern for kind, own in settings.guard_patterns.items()}
@@ -197,37 +199,39 @@ class Router:
             AllAttemptsFailed: every deployment on the route failed.
             DeadlineExceeded: its time ran out first.
             StoreError: the ledger cannot be written, so nothing may be spent.
+            RouterError: the router is closed, or was closed meanwhile.
         """
-        caller = await self._access.allowed(caller, "complete")
-        request = request_of("complete", asked, asking, max_tokens=self.config.settings.max_tokens)
-        call = self._stages.begin(
-            admitted(request, caller), on_progress, on_text, purse or Purse(request.max_cost_nusd)
-        )
-        outcome = "cancelled"
-        completion: Completion | None = None
-        try:
-            completion = await self._stages.answer(call)
-        except RouterError as error:
-            outcome, error.attempts = error.code, tuple(call.attempts)
-            raise
-        except Exception:
-            outcome = "internal"
-            raise
-        else:
-            outcome = "ok"
-            return completion
-        finally:
-            # Nothing in here is cut short by a caller who leaves.
-            period = budget.period_at(call.started_ms, self.config.settings.timezone)
-            latency_ms = round((self._clock.monotonic() - call.started) * 1000)
-            record = ending.record(call, outcome, completion, period=period, latency_ms=latency_ms)
+        with Request(self._underway):
+            caller = await self._access.allowed(caller, "complete")
+            request = request_of("complete", asked, asking, max_tokens=self.config.settings.max_tokens)
+            call = self._stages.begin(
+                admitted(request, caller), on_progress, on_text, purse or Purse(request.max_cost_nusd)
+            )
+            outcome = "cancelled"
+            completion: Completion | None = None
             try:
-                if self._request_log.is_kept:
-                    record = replace(record, exchange=await self._request_log.exchange(call.sent, call.answer))
-            finally:  # a task can be cancelled past any shield
-                await self._records.write(record)
-                if self.observers.requests:
-                    self.observers.request(self._finished(call, record))
+                completion = await self._stages.answer(call)
+            except RouterError as error:
+                outcome, error.attempts = error.code, tuple(call.attempts)
+                raise
+            except Exception:
+                outcome = "internal"
+                raise
+            else:
+                outcome = "ok"
+                return completion
+            finally:
+                # Nothing in here is cut short by a caller who leaves.
+                period = budget.period_at(call.started_ms, self.config.settings.timezone)
+                latency_ms = round((self._clock.monotonic() - call.started) * 1000)
+                record = ending.record(call, outcome, completion, period=period, latency_ms=latency_ms)
+                try:
+                    if self._request_log.is_kept:
+                        record = replace(record, exchange=await self._request_log.exchange(call.sent, call.answer))
+                finally:  # a task can be cancelled past any shield
+                    await self._records.write(record)
+                    if self.observers.requests:
+                        self.observers.request(self._finished(call, record))
 
     async def batch(
         self,
@@ -360,6 +364,8 @@ class Router:
         return await trails(self.store, request_or_trace_id, None if caller.may("requests_all") else caller.scope)
 
     async def aclose(self) -> None:
+        """Close it, once the requests under way have ended or the setting `close_grace_s` is over."""
+        await self._underway.aclose(grace_s=self.config.settings.close_grace_s)
         if self._webhook is not None:
             await self._webhook.aclose()
         await self.cache.aclose()

@@ -63,6 +63,12 @@ class Settings(HttpSettings, TelemetrySettings):
         description="Characters of an answer in one result over MCP; `complete` with its `request_id` brings the rest.",
     )
     deadline_s: float = Field(default=300, gt=0, le=86_400, description="Seconds all attempts of one request may take.")
+    close_grace_s: float = Field(
+        default=5,
+        ge=0,
+        le=3600,
+        description="Seconds that running requests may take to end when a program closes its router; then they are cut off.",
+    )
     max_retries: int = Field(default=2, ge=0, le=10, description="Further attempts at one deployment after its first.")
     max_attempts: int = Field(
         default=6, ge=1, le=30, description="Attempts one request may make in all, retries and fallbacks together."
