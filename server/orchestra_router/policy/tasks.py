@@ -27,7 +27,7 @@ DEFAULT_TASK = "general_chat"
 SHOWN_SIGNS = 2
 SHOWN_CHARACTERS = 40
 MOST_REMEMBERED = 256
-"""Texts whose task is remembered, in memory: a megabyte at most."""
+"""Texts whose task is remembered for one catalog, in memory: two megabytes of English at most."""
 MOST_CATALOGS = 4
 """Whose words are kept ready."""
 LEAST_CONFIDENCE = 0.4
