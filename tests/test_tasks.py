@@ -55,7 +55,7 @@ def test_a_strong_phrase_or_two_signs_decide(prompt: str, task: str, catalog: Ca
 def test_the_reason_names_the_words_that_decided(catalog: Catalog) -> None:
     found = classify(ask("What is the weather in Paris?"), catalog.keywords)
 
-    assert re.fullmatch(r'no task named; "weather" and ".*" points to web_search \(\d+%\)', found.reason)
+    assert re.fullmatch(r'no task named; "weather" and ".*" point to web_search \(\d+%\)', found.reason)
     assert "weather in" in found.signals
 
 

@@ -156,7 +156,7 @@ class _Reader:
         model = classifier.rules() if meaning is None else classifier.rules_and_meaning()
         if own := classifier.own_task(patterns, model.tasks):
             task, sign = own
-            why = partial(Why, f"no task named; {_quoted((sign,))} points to {task}", (sign,))
+            why = partial(Why, f"no task named; {_quoted((sign,))[0]} points to {task}", (sign,))
             return Classification(task=task, method="own patterns", why=why)
         scores = model.scores(text, patterns, vector=meaning, without=without)
         confidence, best = scores.tasks[0]
@@ -183,18 +183,19 @@ def _why(task: str, scores: Scores, model: Model, text: str, patterns: Patterns)
     """Why the `scores` that `model` gave `text` led to `task`."""
     (confidence, best), (_, second) = scores.tasks[:2]
     signs = model.signals(text, patterns, best)
-    by = f"{_quoted(signs) or 'its form'}{' and its meaning' if scores.embedded else ''}"
+    told = [*(_quoted(signs) or ["its form"]), *(["its meaning"] if scores.embedded else [])]
+    points = "points" if len(told) == 1 else "point"
     language = uncovered(text)
     if not signs and not scores.embedded:
         reason = "no task named, and its words point to none"
     elif best == task:
-        reason = f"no task named; {by} points to {best} ({confidence:.0%})"
+        reason = f"no task named; {' and '.join(told)} {points} to {best} ({confidence:.0%})"
     else:
         reason = f"no task named, and it may be {best} ({confidence:.0%}) or {second}"
     return Why(f"{reason}; it is written in {language}, which is not covered" if language else reason, signs)
 
 
-def _quoted(signs: Iterable[str]) -> str:
+def _quoted(signs: Iterable[str]) -> list[str]:
     shown: list[str] = []
     for sign in signs:
         quoted = f'"{" ".join(sign.split())[:SHOWN_CHARACTERS].lower()}"'
@@ -202,4 +203,4 @@ def _quoted(signs: Iterable[str]) -> str:
             shown.append(quoted)
         if len(shown) == SHOWN_SIGNS:
             break
-    return " and ".join(shown)
+    return shown
