@@ -80,7 +80,7 @@ async def test_people_get_tables(env: dict[str, str]) -> None:
         for asked in (["stats"], ["list"], ["show", entry_id], ["shadow"])
     ]
 
-    assert "kept      1 answers of 1 scopes" in said[0]
+    assert "kept      1 answer of 1 scope," in said[0]
     assert "50%" in said[0]
     assert FIRST in said[1]
     assert entry_id in said[2]

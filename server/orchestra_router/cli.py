@@ -25,10 +25,10 @@ from orchestra_router.commands import (
     route,
     upkeep,
 )
-from orchestra_router.commands.base import Commands, load_config, table, with_router
+from orchestra_router.commands.base import Commands, Parser, count, load_config, table, with_router
 from orchestra_router.errors import ConfigError, RouterError
 from orchestra_router.observe import crash_safely
-from orchestra_router.plain_text import lines
+from orchestra_router.plain_text import lines, one_line
 
 # Each command imports what it needs when it runs: a client waits for `serve`, and needs little of the rest.
 # ruff: noqa: PLC0415 - see above
@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         try:
-            asked = _parser().parse_args(arguments)
+            asked, unknown = _parser().parse_known_args(arguments)
+            if unknown:
+                asked.own.unknown(unknown)
             permissions.check(asked.command)
             code: int = asked.run(asked)
         finally:
@@ -58,10 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"orchestra: {lines(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:
-        # Whatever is still in the buffer goes nowhere; Python complains otherwise when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.filename is None:  # it is standard output that takes no more
+            # Whatever is still in the buffer goes nowhere; Python complains otherwise when it closes stdout.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):  # then whoever read our output has had enough
-            print(f"orchestra: {error.strerror or error}", file=sys.stderr)
+            where = "" if error.filename is None else f"{error.filename}: "
+            print(f"orchestra: {one_line(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -69,12 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="orchestra",
         description="Routes LLM calls for MCP clients. Without a command: serve MCP over stdio.",
     )
     parser.add_argument("--version", action="version", version=f"orchestra {version('orchestra-router')}")
-    parser.set_defaults(run=_serve, command="serve", simulate=False, http=None)
+    parser.set_defaults(run=_serve, command="serve", simulate=False, http=None, own=parser)
     commands = Commands(parser, required=False)
     serve = commands.command("serve", _serve, "Serve MCP over stdio, or over HTTP with an OpenAI-compatible gateway.")
     serve.add_argument(
@@ -162,7 +166,7 @@ def _config_check(asked: argparse.Namespace) -> int:
         told = {"usable": True, "file": str(config.file or ""), "keys": len(config.keys), "rules": len(config.rules)}
         print(json.dumps(told, indent=2))
         return 0
-    print(f"The configuration can be used; {len(config.keys)} provider keys are set.")
+    print(f"The configuration can be used; {count(len(config.keys), 'provider')} with a key.")
     return 0
 
 

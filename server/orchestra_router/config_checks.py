@@ -335,6 +335,10 @@ def words(detail: ErrorDetails) -> str:
             return "must be a table"
         case "extra_forbidden":
             return "is not known"
+        case "decimal_parsing":
+            return "must be a number, such as 5 or 0.50"
+        case "string_pattern_mismatch":
+            return "is not written as it has to be"
         case _:
             return detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
 

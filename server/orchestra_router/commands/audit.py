@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from orchestra_router.commands.base import Commands, with_router
+from orchestra_router.commands.base import Commands, count, with_router
 from orchestra_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _verify(asked: argparse.Namespace) -> int:
         for problem in check.problems:
             print(problem)
         print(
-            f"{check.rows} rows, {'something is wrong' if check.problems else 'nothing was changed, removed or moved'}."
+            f"{count(check.rows, 'row')}, {'something is wrong' if check.problems else 'nothing was changed, removed or moved'}."
         )
         if check.erased:
             print(f"{check.erased} of them were erased with a person's data; other rows say which.")

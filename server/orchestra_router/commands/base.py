@@ -1,9 +1,11 @@
 """What the commands share: how one is added, the router they ask, and the tables they print."""
 
 import argparse
+import difflib
 import os
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import anyio
 
@@ -21,6 +23,27 @@ Run = Callable[[argparse.Namespace], int]
 """Does what was asked for and prints what came of it; returns the exit code."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Says of a word it does not know what may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        if choice := re.match(r"(argument .*): invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL):
+            what, word, known = choice.groups()
+            if near := difflib.get_close_matches(word.lower(), re.findall(r"[\w-]+", known), n=2):
+                message = f"{what}: invalid choice: {word!r}. Did you mean {' or '.join(near)}?"
+        elif number := re.match(r"(argument .*): invalid (int|float) value: (.*)", message, re.DOTALL):
+            what, kind, word = number.groups()
+            message = f"{what}: {word} is no {'whole ' if kind == 'int' else ''}number"
+        super().error(message)
+
+    def unknown(self, words: Sequence[str]) -> NoReturn:
+        """Refuse `words`, which are no arguments of this command."""
+        options = re.findall(r"--[\w-]+", self.format_usage())
+        near = difflib.get_close_matches(words[0].partition("=")[0], options, n=2)
+        meant = f". Did you mean {' or '.join(near)}?" if near else ""
+        self.error(f"unrecognized arguments: {' '.join(words)}{meant}")
+
+
 class Commands:
     """The commands of `orchestra`, or those of one group (`orchestra cache ...`)."""
 
@@ -31,7 +54,7 @@ class Commands:
 
     def command(self, name: str, run: Run, text: str) -> argparse.ArgumentParser:
         added = self._added.add_parser(name, help=text, description=text)
-        added.set_defaults(run=run, command=f"{self._group}{name}")
+        added.set_defaults(run=run, command=f"{self._group}{name}", own=added)
         return added
 
     def reporting(self, name: str, run: Run, text: str) -> argparse.ArgumentParser:
@@ -65,6 +88,23 @@ def with_router(work: Callable[["Router"], Awaitable[T]]) -> T:
             return await work(router)
 
     return anyio.run(run)
+
+
+def count(number: int, thing: str) -> str:
+    """`1 answer`, `2 answers`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def dollars(amount_nusd: int) -> str:
+    """With as many digits as say something: few calls come to a cent."""
+    from orchestra_tools.costs import dollars as shown
+
+    return shown(amount_nusd)
+
+
+def listed(columns: Sequence[str], rows: Sequence[Sequence[str]], *, otherwise: str) -> str:
+    """A table of `rows`; what to say where there are none."""
+    return table(columns, rows) if rows else otherwise
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

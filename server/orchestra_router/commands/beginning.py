@@ -42,9 +42,15 @@ def _init(asked: argparse.Namespace) -> int:
     day = asked.day_usd or ask("US dollars a day may cost", DAY_USD, _usd)
     zone = asked.timezone or ask("Time zone whose midnights begin a day", _timezone(os.environ), _zone)
     text = _TEMPLATE.format(month=_usd(month), day=_usd(day), zone=_zone(zone))
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with file.open("x", encoding="utf-8") as stream:
-        stream.write(text)
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be written ({error.strerror}). Make its folder writable for you, or set ORCHESTRA_HOME to"
+            " another."
+        ) from None
     written = load_config()
     if asked.json:
         print(json.dumps({"file": str(file), "keys": len(written.keys)}, indent=2))

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from orchestra_router.commands.base import Commands, table, with_router
+from orchestra_router.commands.base import Commands, count, dollars, listed, table, with_router
 from orchestra_router.errors import InvalidRequest, RouterError
 from orchestra_router.plain_text import lines, one_line
 from orchestra_router.policy.periods import Period
@@ -84,9 +84,10 @@ def _stats(asked: argparse.Namespace) -> int:
         print(json.dumps(stats, indent=2))
         return 0
     kept = stats["kept"]
-    print(f"kept      {kept['entries']:,} answers of {kept['scopes']:,} scopes, {kept['bytes'] / 1e6:.1f} MB")
+    kept_told = f"{count(kept['entries'], 'answer')} of {count(kept['scopes'], 'scope')}"
+    print(f"kept      {kept_told}, {kept['bytes'] / 1e6:.1f} MB")
     print(f"compared  {kept['comparable']:,} by meaning, {kept['embedded']:,} with a vector; {stats['embedder']}")
-    print(f"marked    {kept['wrong_pairs']:,} pairs wrong")
+    print(f"marked    {count(kept['wrong_pairs'], 'pair')} wrong")
     columns = ("", "look-ups", "exact hits", "by meaning", "hit rate", "saved")
     rows = [("total", *_shown_rates(row)) for row in stats["total"]]
     for group in ("task", "provider", "user"):
@@ -117,7 +118,7 @@ def _rates(row: "CacheRates") -> Json:
 
 def _shown_rates(row: Json) -> tuple[str, ...]:
     counts = (str(row[name]) for name in ("requests", "hits", "semantic_hits"))
-    return (*counts, f"{row['hit_rate']:.0%}", f"${row['saved_usd']:.4f}")
+    return (*counts, f"{row['hit_rate']:.0%}", dollars(nusd(row["saved_usd"])))
 
 
 def _list(asked: argparse.Namespace) -> int:
@@ -129,7 +130,7 @@ def _list(asked: argparse.Namespace) -> int:
         print(json.dumps(entries, indent=2))
         return 0
     columns = ("entry", "user", "task", "model", "hits", "cost", "expires", "prompt")
-    print(table(columns, [_line(entry) for entry in entries]))
+    print(listed(columns, [_line(entry) for entry in entries], otherwise="Nothing is kept."))
     return 0
 
 
@@ -267,7 +268,7 @@ def _warm(asked: argparse.Namespace) -> int:
         print(json.dumps(done, indent=2))
     else:
         print(
-            f"{done['asked']} asked for ${done['cost_usd']:.4f}, {done['hits']} were there already,"
+            f"{done['asked']} asked for {dollars(nusd(done['cost_usd']))}, {done['hits']} were there already,"
             f" {len(done['failed'])} failed, {done['left']} left out at the cap of ${asked.max_cost_usd:.2f}."
         )
         for failed in done["failed"]:
@@ -312,7 +313,7 @@ async def _expected_nusd(router: "Router", request: tuple[int, CompletionRequest
 
 def _agreed(requests: int, expected_nusd: int, cap_nusd: int) -> bool:
     print(
-        f"{requests} prompts, about ${usd(expected_nusd):.4f}, at most ${usd(cap_nusd):.2f}. Ask them now? [y/N] ",
+        f"{count(requests, 'prompt')}, about {dollars(expected_nusd)}, at most ${usd(cap_nusd):.2f}. Ask them now? [y/N] ",
         end="",
         file=sys.stderr,
         flush=True,

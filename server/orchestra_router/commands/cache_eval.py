@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestra_router.commands.base import Commands, load_config, table
+from orchestra_router.commands.base import Commands, count, load_config, table
 from orchestra_router.errors import EmbedderUnavailable, InvalidRequest
+from orchestra_router.settings import BALANCED_THRESHOLD
 from orchestra_router.types import CompletionRequest, Message, Text
 
 # Each command imports what it needs when it runs: a client waits for `serve`, and needs little of the rest.
@@ -61,9 +62,13 @@ def add_to(group: Commands) -> None:
 
 
 def _share(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and 0 <= value <= 1):
-        raise ValueError(text)
+    """A similarity, as the setting `cache_threshold` says it."""
+    try:
+        value = BALANCED_THRESHOLD if text == "balanced" else float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("a similarity is a number from 0 to 1, such as 0.95, or `balanced`")
     return value
 
 
@@ -242,7 +247,7 @@ def _text(found: Json) -> str:
         )
     ]
     parts.append(
-        f"{found['not_compared']} pairs are never compared: words of time, web searches, creative writing, length"
+        f"{count(found['not_compared'], 'pair')} never compared: words of time, web searches, creative writing, length"
     )
     if "sweep" in found:
         columns = ("threshold", "guard", "same served", "different served")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestra_router.commands.base import Commands, load_config, table
+from orchestra_router.commands.base import Commands, count, load_config, table
 from orchestra_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _test(asked: argparse.Namespace) -> int:
         print()
         _print_table(("kind", "action", "found", "precision", "recall"), kinds)
         print()
-    print(f"{len(lines)} texts, {sum(found.values())} findings.")
+    print(f"{count(len(lines), 'text')}, {count(sum(found.values()), 'finding')}.")
     return 0
 
 

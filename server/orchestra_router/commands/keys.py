@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestra_router.commands.base import Commands, table, with_router
+from orchestra_router.commands.base import Commands, listed, with_router
 from orchestra_router.errors import InvalidRequest
+from orchestra_router.plain_text import one_line
 
 # Each command imports what it needs when it runs: a client waits for `serve`, and needs little of the rest.
 # ruff: noqa: PLC0415 - see above
@@ -44,7 +45,7 @@ def add_to(commands: Commands) -> None:
     group = commands.group("keys", "Look after the access keys that others ask with.")
     create = group.reporting("create", _create, "Make a key. Its secret is shown once, here.")
     create.add_argument("name", help="whose it is, for people: 'Ada, laptop'")
-    _add_terms(create)
+    _add_terms(create, role="caller if left out")
     group.reporting("list", _list, "List the keys: roles, states, when they were last used, limits.")
     show = group.reporting("show", _show, "Show one key with its limits.")
     edit = group.reporting("edit", _edit, "Change a key; what is not named stays, and `none` takes a limit away.")
@@ -53,12 +54,12 @@ def add_to(commands: Commands) -> None:
     for command in (show, edit, rotate, revoke):
         command.add_argument("id", help="the key's public id, as `orchestra keys list` shows it")
     edit.add_argument("--name", help="whose it is")
-    _add_terms(edit)
+    _add_terms(edit, role="what it may do")
     rotate.add_argument("--overlap", default="24h", metavar="TIME", help="how long the old secret works (%(default)s)")
 
 
-def _add_terms(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--role", choices=ROLE_NAMES, help="caller if left out")
+def _add_terms(command: argparse.ArgumentParser, *, role: str) -> None:
+    command.add_argument("--role", choices=ROLE_NAMES, help=role)
     command.add_argument("--user", metavar="USER", help="everything is asked for this person")
     for what in ("provider", "model", "task"):
         command.add_argument(
@@ -100,13 +101,11 @@ def _list(asked: argparse.Namespace) -> int:
         (
             *(key[name] for name in ("id", "name", "role", "user", "state")),
             *(key[name] or "never" for name in ("used", "expires")),
-            " ".join(
-                f"{option}={_briefly(key['limits'][name])}" for name, option in OPTIONS.items() if name in key["limits"]
-            ),
+            _limits_told(key["limits"]),
         )
         for key in keys
     ]
-    print(table(columns, rows))
+    print(listed(columns, rows, otherwise="There is no access key yet. `orchestra keys create NAME` makes one."))
     return 0
 
 
@@ -125,7 +124,7 @@ def _edit(asked: argparse.Namespace) -> int:
 
 
 def _rotate(asked: argparse.Namespace) -> int:
-    overlap_s = _seconds(asked.overlap, "--overlap")
+    overlap_s = _seconds(asked.overlap, "--overlap", otherwise="; 0s is none")
 
     async def work(router: "Router") -> "NewKey":
         return await router.keyring.rotate(asked.id, overlap_s=overlap_s)
@@ -195,13 +194,17 @@ def _number(text: str, option: str) -> int:
 
 def _guard(text: str) -> tuple[str, str]:
     kind, _, action = text.partition("=")
+    if action.strip() == "off":
+        raise InvalidRequest(
+            "--guard is never looser than the settings, so `off` would change nothing. Say flag, redact or block."
+        )
     return kind.strip(), action.strip()
 
 
-def _seconds(text: str, option: str) -> float:
+def _seconds(text: str, option: str, *, otherwise: str) -> float:
     match = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if match is None:
-        raise InvalidRequest(f"{option} is a time like 30m, 24h or 90d; 0s is none.")
+        raise InvalidRequest(f"{option} is a time like 30m, 24h or 90d{otherwise}.")
     return int(match[1]) * UNITS_S[match[2]]
 
 
@@ -212,7 +215,8 @@ def _moment(text: str) -> int:
     try:
         day = dt.datetime.fromisoformat(text)
     except ValueError:
-        return SystemClock().now_ms() + round(_seconds(text, "--expires") * 1000)
+        seconds = _seconds(text, "--expires", otherwise=", or a day like 2027-01-31")
+        return SystemClock().now_ms() + round(seconds * 1000)
     return round((day if day.tzinfo else day.replace(tzinfo=dt.UTC)).timestamp() * 1000)
 
 
@@ -234,10 +238,12 @@ def _told(key: "AccessKey", asked: argparse.Namespace) -> int:
     if asked.json:
         print(json.dumps(told, indent=2))
         return 0
-    limits = told.pop("limits")
-    for name, value in {**told, **limits}.items():
-        if value not in ("", None):
-            print(f"{name:<20} {value if isinstance(value, str | int | float) else json.dumps(value)}")
+    secrets = told.pop("secrets")
+    told["limits"] = _limits_told(told["limits"]) or "none of its own"
+    told["secret"] = ", ".join(f"of {each['created']}, until {each['until'] or 'it is rotated'}" for each in secrets)
+    for name, value in told.items():
+        if value:
+            print(f"{name:<8} {one_line(value)}")
     return 0
 
 
@@ -264,6 +270,11 @@ def _key(key: "AccessKey") -> Json:
         "secrets": [{"created": _time(each.created_ms), "until": _time(each.until_ms)} for each in key.secrets],
         "limits": limits,
     }
+
+
+def _limits_told(limits: Json) -> str:
+    """The limits of a key by the options that set them."""
+    return " ".join(f"{option}={_briefly(limits[name])}" for name, option in OPTIONS.items() if name in limits)
 
 
 def _briefly(limit: Any) -> str:

@@ -1,6 +1,7 @@
 """The commands about money that was spent: `orchestra report`, `orchestra reconcile` and `orchestra reprice`."""
 
 import argparse
+import datetime as dt
 from typing import TYPE_CHECKING, get_args
 
 from orchestra_router.commands.base import Commands, with_router
@@ -53,8 +54,20 @@ def _report(asked: argparse.Namespace) -> int:
             period=asked.period, first_day=asked.first_day, last_day=asked.last_day, group_by=asked.group_by
         )
 
+    _check_days(asked.first_day, asked.last_day, "--from", "--to")
     report.show(with_router(ask), as_json=asked.json, csv_to=asked.csv)
     return 0
+
+
+def _check_days(first: str | None, last: str | None, first_option: str, last_option: str) -> None:
+    """Raises: InvalidRequest: one is no day, in the words of the command; whether they are in order is told elsewhere."""
+    from orchestra_router.errors import InvalidRequest
+
+    for text, option in ((first, first_option), (last, last_option)):
+        try:
+            dt.date.fromisoformat(text or "2026-11-23")
+        except ValueError:
+            raise InvalidRequest(f"{option} is a day such as 2026-11-23.") from None
 
 
 def _reconcile(asked: argparse.Namespace) -> int:
@@ -90,6 +103,8 @@ def _reprice(asked: argparse.Namespace) -> int:
     from orchestra_router.policy.reprice import reprice
     from orchestra_router.pricing import Pricing
     from orchestra_router.report import show_repricing
+
+    _check_days(asked.since, asked.until, "--since", "--until")
 
     async def work(router: "Router") -> "Repricing":
         settings, catalog = router.config.settings, router.config.catalog

@@ -5,8 +5,9 @@ import datetime as dt
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
-from orchestra_router.commands.base import Commands, table, with_router
+from orchestra_router.commands.base import Commands, listed, with_router
 from orchestra_router.errors import InvalidRequest
 from orchestra_router.plain_text import lines, one_line
 from orchestra_router.types import usd
@@ -34,17 +35,18 @@ def _list(asked: argparse.Namespace) -> int:
     if asked.most < 1:
         raise InvalidRequest("--most is at least 1.")
 
-    async def ask(router: "Router") -> list[Columns]:
-        return list(await router.store.newest_requests(user=asked.user, most=asked.most))
+    async def ask(router: "Router") -> tuple[list[Columns], ZoneInfo]:
+        rows = await router.store.newest_requests(user=asked.user, most=asked.most)
+        return list(rows), ZoneInfo(router.config.settings.timezone)
 
-    rows = with_router(ask)
+    rows, zone = with_router(ask)
     if asked.json:
         print(json.dumps([_of(row) for row in rows], indent=2))
         return 0
-    columns = ("when", "trace", "user", "task", "answered by", "outcome", "cache", "cost", "texts")
+    columns = (f"when ({zone})", "trace", "user", "task", "answered by", "outcome", "cache", "cost", "texts")
     shown = [
         (
-            _when(row["created_ms"]),
+            _when(row["created_ms"], zone),
             *(one_line(str(row[name])) for name in ("trace_id", "user", "task")),
             one_line(f"{row['provider']}/{row['model']}") if row["provider"] else "",
             *(str(row[name]) for name in ("outcome", "cache")),
@@ -53,24 +55,24 @@ def _list(asked: argparse.Namespace) -> int:
         )
         for row in rows
     ]
-    print(table(columns, shown))
+    print(listed(columns, shown, otherwise="Nothing was asked yet."))
     return 0
 
 
 def _show(asked: argparse.Namespace) -> int:
-    async def ask(router: "Router") -> "tuple[tuple[Trail, ...], Mapping[object, Columns]]":
+    async def ask(router: "Router") -> "tuple[tuple[Trail, ...], Mapping[object, Columns], ZoneInfo]":
         found = await router.trails(asked.id)
         kept = await router.store.exchanges(asked.id, most=len(found)) if found else ()
-        return found, {row["request_id"]: row for row in kept}
+        return found, {row["request_id"]: row for row in kept}, ZoneInfo(router.config.settings.timezone)
 
-    found, kept = with_router(ask)
+    found, kept, zone = with_router(ask)
     if not found:
         raise InvalidRequest("There is no such trace or request on record, or not any more.")
     stories = [_story(trail, kept.get(trail.request.get("request_id"), {})) for trail in found]
     if asked.json:
         print(json.dumps(stories, indent=2, ensure_ascii=False))
     else:
-        print("\n\n".join(map(_told, stories)))
+        print("\n\n".join(_told(story, zone) for story in stories))
     return 0
 
 
@@ -85,13 +87,19 @@ def _of(request: Columns) -> Json:
     return {**request, **read}
 
 
-def _told(story: Json) -> str:
+def _told(story: Json, zone: ZoneInfo) -> str:
     request: Json = story["request"]
     labels = ", ".join(f"{name}={value}" for name, value in request.get("metadata", {}).items())
     parts = [
         f"request {request.get('request_id', '(still running)')}  trace {request.get('trace_id', '')}",
-        f"{_when(request['created_ms'])}  {request['outcome']}  {_dollars(request['cost_nusd'])}  {request['latency_ms']} ms"
+        f"{_when(request['created_ms'], zone)} ({zone})  {request['outcome']}  {_dollars(request['cost_nusd'])}"
+        f"  {request['latency_ms']} ms"
         if request
+        else "",
+        f"task {request['task']}" if request.get("task") else "",
+        f"answered by {request['provider']}/{request['model']}: {request['reason']}" if request.get("provider") else "",
+        f"cache {request['cache']}{f': {why}' if (why := request['cache_reason']) else ''}"
+        if request.get("cache")
         else "",
         f"user {request['user']}" if request.get("user") else "",
         f"labels {labels}" if labels else "",
@@ -108,8 +116,9 @@ def _told(story: Json) -> str:
     return told
 
 
-def _when(at_ms: object) -> str:
-    return f"{dt.datetime.fromtimestamp(int(str(at_ms)) / 1000, dt.UTC):%Y-%m-%d %H:%M:%S}"
+def _when(at_ms: object, zone: ZoneInfo) -> str:
+    """In the time zone of the budgets and reports."""
+    return f"{dt.datetime.fromtimestamp(int(str(at_ms)) / 1000, zone):%Y-%m-%d %H:%M:%S}"
 
 
 def _dollars(amount_nusd: object) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from orchestra_router.commands.base import load_config, table
+from orchestra_router.commands.base import count, load_config, table
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -39,7 +39,7 @@ def _as_text(found: dict[str, Any], problem: str) -> str:
     return "\n".join(
         [
             table(("label \\ found", *columns, "recall"), lines),
-            f"{found['n']} prompts: {found['strict']:.1%} as labelled, {found['lenient']:.1%} with alternatives",
+            f"{count(found['n'], 'prompt')}: {found['strict']:.1%} as labelled, {found['lenient']:.1%} with alternatives",
             f"decided: {methods}",
             *([problem] if problem else []),
         ]

@@ -28,7 +28,7 @@ async def _look(config: Config, port: int, open_browser: bool) -> None:
     signals = Signals()
     async with serving(config, SystemClock()) as service:
         await service.router()
-        listener = bound(Address(HOST, port))
+        listener = bound(Address(HOST, port), named_by="orchestra dashboard --port PORT")
         secret, authenticate = authenticating(service)
         with signals.caught():
             async with looking(service, authenticate, config.settings, listener) as server:

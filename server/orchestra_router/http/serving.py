@@ -106,8 +106,8 @@ class Listening:
         return f"{self.url}/sign-in#token={self.sessions.invite(secret)}"
 
 
-def bound(to: Address) -> socket.socket:
-    """A socket that listens at `to`; with port 0 the system chooses one.
+def bound(to: Address, *, named_by: str = "orchestra serve --http HOST:PORT") -> socket.socket:
+    """A socket that listens at `to`, which `named_by` names another for; with port 0 the system chooses one.
 
     Raises:
         ConfigError: somebody else does, or the address is not this machine's.
@@ -127,7 +127,7 @@ def bound(to: Address) -> socket.socket:
             raise
     except OSError as error:
         raise ConfigError(
-            f"Nothing can listen at {to}: {error.strerror or error}. Name another: `orchestra serve --http HOST:PORT`."
+            f"Nothing can listen at {to}: {error.strerror or error}. Name another: `{named_by}`."
         ) from None
     return listener
 

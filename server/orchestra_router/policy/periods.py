@@ -51,5 +51,6 @@ def given(first_day: str | None, last_day: str | None, *, today: str) -> tuple[s
     except ValueError:
         raise InvalidRequest("`first_day` and `last_day` are dates such as 2026-11-23.") from None
     if first > last:
-        raise InvalidRequest("`first_day` is after `last_day`. Exchange them.")
+        todo = "Exchange them." if last_day is not None else "Where no last day is named, it is today."
+        raise InvalidRequest(f"The first day ({first}) is after the last ({last}). {todo}")
     return first.isoformat(), last.isoformat()
