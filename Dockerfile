@@ -10,9 +10,10 @@ WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY server server
 COPY tools tools
+# Compiled here: who runs it may not write, and would compile it all at each start.
 RUN pip install --no-cache-dir "uv>=0.9,<1" \
     && uv venv /opt/orchestra \
-    && uv pip install --no-cache --python /opt/orchestra ".[semantic]"
+    && uv pip install --no-cache --compile-bytecode --python /opt/orchestra ".[semantic]"
 
 FROM python:3.13-slim
 LABEL io.modelcontextprotocol.server.name="io.github.orchestra-router/orchestra"

@@ -75,7 +75,29 @@ def test_the_image_can_be_built_from_what_its_file_copies(tmp_path: Path) -> Non
     for command in re.findall(r"^RUN (.+)$", build, flags=re.MULTILINE):
         run("bash", "-c", command, cwd=source)
 
+    # Who runs the image may not write there.
+    assert is_compiled(tmp_path / "venv")
     assert run(tmp_path / "venv" / "bin" / "orchestra", "--version", cwd=tmp_path).startswith("orchestra ")
+
+
+def test_the_service_can_be_installed_as_the_guide_says_and_is_compiled(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "install.md").read_text(encoding="utf-8").replace("\\\n", "")
+    (line,) = re.findall(r"^sudo (.*uv tool install .*)$", guide, flags=re.MULTILINE)
+    for place in ("/usr/local/bin", "/opt/uv"):
+        line = line.replace(place, f"{tmp_path}{place}")
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "server", "tools"):
+        run("cp", "-r", ROOT / name, source)
+
+    run("bash", "-c", f"HOME={tmp_path} {line.replace('orchestra-router[', f'{source}[')}", cwd=tmp_path)
+
+    assert is_compiled(tmp_path / "opt" / "uv")
+    assert run(tmp_path / "usr/local/bin/orchestra", "--version", cwd=tmp_path).startswith("orchestra ")
+
+
+def is_compiled(folder: Path) -> bool:
+    return any(folder.rglob("orchestra_router/__pycache__/router.*.pyc"))
 
 
 def test_the_service_file_is_right_and_confined(tmp_path: Path) -> None:
