@@ -75,6 +75,8 @@ _LOOKED_AT_CLOSELY = (
     "F*ck: ring (415) 555-2671 or +49 170 1234567, not DE89 3704 0044 0532 0130 00, 4111 1111 1111 1111."
 )
 """Holds what the rules compile patterns and read tables for; the first time that takes 50 ms."""
+_BEYOND_ASCII = "\u00e9"
+"""Reading any such text takes tables too."""
 _OPEN_BLOCK = "-----BEGIN"
 _TEXT_TYPE = re.compile(r"(?i)\s*(?:text/|[\w.+-]+/(?:[\w.+-]*\+)?(?:json|xml|yaml|csv|sql|rtf|javascript|toml)\b)")
 """Of attachments that are read as text: images drawn in XML (SVG) too."""
@@ -126,6 +128,7 @@ class Guardrails:
 
     def warm(self) -> None:
         """Compile and read whatever the rules may need, on any thread."""
+        Seen(_BEYOND_ASCII)
         for rule in self._sieve.rules:
             with suppress(GuardrailBlocked):  # it will say so again to whoever is concerned
                 deque(rule.spans(_LOOKED_AT_CLOSELY), maxlen=0)
