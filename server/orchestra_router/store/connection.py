@@ -21,7 +21,7 @@ Explain = Callable[[Exception], Exception]
 
 LATER_S = 0.02
 """How long a write that nobody waits for may wait for others."""
-TOGETHER = 8
+TOGETHER = 32
 """So many of those go with the next hop, behind what is urgent: whoever waited for that is off to a provider."""
 CHECKPOINT_EVERY = 32
 """Hops with something that is not urgent, before the WAL is put into the database behind the next of them."""
