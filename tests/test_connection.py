@@ -42,13 +42,13 @@ def always(_: object) -> bool:
 
 
 async def test_what_is_urgent_comes_first_and_what_can_wait_together(connection: Connection) -> None:
-    connection.write_later(see_all, "a")
+    connection.write_together(see_all, "a")
     connection.write(lambda db: see(db, "in turn"))
-    connection.write_later(see_all, "b")
-    connection.write_soon(lambda db: see(db, "soon"))
+    connection.write_together(see_all, "b")
+    connection.write_later(lambda db: see(db, "later"))
     connection.write_first(lambda db: see(db, "urgent"), always)
 
-    assert await connection.read(everything) == ["urgent", "a+b", "soon", "in turn"]
+    assert await connection.read(everything) == ["urgent", "a+b", "in turn", "later"]
 
 
 async def test_who_waits_for_what_is_urgent_is_told_before_the_rest_is_carried_out(connection: Connection) -> None:
@@ -57,7 +57,7 @@ async def test_who_waits_for_what_is_urgent_is_told_before_the_rest_is_carried_o
     def wait(_: sqlite3.Connection, __: Sequence[int]) -> None:
         go_on.wait()
 
-    rest = [connection.write_later(wait, number) for number in range(TOGETHER)]
+    rest = [connection.write_together(wait, number) for number in range(TOGETHER)]
     with anyio.fail_after(5):
         await connection.write_first(lambda db: see(db, "urgent"), always)
 
@@ -68,7 +68,7 @@ async def test_who_waits_for_what_is_urgent_is_told_before_the_rest_is_carried_o
 
 
 async def test_what_is_not_final_is_done_again_behind_what_was_asked_for_before(connection: Connection) -> None:
-    connection.write_soon(lambda db: see(db, "before"))
+    connection.write_later(lambda db: see(db, "before"))
 
     assert await connection.write_first(everything, bool) == ["before"]
 
@@ -78,7 +78,7 @@ async def test_what_a_caller_has_left_is_not_done_again(connection: Connection) 
     tries: list[int] = []
     left = connection.write_first(lambda _: tries.append(1), bool)
     left.cancel()
-    connection.write_soon(lambda db: see(db, "end"))
+    connection.write_later(lambda db: see(db, "end"))
 
     await connection.drained()
 
@@ -87,7 +87,7 @@ async def test_what_a_caller_has_left_is_not_done_again(connection: Connection) 
 
 async def test_what_nobody_waits_for_is_carried_out_soon_though_nothing_else_happens(connection: Connection) -> None:
     with anyio.fail_after(5):
-        await connection.write_later(see_all, "a")
+        await connection.write_together(see_all, "a")
 
     assert await connection.read(everything) == ["a"]
 
@@ -96,7 +96,7 @@ async def test_one_that_cannot_be_written_fails_alone(connection: Connection) ->
     def see_each(db: sqlite3.Connection, what: Sequence[str]) -> None:
         see(db, *what)
 
-    written = [connection.write_later(see_each, what) for what in ("a", "b", "a", "c")]
+    written = [connection.write_together(see_each, what) for what in ("a", "b", "a", "c")]
 
     assert await connection.read(everything) == ["a", "b", "c"]
     assert [type(each.exception()) for each in written] == [type(None), type(None), sqlite3.IntegrityError, type(None)]
@@ -117,7 +117,7 @@ async def test_the_log_of_writes_does_not_grow_with_their_number(tmp_path: Path)
     sizes: list[int] = []
     for _ in range(4):
         for _ in range(CHECKPOINT_EVERY):
-            await connection.write_soon(lambda db: db.execute("DELETE FROM seen") and see(db, "a"))
+            await connection.write_later(lambda db: db.execute("DELETE FROM seen") and see(db, "a"))
         sizes.append(file.with_name("some.db-wal").stat().st_size)
     await connection.close()
 

@@ -1,9 +1,9 @@
 """Money around one attempt: the worst case is set aside before it is sent, and what it came to is written after.
 
 Leaving `Ledger.reserve`, by any exit, ends the hold. Nothing cuts that short: a cancelled caller may lose the answer,
-but what the answer cost is never lost. Nobody waits for that to be written, though: it is written in its turn, before
-any hold that is asked for later. What the database does not take is kept, and written before the next hold; and should
-the process end first, the hold is there, and counts at its worst case.
+but what the answer cost is never lost. Nobody waits for that to be written, though: it is written within 20 ms, and
+before any hold that there is not enough money for otherwise. What the database does not take is kept, and written
+before the next hold; and should the process end first, the hold is there, and counts at its worst case.
 """
 
 import asyncio

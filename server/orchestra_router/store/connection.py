@@ -3,7 +3,7 @@
 A hop to that thread costs more than a statement does, and a commit waits for the disk. So whatever is asked for in one
 turn of the event loop, or waits while the thread is busy, is one hop. What is urgent comes first, in a transaction of
 its own, and its callers are told at once; then the other writes in another, each whole or not at all; then the reads,
-which see them all. What can wait is carried out a little later, many at a time.
+which see them all. What nobody waits for is carried out a little later, many at a time.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ LATER_S = 0.02
 """How long a write that nobody waits for may wait for others."""
 TOGETHER = 32
 """So many of those go with the next hop, behind what is urgent: whoever waited for that is off to a provider."""
-CHECKPOINT_EVERY = 32
+CHECKPOINT_EVERY = 8
 """Hops with something that is not urgent, before the WAL is put into the database behind the next of them."""
 
 
@@ -85,11 +85,10 @@ class Connection(aiosqlite.Connection):
         self.explain: Explain = _as_it_is
         """Makes of an error what callers are told."""
         self._urgent: list[Urgent[Any]] = []
-        self._soon: list[Job[Any]] = []
         self._writes: list[Job[Any]] = []
         self._reads: list[Job[Any]] = []
         self._is_due = False
-        """Whether the next hop takes more than what is urgent, and what follows it soon."""
+        """Whether the next hop takes more than what is urgent."""
         self._timer: asyncio.TimerHandle | None = None
         self._until_checkpoint = CHECKPOINT_EVERY
         """Hops."""
@@ -134,38 +133,37 @@ class Connection(aiosqlite.Connection):
     def write_first(
         self, work: Callable[[sqlite3.Connection], T], is_final: Callable[[T], bool]
     ) -> "asyncio.Future[T]":
-        """As `write`, durable and ahead of all others. Where the result is not final, it is the one behind `write_soon`."""
+        """As `write`, durable and ahead of all others. Where the result is not final, it is the one behind them."""
         job = Urgent(work, is_final)
         self._urgent.append(job)
         self._wake()
         return job.told
 
-    def write_soon(self, work: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
-        """As `write` and not durable, with the next hop, behind what is urgent; in the order of these calls."""
-        job = Job(work, durable=False)
-        self._soon.append(job)
-        self._wake()
-        return job.told
+    def write_later(self, work: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+        """As `write` and not durable, when there is time, with others that can wait."""
+        return self._when_there_is_time(Job(work, durable=False))
 
-    def write_later(
+    def write_together(
         self, of_all: Callable[[sqlite3.Connection, Sequence[Item]], None], item: Item
     ) -> "asyncio.Future[None]":
-        """As `write` and not durable, when there is time: with all that wait for the same `of_all`, in their order.
+        """As `write_later`, with all that wait for the same `of_all`, in their order.
 
         They come ahead of other writes of the same hop. Should it be one item's fault, each is carried out alone.
         """
-        job = Part(of_all, item)
+        return self._when_there_is_time(Part(of_all, item))
+
+    async def drained(self) -> None:
+        """Returns once every write that was asked for has been carried out."""
+        if self._urgent or self._writes or self._is_busy:
+            await self.read(_nothing)
+
+    def _when_there_is_time(self, job: Job[T]) -> "asyncio.Future[T]":
         self._writes.append(job)
         if len(self._writes) >= TOGETHER:
             self._is_due = True
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LATER_S, self._late)
         return job.told
-
-    async def drained(self) -> None:
-        """Returns once every write that was asked for has been carried out."""
-        if self._urgent or self._soon or self._writes or self._is_busy:
-            await self.read(_nothing)
 
     def _late(self) -> None:
         self._is_due = True
@@ -181,43 +179,43 @@ class Connection(aiosqlite.Connection):
         self._is_woken = False
         self._is_busy = True
         urgent, self._urgent = self._urgent, []
-        soon, self._soon = self._soon, []
-        writes: list[Job[Any]] = []
+        # Those that are not due go along all the same: what is urgent may have to come behind them.
+        writes, self._writes = self._writes, []
+        is_due, self._is_due = self._is_due, False
         reads: list[Job[Any]] = []
-        if self._is_due:
-            writes, self._writes = self._writes, writes
+        if is_due:
             reads, self._reads = self._reads, reads
-            self._is_due = False
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-        jobs = (*urgent, *soon, *writes, *reads)
-        is_checkpoint_due = self._is_checkpoint_due(soon, writes)
+        is_checkpoint_due = is_due and self._is_checkpoint_due(writes)
         on_the_loop = asyncio.get_running_loop().call_soon_threadsafe
 
         def hop() -> None:
+            left: list[Job[Any]] = []
             failure: Exception | None = None
             try:
-                carry_out(self._conn, urgent, soon, writes, reads, partial(on_the_loop, self._tell))
+                left = carry_out(self._conn, urgent, writes, reads, partial(on_the_loop, self._tell), is_due=is_due)
                 if is_checkpoint_due:
-                    on_the_loop(self._tell, jobs)
+                    on_the_loop(self._tell, (*urgent, *writes, *reads))
                     checkpoint(self._conn)
             except Exception as error:  # noqa: BLE001 - the edge of the thread, as below
                 failure = error
-            on_the_loop(self._carried_out, jobs, failure)
+            on_the_loop(self._carried_out, (*urgent, *([] if left else writes), *reads), left, failure)
 
         self._send(None, hop)
 
-    def _is_checkpoint_due(self, *writes: Sequence[Job[Any]]) -> bool:
-        self._until_checkpoint -= any(writes)
+    def _is_checkpoint_due(self, writes: Sequence[Job[Any]]) -> bool:
+        self._until_checkpoint -= bool(writes)
         if self._until_checkpoint > 0:
             return False
         self._until_checkpoint = CHECKPOINT_EVERY
         return True
 
-    def _carried_out(self, jobs: Sequence[Job[Any]], failure: Exception | None) -> None:
+    def _carried_out(self, jobs: Sequence[Job[Any]], left: list[Job[Any]], failure: Exception | None) -> None:
         self._is_busy = False
-        if self._urgent or self._soon or self._is_due:  # before the answers go out, so that the thread is not left idle
+        self._writes[:0] = left
+        if self._urgent or self._is_due:  # before the answers go out, so that the thread is not left idle
             self._go()
         for job in jobs:
             job.error = job.error or failure
@@ -293,22 +291,27 @@ def _at_one_moment(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], 
 def carry_out(
     db: sqlite3.Connection,
     urgent: Sequence[Urgent[Any]],
-    soon: Sequence[Job[Any]],
     writes: Sequence[Job[Any]],
     reads: Sequence[Job[Any]],
     tell: Callable[[Sequence[Job[Any]]], object],
-) -> None:
+    *,
+    is_due: bool,
+) -> list[Job[Any]]:
+    """Returns the writes that are left for another time: those that are not due, unless something comes behind them."""
     _commit_durably(db, urgent)
-    again = [job for job in urgent if job.is_to_be_done_again()] if soon else []
-    if urgent and (soon or writes or reads):
+    again = [job for job in urgent if job.is_to_be_done_again()] if writes else []
+    if not (is_due or again):
+        return [*writes]
+    if urgent and (writes or reads):
         tell([job for job in urgent if job not in again])
-    _commit_durably(db, [*soon, *writes])
+    _commit_durably(db, writes)
     _commit_durably(db, again)
     for job in reads:
         try:
             job.result = job.work(db)
         except Exception as error:  # noqa: BLE001 - the edge of the thread: it is raised where the job is awaited
             job.error = error
+    return []
 
 
 def _commit_durably(db: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:

@@ -113,7 +113,7 @@ class SqliteStore:
             health.keep_allowances(db, settlement.allowances)
             return ledger.settle(db, settlement)
 
-        return self._hops.write_soon(work)
+        return self._hops.write_later(work)
 
     async def reclaim(self, *, now_ms: int, keep: Collection[str] = ()) -> int:
         return await self._hops.write(lambda db: ledger.reclaim(db, now_ms=now_ms, keep=keep))
@@ -164,7 +164,7 @@ class SqliteStore:
         # Losing it costs money, but no answer.
         keeping = partial(cache.keep, entry=entry, vector=vector, limits=limits, now_ms=now_ms)
         return self._hops.mark(
-            self._hops.write_later(_kept, keeping),
+            self._hops.write_together(_kept, keeping),
             {entry.key, entry.rough, f"{entry.rough} {entry.figures}"} if entry.rough else {entry.key},
         )
 
@@ -242,7 +242,7 @@ class SqliteStore:
 
     def record(self, record: RequestRecord) -> asyncio.Future[None]:
         # What an answer cost is in the ledger; of a power cut's last moment the record may be lost.
-        return self._hops.write_later(traced.record, record)
+        return self._hops.write_together(traced.record, record)
 
     async def attempts_of(self, request_or_trace_id: str) -> tuple[Mapping[str, object], ...]:
         return await self._hops.read(lambda db: requests.attempts_of(db, request_or_trace_id))

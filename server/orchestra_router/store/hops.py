@@ -120,13 +120,13 @@ class Hops:
         """As `Connection.write_first`, as are the next two."""
         return self._refused() if self._closed else self._connection.write_first(work, is_final)
 
-    def write_soon(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        return self._refused() if self._closed else self._connection.write_soon(work)
+    def write_later(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        return self._refused() if self._closed else self._connection.write_later(work)
 
-    def write_later(
+    def write_together(
         self, of_all: Callable[[sqlite3.Connection, Sequence[Item]], None], item: Item
     ) -> asyncio.Future[None]:
-        return self._refused() if self._closed else self._connection.write_later(of_all, item)
+        return self._refused() if self._closed else self._connection.write_together(of_all, item)
 
     def mark(self, written: asyncio.Future[T], names: Collection[str]) -> asyncio.Future[T]:
         """A write after which looks in the cache for `names` find something else."""
