@@ -58,10 +58,7 @@ _KEEP = """
         key, entry_id, who, rough, figures, shelf, words, guard, access_key, user, session, task, provider, model, cost_nusd, bytes,
         created_ms, expires_ms, used_ms, prompt, body
     )
-    VALUES (
-        :key, :entry_id, :who, :rough, :figures, :shelf, :words, :guard, :access_key, :user, :session, :task, :provider, :model,
-        :cost_nusd, :bytes, :created_ms, :expires_ms, :created_ms, :prompt, :body
-    )
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET
         entry_id = excluded.entry_id, who = excluded.who, rough = excluded.rough, figures = excluded.figures,
         shelf = excluded.shelf, words = excluded.words, guard = excluded.guard, embedder = '', access_key = excluded.access_key, user = excluded.user,
@@ -194,30 +191,32 @@ def entries(db: sqlite3.Connection, entry_ids: Sequence[str], *, now_ms: int) ->
 def keep(
     db: sqlite3.Connection, entry: CacheEntry, vector: CacheVector | None, *, limits: CacheLimits, now_ms: int
 ) -> None:
+    scope = entry.scope
     db.execute(
         _KEEP,
-        {
-            "key": entry.key,
-            "entry_id": entry.entry_id,
-            "who": entry.who,
-            "rough": entry.rough,
-            "figures": entry.figures,
-            "shelf": entry.shelf,
-            "words": entry.words,
-            "guard": entry.guard,
-            "access_key": entry.scope.access_key,
-            "user": entry.scope.user,
-            "session": entry.scope.session,
-            "task": entry.task,
-            "provider": entry.provider,
-            "model": entry.model,
-            "cost_nusd": entry.cost_nusd,
-            "bytes": len(entry.body.encode()) + len(entry.prompt.encode()),
-            "created_ms": entry.created_ms,
-            "expires_ms": entry.expires_ms,
-            "prompt": entry.prompt,
-            "body": entry.body,
-        },
+        (
+            entry.key,
+            entry.entry_id,
+            entry.who,
+            entry.rough,
+            entry.figures,
+            entry.shelf,
+            entry.words,
+            entry.guard,
+            scope.access_key,
+            scope.user,
+            scope.session,
+            entry.task,
+            entry.provider,
+            entry.model,
+            entry.cost_nusd,
+            len(entry.body.encode()) + len(entry.prompt.encode()),
+            entry.created_ms,
+            entry.expires_ms,
+            entry.created_ms,
+            entry.prompt,
+            entry.body,
+        ),
     )
     if vector is not None:
         keep_vectors(db, (vector,))

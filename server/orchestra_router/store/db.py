@@ -144,13 +144,13 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> CacheFindings:
             return cache.looked_up(db, question, now_ms=now_ms)
 
-        return await self._hops.look(work, {question.key, *_comparable_with(question.rough, question.figures)})
+        return await self._hops.look(work, (question.key, *_comparable_with(question.rough, question.figures)))
 
     async def on_shelf(self, question: ShelfQuestion, *, now_ms: int) -> ShelfFindings:
         def work(db: sqlite3.Connection) -> ShelfFindings:
             return cache.on_shelf(db, question, now_ms=now_ms)
 
-        return await self._hops.look(work, {*_comparable_with(question.rough, question.figures)})
+        return await self._hops.look(work, _comparable_with(question.rough, question.figures))
 
     async def vectors(self, shelf: str, embedder: str, *, after: int) -> tuple[ShelvedVector, ...]:
         return await self._hops.read(lambda db: cache.vectors(db, shelf, embedder, after=after))

@@ -93,7 +93,7 @@ class Hops:
 
     async def look(self, work: Callable[[sqlite3.Connection], T], names: Collection[str]) -> T:
         """As `glance`, in the cache, unless this process has yet to write something under one of `names`."""
-        is_written = not self._being_written.keys() & {ANY, *names}
+        is_written = self._being_written.keys().isdisjoint((ANY, *names))
         return await (self.glance(work) if is_written else self.read(work))
 
     async def report(self, work: Callable[[sqlite3.Connection], T]) -> T:
