@@ -1,5 +1,6 @@
 """What the lexical guard stops, what it lets pass, and that no text keeps it busy."""
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -32,6 +33,59 @@ SERVED = [
     ("What is 10% of 50?", "What is ten percent of fifty?"),
     ("Explain photosynthesis", "Could you please describe how photosynthesis works?"),
     ("How do I turn off notifications on Android?", "how can I disable notifications on android"),
+    ("How long does it take to run 5 km?", "How long does it take to run 5 kilometres?"),
+    ("How do I lose 10 kg?", "How do I lose 10 kilograms?"),
+    ("Who wrote Hamlet?", "By whom was Hamlet written?"),
+    ("Who painted the Mona Lisa?", "Who was the Mona Lisa painted by?"),
+]
+UNITS = {
+    "km": "kilometres",
+    "mi": "miles",
+    "cm": "centimetres",
+    "mm": "millimetres",
+    "ft": "feet",
+    "yd": "yards",
+    "kg": "kilograms",
+    "g": "grams",
+    "mg": "milligrams",
+    "lb": "pounds",
+    "oz": "ounces",
+    "gal": "gallons",
+    "ml": "millilitres",
+    "h": "hours",
+    "min": "minutes",
+    "s": "seconds",
+    "ms": "milliseconds",
+    "$": "dollars",
+    "GB": "gigabytes",
+    "MB": "megabytes",
+    "Gb": "gigabits",
+    "Mb": "megabits",
+    "kW": "kilowatts",
+    "€": "euros",
+}
+DEEDS = [
+    ("wrote", "written", "Hamlet", "Marlowe"),
+    ("painted", "painted", "the Mona Lisa", "Guernica"),
+    ("discovered", "discovered", "penicillin", "radium"),
+    ("killed", "killed", "Caesar", "Brutus"),
+    ("defeated", "defeated", "Napoleon", "Wellington"),
+    ("taught", "taught", "Plato", "Socrates"),
+    ("sued", "sued", "Google", "Oracle"),
+    ("succeeded", "succeeded", "Lincoln", "Johnson"),
+]
+"""What was done, to whom, and somebody else."""
+OTHER_DEEDS = [
+    ("Who {did} {one}?", "Whom did {one} {did}?"),
+    ("Who {did} {one}?", "Who was {done} by {one}?"),
+    ("Who {did} {one}?", "By whom was {other} {done}?"),
+    ("Who {did} {one}?", "By whom was {one} not {done}?"),
+    ("Who {did} {one}?", "By whom is {one} {done}?"),
+    ("Who {did} {one}?", "By whom will {one} be {done}?"),
+    ("Who {did} {one}?", "When was {one} {done}?"),
+    ("Who was {one} {done} by?", "Who was {done} by {one}?"),
+    ("Was {one} {done} by {other}?", "Was {other} {done} by {one}?"),
+    ("When was {one} {done} by {other}?", "When was {other} {done} by {one}?"),
 ]
 
 MARKS_AND_WORDS = [
@@ -54,6 +108,27 @@ MARKS_AND_WORDS = [
         "\ud800",
     ),
 ]
+
+
+def test_a_number_of_one_unit_is_never_taken_for_as_many_of_another() -> None:
+    amounts = {unit: (f"{unit}5" if unit in "$€" else f"5 {unit}", f"5 {word}") for unit, word in UNITS.items()}
+    pairs = [
+        (one, other)
+        for unit, another in itertools.permutations(amounts, 2)
+        for one, other in itertools.product(amounts[unit], amounts[another])
+    ]
+
+    taken = [pair for pair in pairs if not difference(*(parse(f"Is {amount} a lot?") for amount in pair), level=3)]
+
+    assert len(pairs) > 2_000
+    assert taken == []
+
+
+def test_who_did_it_is_not_to_whom_it_was_done_nor_when_nor_somebody_else() -> None:
+    deeds = [dict(zip(("did", "done", "one", "other"), deed, strict=True)) for deed in DEEDS]
+    pairs = [(one.format(**deed), other.format(**deed)) for deed in deeds for one, other in OTHER_DEEDS]
+
+    assert [pair for pair in pairs if not difference(*map(parse, pair), level=3)] == []
 
 
 @pytest.mark.parametrize(
