@@ -185,6 +185,15 @@ def test_a_budget_of_nothing_is_a_limit_and_not_the_absence_of_one() -> None:
     assert budget.limits(Scope(), "", TODAY, settings) == (Limit("global", "2026-11-23", 0),)
 
 
+@pytest.mark.parametrize(("period", "option"), [(TODAY.day, "--daily"), (TODAY.month, "--monthly")])
+def test_a_refusal_says_where_the_budget_of_an_access_key_is_raised(period: str, option: str) -> None:
+    denied = Denied(Limit("key:0123456789ab", period, CENT), spent_nusd=0, held_nusd=0, left_nusd=CENT)
+
+    error = budget.exceeded(denied, needed_nusd=2 * CENT, now_ms=NOW_MS, timezone="UTC")
+
+    assert f"`orchestra keys edit 0123456789ab {option} USD`" in str(error)
+
+
 def test_a_refusal_says_which_budget_how_full_and_when_it_resets() -> None:
     denied = Denied(Limit("global", TODAY.day, 500 * CENT), spent_nusd=490 * CENT, held_nusd=5 * CENT, left_nusd=0)
 

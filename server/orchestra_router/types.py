@@ -398,6 +398,10 @@ class Completion:
         return self.answer.text
 
     @property
+    def usage(self) -> Usage | None:
+        return self.answer.usage
+
+    @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         return self.answer.tool_calls
 

@@ -169,7 +169,7 @@ def exceeded(denied: Denied, *, needed_nusd: int, now_ms: int, timezone: str) ->
     if needed_nusd > limit.limit_nusd:
         retry_after_s = None
         facts.append("Waiting does not help, for the call may cost more than the whole budget.")
-        ways = "Choose a cheaper model or a smaller max_tokens, or raise the budget in orchestra.toml."
+        ways = f"Choose a cheaper model or a smaller max_tokens, or {_raise(limit)}."
     elif denied.in_flight:
         retry_after_s = IN_FLIGHT_S
         facts.append("What they do not need is free again when they are done.")
@@ -177,7 +177,7 @@ def exceeded(denied: Denied, *, needed_nusd: int, now_ms: int, timezone: str) ->
     else:
         retry_after_s = float(max(0, math.ceil(reset.timestamp() - now_ms / 1000)))
         facts.append(f"It resets at {reset:%Y-%m-%d %H:%M} {timezone}.")
-        ways = "Until then, choose a cheaper model or a smaller max_tokens, or raise the budget in orchestra.toml."
+        ways = f"Until then, choose a cheaper model or a smaller max_tokens, or {_raise(limit)}."
     error = BudgetExceeded(" ".join([*facts, ways]), retry_after_s=retry_after_s)
     error.in_flight = denied.in_flight
     error.refusal = Refusal(
@@ -204,6 +204,15 @@ def name(holder: str, period: str) -> str:
     kind, _, payer = holder.partition(":")
     whose = {"key": f" of access key {payer}", "user": f" of user {payer}", "task": f" of the task {payer}"}
     return f"{'monthly' if _is_month(period) else 'daily'} budget{whose.get(kind, '')} ({period})"
+
+
+def _raise(limit: Limit) -> str:
+    """How a budget is raised, as a sentence goes on: an access key has one of its own, and may have one in the file."""
+    kind, _, payer = limit.holder.partition(":")
+    if kind != "key":
+        return "raise the budget in orchestra.toml"
+    option = "--monthly" if _is_month(limit.period) else "--daily"
+    return f"have it raised: `orchestra keys edit {payer} {option} USD`, or the budget of the key in orchestra.toml"
 
 
 def _is_month(period: str) -> bool:
