@@ -332,7 +332,9 @@ async def test_the_names_that_are_listed_can_be_asked_for(world: HttpWorld) -> N
     one = await world.client.get("/v1/models/openai/gpt-6-luna")
     none = await world.client.get("/v1/models/openai/gpt-6-lunar")
 
-    assert {"auto", "task:coding", "openai/gpt-6-luna"} <= set(listed)
+    assert {"auto", "task:coding", "gpt-6-luna", "openai/gpt-6-luna"} <= set(listed)
+    assert len(listed) == len(set(listed))
+    assert (await world.client.get("/v1/models/gpt-6-luna")).json()["owned_by"] == "orchestra"
     assert one.json()["id"] == "openai/gpt-6-luna"
     assert (none.status_code, code_of(none)) == (404, "model_not_found")
     assert "Did you mean openai/gpt-6-luna" in none.json()["error"]["message"]
@@ -343,7 +345,7 @@ async def test_a_key_is_shown_the_models_that_it_may_ask(world: HttpWorld) -> No
     key = (await world.router.keyring.create(Terms(name="narrow", limits=limits))).secret
     listed = [model["id"] for model in (await world.client.get("/v1/models", headers=bearer(key))).json()["data"]]
 
-    assert listed == ["auto", "task:coding", "openrouter/gpt-6-luna", "openai/gpt-6-luna"]
+    assert listed == ["auto", "task:coding", "gpt-6-luna", "openrouter/gpt-6-luna", "openai/gpt-6-luna"]
 
 
 async def test_a_model_may_be_a_task_or_left_to_us(world: HttpWorld) -> None:
@@ -399,7 +401,8 @@ async def test_errors_have_the_status_that_clients_act_on(
 
 
 REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
-    ({"messages": []}, "`messages`"),
+    ({"messages": []}, "`messages` must not be empty"),
+    ({"model": ""}, "`model` must not be empty"),
     ({"messages": "Hello"}, "`messages` must be a list"),
     ({"messages": [{"role": "user"}]}, "`messages[0]` needs `content`"),
     ({"messages": [{"role": "user", "content": "  "}]}, "`messages[0]` is empty"),

@@ -100,6 +100,19 @@ async def test_a_wrong_path_and_a_wrong_method_say_what_there_is(tmp_path: Path)
     assert method.headers["allow"] == "GET, HEAD"
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [("/chat/completions", "/v1/chat/completions"), ("/models", "/v1/models"), ("/health", "/health/live")],
+)
+async def test_a_path_that_is_nearly_one_is_told_with_the_one_that_is_meant(
+    path: str, meant: str, tmp_path: Path
+) -> None:
+    async with open_http(tmp_path) as world:
+        answer = await world.client.get(path)
+
+    assert f"Did you mean {meant}?" in answer.json()["error"]["message"]
+
+
 async def test_every_answer_names_its_trace_and_no_server(tmp_path: Path) -> None:
     async with open_http(tmp_path) as world:
         given = await world.client.get("/costs", headers={"x-trace-id": "from-my-app_1"})

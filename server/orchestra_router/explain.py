@@ -59,6 +59,9 @@ def _wrong(kind: str, problem: ErrorDetails) -> str:
             return f"must be at most {context['le']:,}"
         case "literal_error":
             return f"must be {context['expected']}".replace("'", '"')
+        case "too_short" | "string_too_short":
+            least = context["min_length"]
+            return "must not be empty" if least == 1 else f"is too short: at least {least:,}"
         case "too_long" | "string_too_long":
             return f"is too long: at most {context['max_length']:,}"
         case "string_pattern_mismatch":

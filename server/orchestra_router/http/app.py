@@ -5,6 +5,7 @@
 Written without middleware classes, so that a streamed chunk passes through one function only.
 """
 
+import difflib
 import logging
 import re
 import secrets
@@ -152,12 +153,14 @@ class HttpApp:
             names = ", ".join(dict.fromkeys(allowed))
             message = f"This path takes {names}."
             raise Refused(405, "method_not_allowed", message, headers={"allow": names})
-        raise Refused(
-            404,
-            "unknown_path",
-            "There is nothing at this path. GET /openapi.json lists what there is.",
-            kind="not_found_error",
-        )
+        message = f"There is nothing at this path.{self._meant(path)} GET /openapi.json lists what there is."
+        raise Refused(404, "unknown_path", message, kind="not_found_error")
+
+    def _meant(self, path: str) -> str:
+        """The path that is near, as a sentence of its own: most often a base address without its `/v1`."""
+        known = [each for each in self._routes_of if "{" not in each]
+        near = [f"/v1{path}"] if f"/v1{path}" in known else difflib.get_close_matches(path, known, n=1)
+        return f" Did you mean {near[0]}?" if near else ""
 
     async def _admit(self, scope: Scope, headers: Mapping[str, str], endpoint: Endpoint, verb: Verb) -> None:
         try:

@@ -39,15 +39,21 @@ async def model(request: Request) -> ASGIApp:
 def _names(router: Router, limits: Limits) -> Iterable[tuple[str, str]]:
     """Each name and whose it is: ours first, then the models that can be called with the keys there are, under `limits`."""
     catalog = router.config.catalog
+    here = [
+        (provider, deployment.model.name)
+        for provider in catalog.providers
+        if callable_at(provider, router.config)
+        for deployment in catalog.deployments_at(provider)
+        if forbidden(limits, deployment) is None
+    ]
     yield AUTO, OURS
     for task in catalog.tasks:
         if may_ask_about(limits, task):
             yield f"{TASK}{task}", OURS
-    for provider in catalog.providers:
-        if callable_at(provider, router.config):
-            for deployment in catalog.deployments_at(provider):
-                if forbidden(limits, deployment) is None:
-                    yield f"{provider}/{deployment.model.name}", provider
+    for name in dict.fromkeys(name for _, name in here):  # at whichever provider has it
+        yield name, OURS
+    for provider, name in here:
+        yield f"{provider}/{name}", provider
 
 
 def _model(router: Router, name: str, owner: str) -> Json:
