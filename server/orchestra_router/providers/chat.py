@@ -336,7 +336,7 @@ def stream_reader() -> "ChatReader":
 class _CallPieces:
     id: str = ""
     name: str = ""
-    arguments: str = ""
+    arguments: list[str] = field(default_factory=list[str])
 
 
 @dataclass(slots=True)
@@ -413,7 +413,8 @@ class ChatReader:
             "reasoning_details": [detail.joined() for detail in self._details],
             "annotations": self._annotations,
             "tool_calls": [
-                {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}} for call in self._calls
+                {"id": call.id, "function": {"name": call.name, "arguments": "".join(call.arguments)}}
+                for call in self._calls
             ],
         }
         return _answer(self._head | {"choices": [{"finish_reason": self._finish_reason, "message": message}]})
@@ -447,7 +448,7 @@ class ChatReader:
         function = as_object(piece.get("function"))
         call.id = call.id or call_id
         call.name = call.name or as_text(function.get("name"))
-        call.arguments += arguments_text(function.get("arguments"))
+        call.arguments.append(arguments_text(function.get("arguments")))
 
     def _add_detail(self, piece: JsonObject) -> None:
         """OpenRouter streams each of its reasoning details in pieces, told apart by type and index."""
