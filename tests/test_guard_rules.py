@@ -1,6 +1,8 @@
 """What each rule of the guard finds, and what it lets pass."""
 
+import sys
 import time
+import unicodedata
 from dataclasses import dataclass, field
 
 import phonenumbers
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestra_router.errors import GuardrailBlocked
+from orchestra_router.policy.findings import findings
 from orchestra_router.policy.guardrails import Guardrails
 from orchestra_router.policy.rules.all_rules import rules_for
 from orchestra_router.policy.rules.base import Action, replaced
@@ -201,6 +204,42 @@ def test_what_a_rule_needs_hides_nothing_from_it(text: str) -> None:
     possible = Sieve(RULES).possible(Seen(text))
 
     assert [rule for place, rule in enumerate(RULES) if place not in possible and tuple(rule.spans(text))] == []
+
+
+NOUGHTS = [c for c in map(chr, range(sys.maxunicode)) if unicodedata.decimal(c, None) == 0]
+"""Of every script that has figures of its own, full-width and mathematical ones too."""
+WITH_FIGURES = {
+    "it is 123-45-6789": "ssn",
+    "my ssn: 123456789": "ssn",
+    "4111111111111112": "credit_card",
+    "pay 4111 1111 1111 1111": "credit_card",
+    "DE89 3704 0044 0532 0130 00": "iban",
+    "passport no. 123456789": "identity_number",
+    "+49 30 901820": "phone",
+    "(212) 555 0123": "phone",
+    "via 81.2.69.142": "ip",
+    "ping 8.8.8.8": "ip",
+    "2001:4860:4860::8888": "ip",
+    "12345678:AA" + "xYzw_" * 6 + "abc": "secret",
+    "joe@mail2.company24.com": "email",
+}
+
+
+@pytest.mark.parametrize("text", WITH_FIGURES)
+def test_a_number_is_found_in_the_figures_of_any_script(text: str) -> None:
+    """Whether it is written in these alone or begins with a plain one."""
+    kind = WITH_FIGURES[text]
+    passed: list[str] = []
+    for nought in NOUGHTS:
+        figures = {ord("0") + value: chr(ord(nought) + value) for value in range(10)}
+        begun = next(place for place, character in enumerate(text) if character.isdigit()) + 1
+        passed += (
+            unicodedata.name(nought)
+            for written in (text.translate(figures), text[:begun] + text[begun:].translate(figures))
+            if [each.kind for each in findings(RULES, written)] != [kind]
+        )
+
+    assert passed == []
 
 
 LETTERS = {"s": "sS5$", "h": "hH", "i": "iI1!|", "t": "tT7+", "c": "c(ç", "k": "kK", "u": "uvü", "ß": "ßẞ"}

@@ -7,7 +7,6 @@ from typing import Literal, Protocol
 
 Action = Literal["redact", "block", "flag", "off"]
 Span = tuple[int, int]
-DIGITS = tuple("0123456789")
 LETTER = (
     r"[^\W\u0e00-\u0eff\u1100-\u11ff\u2e80-\u30ff\u3130-\u318f\u31f0-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff"
     r"\uff66-\uff9f]"

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from orchestra_router.policy.rules.base import BEGIN, DIGITS, END, Action, Needs, Span, looks_like_a_date
+from orchestra_router.policy.rules.base import BEGIN, END, Action, Needs, Span, looks_like_a_date
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneMetadata
@@ -29,7 +29,7 @@ class PhoneRule:
 
     kind = "phone"
     setting = "guard_phone"
-    needs = Needs(figures=7, texts=DIGITS)
+    needs = Needs(figures=7)
 
     def __init__(self, action: Action, regions: Sequence[str]) -> None:
         """`regions` are the countries (ISO 3166 codes such as "US") whose national numbers are looked for."""

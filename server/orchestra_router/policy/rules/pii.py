@@ -10,7 +10,6 @@ from functools import partial
 
 from orchestra_router.policy.rules.base import (
     BEGIN,
-    DIGITS,
     END,
     LETTER,
     Action,
@@ -78,8 +77,8 @@ NOBODYS_MAILBOXES = frozenset({"git", "noreply", "no-reply", "donotreply", "post
 def given_rules(*, ssn: Action, credit_card: Action) -> tuple[PatternRule, ...]:
     r"""What every installation looks for: all that `\b\d{3}-\d{2}-\d{4}\b` and `\b\d{16}\b` match, in linear time."""
     rules = (
-        PatternRule("ssn", re.compile(SSN), ssn, needs=Needs(figures=9, texts=DIGITS)),
-        PatternRule("credit_card", re.compile(CREDIT_CARD), credit_card, needs=Needs(figures=16, texts=DIGITS)),
+        PatternRule("ssn", re.compile(SSN), ssn, needs=Needs(figures=9)),
+        PatternRule("credit_card", re.compile(CREDIT_CARD), credit_card, needs=Needs(figures=16)),
     )
     return tuple(rule for rule in rules if rule.action != "off")
 
@@ -91,11 +90,11 @@ def spoken_ssn(action: Action) -> PatternRule:
 
 def grouped_card(action: Action) -> PatternRule:
     """A card number of any length and grouping, by its check digit."""
-    return PatternRule("credit_card", re.compile(GROUPED_CARD), action, _card, needs=Needs(figures=13, texts=DIGITS))
+    return PatternRule("credit_card", re.compile(GROUPED_CARD), action, _card, needs=Needs(figures=13))
 
 
 def iban(action: Action) -> PatternRule:
-    return PatternRule("iban", re.compile(IBAN), action, _iban, needs=Needs(figures=2, texts=DIGITS))
+    return PatternRule("iban", re.compile(IBAN), action, _iban, needs=Needs(figures=2))
 
 
 def email(action: Action) -> PatternRule:
@@ -104,7 +103,7 @@ def email(action: Action) -> PatternRule:
 
 def ip_address(action: Action) -> tuple[PatternRule, ...]:
     """Addresses of the public internet; private and reserved ones say nothing about a person."""
-    four = Needs(figures=4, marks="...", texts=DIGITS)
+    four = Needs(figures=4, marks="...")
     return (
         PatternRule("ip", re.compile(NAMED_IPV4), action, partial(_whole, _is_public_yet_small), four),
         PatternRule("ip", re.compile(IPV4), action, partial(_whole, _is_public_and_no_version), four),

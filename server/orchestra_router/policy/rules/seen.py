@@ -23,7 +23,7 @@ _OVER = "\u0300-\u036f"
 """Accents, which figures and dashes have none of."""
 _ODD_DASHES = "\u058a\u05be\u1400\u1806\u2043\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u301c\u3030\u30a0\ufe31\ufe32"
 _DASHES = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63" + _ODD_DASHES)
-_WITH_FIGURES = ((0x80, 0x3400), (0xA600, 0xAC00), (0x10000, 0x12000), (0x16A00, 0x16C00), (0x1E000, 0x1FC00))
+_WITH_FIGURES = ((0x80, 0x3400), (0xA600, 0xAC00), (0x10000, 0x12000), (0x16100, 0x16E00), (0x1CC00, 0x1FC00))
 """Where characters stand that are one figure: of other scripts, in circles, raised, lowered."""
 _TAGS = re.compile("[\U000e0020-\U000e007e]{9,}")
 """ASCII that nobody sees and a model reads. Flags take fewer in a row."""
