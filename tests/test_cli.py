@@ -393,3 +393,15 @@ def test_the_installed_command_is_this_one(tmp_path: Path) -> None:
     said = subprocess.check_output([sys.executable, "-c", code], env=environment(tmp_path), text=True)
 
     assert said.split() == ["orchestra_router.cli:main"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+async def test_a_report_is_written_whatever_the_encoding_of_the_terminal(encoding: str, env: dict[str, str]) -> None:
+    await spend_something(env)
+
+    report = await orchestra(
+        {**env, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, "report", "--group-by", "provider"
+    )
+
+    assert report.returncode == 0
+    assert "█" in report.stdout

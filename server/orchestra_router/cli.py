@@ -1,6 +1,7 @@
 """The `orchestra` command. Started by a client's configuration without arguments, it serves MCP over stdio."""
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for a failure that was explained, 2 for wrong arguments."""
     if arguments is None:  # a process of our own
         crash_safely()
+        _write_everywhere(sys.stdout)
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - a caller may have closed it
         print("orchestra: there is no standard output to write to", file=sys.stderr)
         return 1
@@ -70,6 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _write_everywhere(stream: object) -> None:
+    """Tables have signs that not every terminal has, which then shows another; files and programs get UTF-8 everywhere."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
 
 
 def _parser() -> argparse.ArgumentParser:
