@@ -12,7 +12,13 @@ import pytest
 from clocks import FakeClock
 from orchestra_router import doctor_checks
 from orchestra_router.config import load
-from orchestra_router.doctor_checks import about_clients, about_packages, about_the_data_folder, about_the_network
+from orchestra_router.doctor_checks import (
+    about_clients,
+    about_keys,
+    about_packages,
+    about_the_data_folder,
+    about_the_network,
+)
 from orchestra_router.router import open_router
 from raw_servers import raw_server
 
@@ -45,6 +51,24 @@ def test_a_client_that_would_start_nothing_is_named(tmp_path: Path) -> None:
 
     assert "Cursor would start" in finding
     assert "orchestra install cursor" in finding
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("OPENAI_KEY", "OPENAI_API_KEY"),
+        ("CLAUDE_API_KEY", "ANTHROPIC_API_KEY"),
+        ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY"),
+        ("deepseek_api_key", "DEEPSEEK_API_KEY"),
+    ],
+)
+def test_a_key_under_a_name_that_nothing_reads_is_named_and_not_shown(written: str, meant: str, tmp_path: Path) -> None:
+    environ = {"ORCHESTRA_HOME": str(tmp_path), written: "secret-of-somebody", "OPENAI_ADMIN_KEY": "another"}
+
+    (finding,) = about_keys(environ, load(environ))
+
+    assert finding == f"`{written}` is set, and nothing reads it: call it `{meant}`, if it is that key."
+    assert list(about_keys(environ | {meant: "x"}, load(environ | {meant: "x"}))) == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,13 @@ import anyio
 
 from orchestra_router.clock import SystemClock
 from orchestra_router.config import Config, load
-from orchestra_router.doctor_checks import about_clients, about_packages, about_the_data_folder, about_the_network
+from orchestra_router.doctor_checks import (
+    about_clients,
+    about_keys,
+    about_packages,
+    about_the_data_folder,
+    about_the_network,
+)
 from orchestra_router.errors import ConfigError, RouterError, StoreError
 from orchestra_router.policy.health import HealthView
 from orchestra_router.policy.status import ProviderStatus, provider_status
@@ -47,7 +53,7 @@ async def examine(environ: Mapping[str, str], probe: bool) -> Json:
         config = load(environ)
     except ConfigError as error:
         return findings | {"problems": [str(error), *machine]}
-    machine += about_the_data_folder(config, now_ms=now_ms)
+    machine += [*about_keys(environ, config), *about_the_data_folder(config, now_ms=now_ms)]
     settings = config.settings
     findings |= {
         "data_folder": str(settings.home),

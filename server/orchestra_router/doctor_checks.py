@@ -11,6 +11,14 @@ from orchestra_router.config import Config
 
 LARGE_DATABASE_BYTES = 2_000_000_000
 LEAST_FREE_BYTES = 200_000_000
+OTHER_NAMES = {
+    "CLAUDE": "ANTHROPIC",
+    "GROK": "XAI",
+    "PERPLEXITYAI": "PERPLEXITY",
+    "PPLX": "PERPLEXITY",
+    "TOGETHERAI": "TOGETHER",
+}
+"""What other programs call a provider in the names of their variables."""
 
 
 def about_packages() -> Iterator[str]:
@@ -39,6 +47,20 @@ def about_clients(environ: Mapping[str, str]) -> Iterator[str]:
             )
 
 
+def about_keys(environ: Mapping[str, str], config: Config) -> Iterator[str]:
+    """Variables that look like a provider's key under another name than the one that is read."""
+    missing = {
+        _plain(variable): variable
+        for provider in config.catalog.providers.values()
+        if provider.name not in config.keys
+        for variable in provider.key_env
+    }
+    for name in sorted(environ):
+        meant = missing.get(_plain(name)) if re.search(r"KEY|TOKEN", name.upper()) else None
+        if meant is not None and meant != name and environ[name].strip():
+            yield f"`{name}` is set, and nothing reads it: call it `{meant}`, if it is that key."
+
+
 def about_the_network(environ: Mapping[str, str]) -> Iterator[str]:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         if (named := environ.get(name)) and not Path(named).exists():
@@ -60,6 +82,12 @@ def about_the_data_folder(config: Config, *, now_ms: int) -> Iterator[str]:
         yield f"Only {free / 1e6:,.0f} MB are free in {database.parent}: without space nothing can be paid for. Free some."
     if database.exists() and database.stat().st_mtime * 1000 > now_ms + 60_000:
         yield f"{database} was changed later than it is now: the clock was set back, or is wrong."
+
+
+def _plain(variable: str) -> str:
+    """Whose key a variable would be, however it is written: `OPENAI` of `OPENAI_KEY` and `openai_api_token`."""
+    owner = re.sub(r"_|API|KEY|TOKEN", "", variable.upper())
+    return OTHER_NAMES.get(owner, owner)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
