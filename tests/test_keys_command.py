@@ -152,6 +152,16 @@ def test_what_cannot_be_is_explained(capsys: pytest.CaptureFixture[str]) -> None
         assert "\x1b" not in said
 
 
+async def test_a_report_by_access_key_says_whose_each_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_world(tmp_path) as world:
+        made = await world.router.keyring.create(Terms(name="Ada, laptop"))
+        await world.router.complete(ask(), caller=await world.router.authenticate(made.secret))
+
+    assert await anyio.to_thread.run_sync(main, ["report", "--group-by", "access_key", "--period", "all"]) == 0
+
+    assert f"{made.key.key_id} Ada, laptop" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("source", ["ORCHESTRA_KEY", "ORCHESTRA_KEY_FILE", "ORCHESTRA_KEY_COMMAND"])
 def test_a_key_from_any_source_holds_every_command_to_it(
     source: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from orchestra_router.commands.base import Commands, with_router
@@ -50,13 +51,27 @@ def _report(asked: argparse.Namespace) -> int:
     from orchestra_router import report
 
     async def ask(router: "Router") -> "CostReport":
-        return await router.cost_report(
+        found = await router.cost_report(
             period=asked.period, first_day=asked.first_day, last_day=asked.last_day, group_by=asked.group_by
         )
+        for_people = asked.group_by == "access_key" and not asked.json and asked.csv is None
+        return await _with_names_of_keys(found, router) if for_people else found
 
     _check_days(asked.first_day, asked.last_day, "--from", "--to")
     report.show(with_router(ask), as_json=asked.json, csv_to=asked.csv)
     return 0
+
+
+async def _with_names_of_keys(found: "CostReport", router: "Router") -> "CostReport":
+    """`found` with the name of each access key beside its id, for whoever may see the keys."""
+    from orchestra_router.errors import AccessDenied
+
+    try:
+        names = {key.key_id: key.name for key in await router.keyring.every()}
+    except AccessDenied:
+        return found
+    rows = (replace(row, group=f"{row.group} {names.get(row.group, '')}".rstrip()) for row in found.rows)
+    return replace(found, rows=tuple(rows))
 
 
 def _check_days(first: str | None, last: str | None, first_option: str, last_option: str) -> None:
