@@ -34,6 +34,14 @@ def attempt(deployment: str) -> Attempt:
     )
 
 
+def test_a_caller_who_has_had_enough_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="orchestra"):
+        log_attempt(replace(attempt("ollama/x"), outcome="cancelled"))
+        log_attempt(replace(attempt("ollama/x"), outcome="server_failed"))
+
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+
+
 @pytest.mark.parametrize("end", ["\n", "\r", "\x1b[2J", "\u2028", "\x85"])
 def test_an_id_cannot_begin_a_line_of_its_own(end: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="orchestra"):

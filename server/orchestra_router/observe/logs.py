@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def log_attempt(record: Attempt) -> None:
-    """One line per attempt; failures louder than successes."""
-    level = logging.INFO if record.outcome == "ok" else logging.WARNING
+    """One line per attempt; failures louder than successes, and than a caller who has had enough."""
+    level = logging.INFO if record.outcome in {"ok", "cancelled"} else logging.WARNING
     if not logger.isEnabledFor(level):
         return
     _write_event(
