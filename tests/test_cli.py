@@ -122,6 +122,7 @@ async def test_the_doctor_can_be_read_by_a_person(env: dict[str, str]) -> None:
     assert done.returncode == 0
     assert "key from OPENROUTER_API_KEY" in done.stdout
     assert "coding" in done.stdout
+    assert {line[:28].strip() for line in done.stdout.splitlines() if " is retir" in line} == {""}
 
 
 async def test_without_a_key_the_doctor_says_what_to_set(tmp_path: Path) -> None:

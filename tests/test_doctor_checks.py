@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Mapping
 from email.utils import formatdate
 from importlib.metadata import version
@@ -12,6 +13,7 @@ import pytest
 from clocks import FakeClock
 from orchestra_router import doctor_checks
 from orchestra_router.config import load
+from orchestra_router.doctor import as_text, examine
 from orchestra_router.doctor_checks import (
     about_clients,
     about_keys,
@@ -120,3 +122,15 @@ async def test_a_wrong_clock_is_seen_by_what_the_providers_say(off_s: int, said:
     told = [note for note in notes if "clock" in note]
     assert len(told) == bool(said)
     assert said in "".join(told)
+
+
+async def test_where_nobody_can_be_reached_the_network_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    toml = f'[providers.openai]\nbase_url = "http://127.0.0.1:{port}/v1"\n'
+    (tmp_path / "orchestra.toml").write_text(toml, encoding="utf-8")
+
+    found = await examine({"ORCHESTRA_HOME": str(tmp_path), "HOME": str(tmp_path), "OPENAI_API_KEY": "x"}, probe=True)
+
+    assert any("check the network" in problem for problem in found["problems"])
+    assert "could not be reached" in as_text(found)

@@ -86,6 +86,11 @@ async def _examine_router(router: Router, machine: Sequence[str], *, probe: bool
     tasks = [await _task(router, name) for name in config.catalog.tasks]
     ready = any("asks" in task for task in tasks)
     problems = [*status.notes, *machine]
+    remote = [provider for provider in status.providers if provider.name in config.keys]
+    if remote and all(provider.state == "unreachable" for provider in remote):
+        problems.append(
+            "Nobody whose key is set could be reached: check the network, and `HTTPS_PROXY` where a proxy leads out."
+        )
     if not ready:
         problems += dict.fromkeys(task["problem"] for task in tasks)
         problems.append("To look around without any provider: `orchestra demo`.")
@@ -138,7 +143,7 @@ def as_text(findings: Json) -> str:
     if embedder := findings.get("embedder"):
         lines.append(f"embedder       {embedder}")
     if providers := findings.get("providers"):
-        lines += ["", "providers", *(_provider_line(provider) for provider in providers)]
+        lines += ["", "providers", *(line for provider in providers for line in _provider_lines(provider))]
     if findings["ready"]:
         lines += ["", "who would be asked", *(_task_line(task) for task in findings["tasks"])]
     if problems := findings["problems"]:
@@ -146,13 +151,15 @@ def as_text(findings: Json) -> str:
     return "\n".join(lines)
 
 
-def _provider_line(provider: Json) -> str:
+def _provider_lines(provider: Json) -> list[str]:
+    """The provider, and below it each model of its that is no longer what it was."""
     detail = "" if provider["state"] == "no_key" else provider.get("detail", "")  # then the fix says it all
-    said = [detail, provider.get("fix", ""), *provider.get("trouble", [])]
+    said = [detail, provider.get("fix", "")]
     if variables := provider.get("keys_from"):
         number = f"{len(variables)} keys" if len(variables) > 1 else "key"
         said.insert(0, f"{number} from {', '.join(variables)}")
-    return f"  {provider['state']:<12} {provider['name']:<12} {'; '.join(filter(None, said))}".rstrip()
+    first = f"  {provider['state']:<12} {provider['name']:<12} {'; '.join(filter(None, said))}".rstrip()
+    return [first, *(f"{'':<28}{trouble}" for trouble in provider.get("trouble", []))]
 
 
 def _task_line(task: Json) -> str:
