@@ -223,7 +223,7 @@ def _wrong(asked: argparse.Namespace) -> int:
 
 
 def _shadow(asked: argparse.Namespace) -> int:
-    async def ask(router: "Router") -> list[Json]:
+    async def ask(router: "Router") -> tuple[list[Json], bool]:
         matches = await router.store.cache_matches(served=False, most=asked.most)
         return [
             {
@@ -236,11 +236,14 @@ def _shadow(asked: argparse.Namespace) -> int:
                 "asked": match.asked,
             }
             for match in matches
-        ]
+        ], router.config.settings.cache_shadow
 
-    matches = with_router(ask)
+    matches, is_on = with_router(ask)
     if asked.json:
         print(json.dumps(matches, indent=2))
+        return 0
+    if not matches:
+        print("Nothing was compared in shadow mode yet." if is_on else "Shadow mode is off: set `cache_shadow = true`.")
         return 0
     for match in matches:
         verdict = "would be a hit" if match["would_be_hit"] else f"refused: {match['refusal']}"
