@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,10 @@ def add_to(commands: Commands) -> None:
     group = commands.group("guard", "See what the guard does with a text.")
     test = group.reporting("test", _test, "Say what would be found in a file, each line of it being a text.")
     test.add_argument(
-        "file", metavar="FILE", type=Path, help='lines of text, or of JSON: {"text", "found": [{"kind", "value"}]}'
+        "file",
+        metavar="FILE",
+        type=Path,
+        help='lines of text, or of JSON: {"text", "found": [{"kind", "value"}]}; "-" reads standard input',
     )
     test.add_argument("--show", action="store_true", help="show the values, which are masked otherwise")
 
@@ -89,7 +93,7 @@ def _lines(file: Path, rules: "Sequence[Rule]") -> Iterator[Line]:
     from orchestra_router.policy.findings import findings  # noqa: PLC0415 - most commands need no guard
 
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidRequest(f"`{file}` is not text in UTF-8. Convert it first.") from None
     except OSError as error:
