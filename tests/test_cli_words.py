@@ -1,5 +1,6 @@
 """What the commands say to somebody who mistypes, looks where nothing is yet, or may not write."""
 
+import io
 import json
 import socket
 from pathlib import Path
@@ -140,3 +141,18 @@ def test_one_is_one(home: Path, capsys: Captured) -> None:
     said = capsys.readouterr().out
     assert "1 text, 1 finding." in said
     assert "1 row," in said
+
+
+def test_a_misspelt_limit_of_a_budget_is_told_with_what_was_meant(home: Path, capsys: Captured) -> None:
+    (home / "data").mkdir()
+    (home / "data" / "orchestra.toml").write_text("[budgets.user.anna]\ndaily_usd = 5\n", encoding="utf-8")
+
+    assert "`budgets.user.anna.daily_usd` is not known; did you mean `day_usd`?" in refused(capsys, "config")
+
+
+def test_texts_for_the_guard_can_come_from_another_program(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("call 536-90-4399\n"))
+
+    assert main(["guard", "test", "-"]) == 0
+
+    assert "1 text, 1 finding." in capsys.readouterr().out

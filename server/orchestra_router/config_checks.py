@@ -16,6 +16,7 @@ from orchestra_router.allowances import EACH
 from orchestra_router.catalog import Catalog, OldModel, RouteStep, Task
 from orchestra_router.connections import addresses
 from orchestra_router.deployments import Model, Offer, Price, Provider, Row
+from orchestra_router.explain import owner
 from orchestra_router.telemetry_settings import TelemetrySettings, headers_of, is_installed
 from orchestra_router.toml_file import Problem, TomlFile
 
@@ -74,13 +75,20 @@ class Checker:
         except ValidationError as error:
             for detail in details(error):
                 name = str(detail["loc"][0])
-                what = f"{words(detail)}. {kind.model_fields[name].description}"
+                what = f"{words(detail)}{self._meant_within(kind, detail)}. {kind.model_fields[name].description}"
                 if name in overrides:
                     self.setting(name, what, variable=variables[name])
                 else:
                     self.add(detail["loc"], what)
                 given.pop(name, None)
         return kind.model_validate(given)
+
+    def _meant_within(self, kind: type[BaseModel], detail: ErrorDetails) -> str:
+        """The name that was probably meant where a table of a setting holds one that is not known."""
+        if detail["type"] != "extra_forbidden":
+            return ""
+        *path, name = detail["loc"]
+        return self.meant(str(name), owner(kind, path).model_fields)
 
     def setting(self, name: str, what: str, *, variable: str) -> None:
         """`what` is wrong with a setting, which `variable` set, or (empty) the file."""

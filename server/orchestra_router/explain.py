@@ -71,15 +71,15 @@ def _wrong(kind: str, problem: ErrorDetails) -> str:
 
 
 def _unknown(model: type[BaseModel], path: tuple[int | str, ...]) -> str:
-    owner = _owner(model, path[:-1])
-    known = tuple(owner.model_fields)
+    whose = owner(model, path[:-1])
+    known = tuple(whose.model_fields)
     guess = get_close_matches(str(path[-1]), known, n=1)
     hint = f"Did you mean `{guess[0]}`?" if guess else f"Known: {', '.join(known)}."
     where = f" in {_named(model, path[:-1])}" if path[:-1] else ""
     return f"`{_safe(str(path[-1]))}` is not known{where}. {hint}"
 
 
-def _owner(model: type[BaseModel], path: Iterable[int | str]) -> type[BaseModel]:
+def owner(model: type[BaseModel], path: Iterable[int | str]) -> type[BaseModel]:
     """The model that `path` leads to from `model`."""
     for step in path:
         if isinstance(step, str) and step in model.model_fields:
@@ -99,7 +99,7 @@ def _named(model: type[BaseModel], path: tuple[int | str, ...]) -> str:
     for place, step in enumerate(path):
         if isinstance(step, int):
             name += f"[{step}]"
-        elif step in _owner(model, path[:place]).model_fields:
+        elif step in owner(model, path[:place]).model_fields:
             name += f".{step}" if name else step
         else:
             name += "[...]"
