@@ -4,9 +4,10 @@ import asyncio
 import json
 import socket
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -14,6 +15,7 @@ from http_worlds import HOST, PATIENCE_S, bearer, code_of, mcp_client, open_http
 from orchestra_router.clock import SystemClock
 from orchestra_router.config import load
 from orchestra_router.errors import ConfigError
+from orchestra_router.http import protection
 from orchestra_router.http.serving import Address, address, check_bind
 from orchestra_router.policy.keyring import Terms
 
@@ -158,6 +160,33 @@ async def test_a_message_may_not_be_much_larger_than_a_prompt_may(tmp_path: Path
 
     assert (refused.status_code, code_of(refused)) == (413, "request_too_large")
     assert read.status_code == 400
+
+
+async def test_large_bodies_of_one_key_leave_memory_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protection, "BODIES_PER_KEY", 2)
+    large = {"model": "auto", "messages": [{"role": "user", "content": "Hello. " * 200_000}]}
+    small = {"model": "auto", "messages": [{"role": "user", "content": "Hello."}]}
+    async with open_http(tmp_path, clock=SystemClock(), http_body_mb=1.5) as world:
+        other = await world.router.keyring.create(Terms(name="other", role="caller"))
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nauthorization: Bearer {world.key}\r\ncontent-length: 1499999\r\n"
+
+        async def ask(body: dict[str, Any], **headers: str) -> httpx.Response:
+            return await world.client.post("/v1/chat/completions", json=body, headers=headers)
+
+        with anyio.fail_after(PATIENCE_S):
+            clients = [await anyio.connect_tcp("127.0.0.1", world.server.address.port) for _ in range(2)]
+            for client in clients:
+                await client.send(head.encode() + HOST + b"\r\n" + b" " * 1_400_000)  # and never the rest
+            while (refused := await ask(large)).status_code == 200:
+                await anyio.lowlevel.checkpoint()
+            answers = [await ask(small), await ask(large, **bearer(other.secret))]
+            for client in clients:
+                await client.aclose()
+            while (answer := await ask(large)).status_code != 200:
+                await anyio.lowlevel.checkpoint()
+
+    assert (refused.status_code, code_of(refused)) == (429, "too_many_bytes")
+    assert [one.status_code for one in (*answers, answer)] == [200, 200, 200]
 
 
 async def test_who_sends_too_slowly_is_told_so_and_cut_off(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -22,7 +23,7 @@ from orchestra_router.config import Settings
 from orchestra_router.errors import AccessDenied, RouterError
 from orchestra_router.http.callers import Authenticate
 from orchestra_router.http.endpoint import Endpoint
-from orchestra_router.http.protection import CLOSE, Doors, Patience, check_length
+from orchestra_router.http.protection import CLOSE, Doors, Patience, Room, check_length
 from orchestra_router.http.refusals import Refused, refusal, refused
 from orchestra_router.http.sessions import Sessions
 from orchestra_router.http.traffic import Traffic
@@ -76,6 +77,7 @@ class HttpApp:
         self._settings = settings
         self._traffic = traffic
         self._doors = Doors(settings.http_hosts, settings.http_origins)
+        self._room = Room(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -129,8 +131,8 @@ class HttpApp:
                 await self._admit(scope, headers, endpoint, endpoint.verb)
             if self._traffic.draining and endpoint.begins_work:
                 return refusal(_shutting_down())
-            patient = Patience(receive, headers, self._settings, most_bytes=endpoint.most_bytes)
-            with self._traffic.request(listens=endpoint.listens) as under_way:
+            patient = self._patience(scope, headers, receive, endpoint)
+            with self._traffic.request(listens=endpoint.listens) as under_way, closing(patient):
                 answer = await endpoint.handler(Request(scope, patient.receive))
                 await answer(scope, patient.receive, send)
             return refusal(_shutting_down()) if under_way.cancelled_caught else None
@@ -138,6 +140,11 @@ class HttpApp:
             return refusal(error)
         except RouterError as error:
             return refusal(refused(error))
+
+    def _patience(self, scope: Scope, headers: Mapping[str, str], receive: Receive, endpoint: Endpoint) -> Patience:
+        caller: Caller | None = scope["state"].get("caller")
+        key_id = "" if caller is None else caller.key_id
+        return Patience(receive, headers, self._settings, self._room, key_id=key_id, most_bytes=endpoint.most_bytes)
 
     def _endpoint(self, scope: Scope) -> Endpoint:
         path, method = scope["path"], scope["method"]

@@ -12,6 +12,10 @@ from orchestra_router.http.refusals import Refused
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """How this machine calls itself."""
 CLOSE = {"connection": "close"}
+SMALL_BODY_BYTES = 1_000_000
+"""A body of this size is always let in."""
+BODIES_PER_KEY = 10
+"""So many of the largest bodies may be in memory for one access key, or more that are smaller."""
 
 
 class Doors:
@@ -79,11 +83,45 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+class Room:
+    """For the large bodies of the requests under way, which stay in memory until they are answered; by access key."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._most = round(BODIES_PER_KEY * settings.http_body_mb * 1_000_000)
+        self._taken: dict[str, int] = {}
+
+    def take(self, key_id: str, more: int) -> None:
+        """Raises: Refused: the key has no more of it."""
+        taken = self._taken.get(key_id, 0) + more
+        if taken > self._most:
+            raise Refused(
+                429,
+                "too_many_bytes",
+                f"The requests of this access key that are under way hold {self._most:,} bytes together, which is all they"
+                " may. Ask again when some are answered.",
+                kind="rate_limit_error",
+                headers=CLOSE | {"retry-after": "1", "x-should-retry": "true"},
+            )
+        self._taken[key_id] = taken
+
+    def give_back(self, key_id: str, taken: int) -> None:
+        self._taken[key_id] -= taken
+        if not self._taken[key_id]:
+            del self._taken[key_id]
+
+
 class Patience:
     """Receives a request's body for an application: no more than allowed, and no slower."""
 
     def __init__(
-        self, receive: Receive, headers: Mapping[str, str], settings: Settings, *, most_bytes: int | None
+        self,
+        receive: Receive,
+        headers: Mapping[str, str],
+        settings: Settings,
+        room: Room,
+        *,
+        key_id: str,
+        most_bytes: int | None,
     ) -> None:
         """`most_bytes` counts where it is less than what the settings allow."""
         self._receive = receive
@@ -91,6 +129,9 @@ class Patience:
         self._most = self._allowed if most_bytes is None else min(most_bytes, self._allowed)
         self._seconds = settings.http_read_timeout_s
         self._received = 0
+        self._room = room
+        self._key_id = key_id
+        self._taken = 0
         self._until: float | None = None
         self._whole = False
         declared = headers.get("content-length", "")
@@ -116,8 +157,17 @@ class Patience:
         self._received += len(message.get("body", b""))
         if self._received > self._most:
             raise self._too_large()
+        if self._received > SMALL_BODY_BYTES:
+            self._room.take(self._key_id, self._received - self._taken)
+            self._taken = self._received
         self._whole = not message.get("more_body", False)
         return message
+
+    def close(self) -> None:
+        """The request is over, and its body is not needed any more."""
+        if self._taken:
+            self._room.give_back(self._key_id, self._taken)
+            self._taken = 0
 
     def _too_large(self) -> Refused:
         raised = ", or raise `http_body_mb`" if self._most == self._allowed else ""
