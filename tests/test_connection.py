@@ -102,7 +102,8 @@ async def test_one_that_cannot_be_written_fails_alone(connection: Connection) ->
     assert [type(each.exception()) for each in written] == [type(None), type(None), sqlite3.IntegrityError, type(None)]
 
 
-async def test_the_log_of_writes_does_not_grow_with_their_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_denied", [False, True], ids=["on its own", "behind what is denied"])
+async def test_the_log_of_writes_does_not_grow_with_their_number(tmp_path: Path, *, is_denied: bool) -> None:
     file = tmp_path / "some.db"
 
     def in_a_file() -> sqlite3.Connection:
@@ -117,8 +118,25 @@ async def test_the_log_of_writes_does_not_grow_with_their_number(tmp_path: Path)
     sizes: list[int] = []
     for _ in range(4):
         for _ in range(CHECKPOINT_EVERY):
-            await connection.write_later(lambda db: db.execute("DELETE FROM seen") and see(db, "a"))
+            written = connection.write_later(lambda db: db.execute("DELETE FROM seen") and see(db, "a"))
+            if is_denied:
+                await connection.write_first(lambda _: None, bool)
+            await written
+        await connection.read(everything)
         sizes.append(file.with_name("some.db-wal").stat().st_size)
     await connection.close()
 
     assert sizes[-1] == sizes[0]
+
+
+async def test_closing_carries_out_what_was_asked_for_just_before() -> None:
+    connection = Connection(in_memory)
+    await connection.start()
+    connection.write_later(lambda db: see(db, "a"))
+    async with anyio.create_task_group() as reading:
+
+        async def read() -> None:
+            assert await connection.read(everything) == ["a"]
+
+        reading.start_soon(read)
+        reading.start_soon(connection.close)

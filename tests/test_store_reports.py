@@ -284,3 +284,20 @@ async def test_a_report_never_begins_another_database_where_the_file_was_removed
         await store.report(first_day=TODAY.day, last_day=TODAY.day)
 
     assert "orchestra.db" not in files(tmp_path)
+
+
+async def test_a_report_that_still_waits_for_what_is_written_when_the_store_closes_is_told_so(
+    tmp_path: Path, pause: Pause
+) -> None:
+    store = await SqliteStore.open(tmp_path / "another.db", clock=FakeClock())
+    store.settle(ended("a1", 60))
+
+    async def report() -> None:
+        with pytest.raises(StoreError, match="has been closed"):
+            await store.report(first_day=TODAY.day, last_day=TODAY.day)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(report)
+        group.start_soon(store.close)
+
+    assert pause.opened == 0

@@ -24,7 +24,7 @@ LATER_S = 0.02
 TOGETHER = 32
 """So many of those go with the next hop, behind what is urgent: whoever waited for that is off to a provider."""
 CHECKPOINT_EVERY = 8
-"""Hops with something that is not urgent, before the WAL is put into the database behind the next of them."""
+"""Hops that have written what is not urgent, before the WAL is put into the database behind the next of them."""
 
 
 def _as_it_is(error: Exception) -> Exception:
@@ -157,6 +157,11 @@ class Connection(aiosqlite.Connection):
         if self._urgent or self._writes or self._is_busy:
             await self.read(_nothing)
 
+    async def close(self) -> None:
+        """Carry out what was asked for, and close. Nothing may be asked for after that."""
+        await self.read(_nothing)
+        await super().close()
+
     def _when_there_is_time(self, job: Job[T]) -> "asyncio.Future[T]":
         self._writes.append(job)
         if len(self._writes) >= TOGETHER:
@@ -188,7 +193,9 @@ class Connection(aiosqlite.Connection):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-        is_checkpoint_due = is_due and self._is_checkpoint_due(writes)
+        is_checkpoint_due = is_due and self._until_checkpoint <= 0
+        if is_checkpoint_due:
+            self._until_checkpoint = CHECKPOINT_EVERY
         on_the_loop = asyncio.get_running_loop().call_soon_threadsafe
 
         def hop() -> None:
@@ -201,18 +208,17 @@ class Connection(aiosqlite.Connection):
                     checkpoint(self._conn)
             except Exception as error:  # noqa: BLE001 - the edge of the thread, as below
                 failure = error
-            on_the_loop(self._carried_out, (*urgent, *([] if left else writes), *reads), left, failure)
+            written = [] if left else writes
+            on_the_loop(
+                partial(self._carried_out, is_written=bool(written)), (*urgent, *written, *reads), left, failure
+            )
 
         self._send(None, hop)
 
-    def _is_checkpoint_due(self, writes: Sequence[Job[Any]]) -> bool:
-        self._until_checkpoint -= bool(writes)
-        if self._until_checkpoint > 0:
-            return False
-        self._until_checkpoint = CHECKPOINT_EVERY
-        return True
-
-    def _carried_out(self, jobs: Sequence[Job[Any]], left: list[Job[Any]], failure: Exception | None) -> None:
+    def _carried_out(
+        self, jobs: Sequence[Job[Any]], left: list[Job[Any]], failure: Exception | None, *, is_written: bool
+    ) -> None:
+        self._until_checkpoint -= is_written
         self._is_busy = False
         self._writes[:0] = left
         if self._urgent or self._is_due:  # before the answers go out, so that the thread is not left idle

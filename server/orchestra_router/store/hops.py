@@ -101,6 +101,8 @@ class Hops:
         if self._closed:
             raise self._ended()
         await self._connection.drained()
+        if self._closed:  # meanwhile
+            raise self._ended()
         return await self._reports.read(work)
 
     # --- writing: what goes wrong is raised where the result is asked for -------------------------------------
