@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -72,6 +73,16 @@ async def test_an_answer_comes_back_with_the_id_the_provider_gave_the_request() 
 
     assert answer.text == "hello"
     assert answer.provider_request_id == "req-7"
+
+
+@pytest.mark.parametrize(
+    "sent", ["x" * 30_000, "\x1b[2J", "two words", "\xe9"], ids=["long", "escape", "blank", "no ASCII"]
+)
+async def test_an_id_that_no_vendor_gives_is_not_kept(sent: str) -> None:
+    body = ANSWER.replace(b'{"choices"', b'{"id":' + json.dumps(sent).encode() + b',"choices"')
+
+    assert (await ask(plain(200, body))).provider_request_id == ""
+    assert (await ask(plain(200, body, {"x-request-id": "req_1"}))).provider_request_id == "req_1"
 
 
 async def test_what_times_out_before_there_is_a_connection_was_never_dispatched() -> None:

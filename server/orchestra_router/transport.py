@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ LARGE_BODY_BYTES = 500_000
 """Reading this much takes longer than other requests should wait."""
 HEADERS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "orchestra-router"}
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-generation-id")
+_REQUEST_ID = re.compile(r"[!-~]{1,200}")
+"""It is kept with each attempt, so nothing longer than any vendor's, and nothing that steers a terminal."""
 
 OnText = Callable[[str], Awaitable[None]]
 OnSending = Callable[[], None]
@@ -456,7 +459,8 @@ def _is_event_stream(head: WireResponse) -> bool:
 
 
 def _with_request_id(answer: Answer, head: WireResponse) -> Answer:
-    for name in REQUEST_ID_HEADERS:
-        if named := head.headers.get(name):
-            return changed(answer, provider_request_id=named)
-    return answer
+    named = next(
+        (found for name in REQUEST_ID_HEADERS if (found := head.headers.get(name))), answer.provider_request_id
+    )
+    sound = named if _REQUEST_ID.fullmatch(named) else ""
+    return answer if sound == answer.provider_request_id else changed(answer, provider_request_id=sound)
