@@ -246,7 +246,7 @@ async def test_a_price_fix_is_shown_first_and_written_when_told_to(env: dict[str
     assert (tried.returncode, done.returncode, refused.returncode) == (0, 0, 1)
     assert "Every one counts at what the list says. There is nothing to write." in tried.stdout
     assert json.loads(done.stdout)["written"] == 0
-    assert "dates such as 2026-11-23" in refused.stderr
+    assert "--since is a day such as 2026-11-23" in refused.stderr
 
 
 async def test_a_providers_export_is_held_against_the_ledger(env: dict[str, str], world: SimulatedWorld) -> None:
