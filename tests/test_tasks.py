@@ -1,7 +1,10 @@
 """Which task a prompt is taken for, and the words that decide it."""
 
+import json
 import re
 import time
+from importlib.resources import files
+from math import exp
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from orchestra_router.config import load
 from orchestra_router.embedding.base import NO_PAYER, Payer
 from orchestra_router.embedding.local import LazyEmbedder, LocalEmbedder
 from orchestra_router.embedding.prompt import PromptVector
+from orchestra_router.policy.classification import classifier, signals
 from orchestra_router.policy.tasks import classified, classify, with_task
 from orchestra_router.types import Tool
 from worlds import ask
@@ -218,3 +222,28 @@ async def test_another_embedders_vector_is_not_read(tmp_path: Path) -> None:
     vector = PromptVector(LazyEmbedder(tmp_path, None, wanted=True), "Hello there.")
 
     assert await vector.get(made_by="another/0123") is None
+
+
+@pytest.mark.parametrize("most", [True, False])
+def test_a_task_is_as_likely_as_the_stored_weights_say(most: bool, catalog: Catalog) -> None:
+    """Of texts of all sizes, up to one of the heaviest or the lightest words there are."""
+    stored = json.loads(
+        files("orchestra_router.policy.classification").joinpath("classifier.json").read_text(encoding="utf-8")
+    )
+    rows: dict[str, list[int]] = stored["rules"]["weights"]
+    words = sorted((term for term in rows if term.isalpha()), key=lambda term: sum(rows[term]), reverse=most)
+    index = signals.Index(catalog.keywords)
+
+    for count in (0, 1, 2, 10, signals.MOST_TERMS):
+        text = " ".join(["Zyxw", *words[:count]])
+        patterns = index.found(text)
+        strengths = classifier.strengths_of(text, patterns, rows)
+        logits = [
+            bias + stored["rules"]["scale"] * sum(value * rows[signal][place] for signal, value in strengths.items())
+            for place, bias in enumerate(stored["rules"]["bias"])
+        ]
+
+        scores = classifier.rules().scores(text, patterns)
+
+        assert scores.best == stored["tasks"][logits.index(max(logits))]
+        assert scores.confidence == pytest.approx(exp(max(logits)) / sum(map(exp, logits)), rel=1e-12)

@@ -159,14 +159,13 @@ class _Reader:
             why = partial(Why, f"no task named; {_quoted((sign,))[0]} points to {task}", (sign,))
             return Classification(task=task, method="own patterns", why=why)
         scores = model.scores(text, patterns, vector=meaning, without=without)
-        confidence, best = scores.tasks[0]
         least = LEAST_CONFIDENCE_ELSEWHERE if uncovered(text) else LEAST_CONFIDENCE
         is_told = scores.has_signals or scores.embedded
-        task = best if is_told and confidence >= least else DEFAULT_TASK
+        task = scores.best if is_told and scores.confidence >= least else DEFAULT_TASK
         return Classification(
             task=task,
             method="rules and meaning" if scores.embedded else "rules",
-            confidence=confidence,
+            confidence=scores.confidence,
             why=partial(_why, task, scores, model, text, patterns),
         )
 
@@ -181,7 +180,7 @@ def asked(request: CompletionRequest) -> str:
 
 def _why(task: str, scores: Scores, model: Model, text: str, patterns: Patterns) -> Why:
     """Why the `scores` that `model` gave `text` led to `task`."""
-    (confidence, best), (_, second) = scores.tasks[:2]
+    best, confidence = scores.best, scores.confidence
     signs = model.signals(text, patterns, best)
     told = [*(_quoted(signs) or ["its form"]), *(["its meaning"] if scores.embedded else [])]
     points = "points" if len(told) == 1 else "point"
@@ -191,7 +190,7 @@ def _why(task: str, scores: Scores, model: Model, text: str, patterns: Patterns)
     elif best == task:
         reason = f"no task named; {' and '.join(told)} {points} to {best} ({confidence:.0%})"
     else:
-        reason = f"no task named, and it may be {best} ({confidence:.0%}) or {second}"
+        reason = f"no task named, and it may be {best} ({confidence:.0%}) or {scores.second}"
     return Why(f"{reason}; it is written in {language}, which is not covered" if language else reason, signs)
 
 

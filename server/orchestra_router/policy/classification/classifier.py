@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from math import exp
 from operator import itemgetter, mul
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import anyio.to_thread
 
@@ -22,28 +22,43 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+T = TypeVar("T")
 _Shown = tuple[float, str]
 """What something is worth, and the words that are shown of it."""
 _first = itemgetter(0)
+_BITS = 16
+"""For what a signal is worth to one task, and for what the most terms of a text are worth together."""
+_MIDDLE = 128
+"""What stands there for nothing: weights are bytes with a sign."""
 LEAST_SHARE = 0.25
 """A signal below this share of the strongest one did not decide."""
 
 
 class Scores(NamedTuple):
-    tasks: Sequence[tuple[float, str]]
-    """How likely each task is, best first."""
+    logits: Mapping[str, float]
+    """By task."""
+    best: str
+    confidence: float
+    """How likely the best is, of 1."""
     has_signals: bool
     """Whether any word speaks for the best."""
     embedded: bool
     """Whether the meaning was looked at, too."""
+
+    @property
+    def second(self) -> str:
+        return max((task for task in self.logits if task != self.best), key=self.logits.__getitem__)
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     tasks: tuple[str, ...]
     bias: tuple[float, ...]
-    weights: Mapping[str, tuple[float, ...]]
-    """Signal -> what it is worth to each of `tasks`, and to all of them on average."""
+    scale: float
+    weights: Mapping[str, int]
+    """Signal -> what it is worth to each of `tasks`, in units of `scale`, side by side in one number: one sum for all."""
+    fixed: Mapping[str, tuple[float, ...]]
+    """The same of looks and patterns, which are of different strength: task by task."""
     vector: "NDArray[float32] | None" = None
     """What each dimension of a vector is worth to each of `tasks`, where one is looked at."""
 
@@ -57,22 +72,24 @@ class Model:
     ) -> Scores:
         """Of the tasks that are not in `without`."""
         fixed, terms = _signals_of(text, patterns, self.weights)
-        (*of_fixed, _), (*of_terms, _) = self._columns(fixed), self._columns(terms)
-        values, term_strength = tuple(fixed.values()), next(iter(terms.values()), 0.0)
-        logits = [
-            bias + sum(map(mul, values, fixed_weights)) + term_strength * sum(term_weights)
-            for bias, fixed_weights, term_weights in zip(self.bias, of_fixed, of_terms, strict=True)
-        ]
+        values = tuple(fixed.values())
+        of_fixed = zip(*map(self.fixed.__getitem__, fixed), strict=True) if fixed else [()] * len(self.tasks)
+        of_terms = _apart(sum(terms.values()), len(terms), len(self.tasks))
+        each_term = self.scale * signals.term_strength(terms)
+        logits = {
+            task: bias + sum(map(mul, values, fixed_weights)) + each_term * term_weights
+            for task, bias, fixed_weights, term_weights in zip(self.tasks, self.bias, of_fixed, of_terms, strict=True)
+            if task not in without
+        }
         if vector is not None and self.vector is not None:
-            logits = [logit + float(more) for logit, more in zip(logits, vector @ self.vector, strict=True)]
-        ranked = sorted(zip(logits, self.tasks, strict=True), key=_first, reverse=True)
-        if without:
-            ranked = [row for row in ranked if row[1] not in without]
-        most, best = ranked[0]
-        powers = [exp(logit - most) for logit, _ in ranked]
-        total = sum(powers)
+            of_meaning = dict(zip(self.tasks, map(float, vector @ self.vector), strict=True))
+            logits = {task: logit + of_meaning[task] for task, logit in logits.items()}
+        best = max(logits, key=logits.__getitem__)
+        most = logits[best]
         return Scores(
-            tasks=[(power / total, task) for (_, task), power in zip(ranked, powers, strict=True)],
+            logits,
+            best,
+            confidence=1 / sum([exp(logit - most) for logit in logits.values()]),
             has_signals=any(worth > 0 for worth, _ in self._shown(fixed, terms, patterns, best)),
             embedded=vector is not None,
         )
@@ -81,25 +98,29 @@ class Model:
         """What speaks for `task`, strongest first."""
         return self._deciding(self._shown(*_signals_of(text, patterns, self.weights), patterns, task))
 
-    def _columns(self, names: Iterable[str]) -> Sequence[tuple[float, ...]]:
-        """For each task the weights of `names`, and then the averages of these."""
-        return list(zip(*map(self.weights.__getitem__, names), strict=True)) or [()] * (len(self.tasks) + 1)
-
     def _shown(
-        self, fixed: Mapping[str, float], terms: Mapping[str, float], patterns: Patterns, task: str
+        self, fixed: Mapping[str, float], terms: Mapping[str, int], patterns: Patterns, task: str
     ) -> Iterator[_Shown]:
         """What the patterns of `task` matched, and the words that speak for it."""
         place = self.tasks.index(task)
+        each_term = signals.term_strength(terms)
         for kind, found in (("strong", patterns.strong), ("weak", patterns.weak)):
             name = f"{kind} {task}"
-            if task in found and (strength := fixed.get(name) or terms.get(name)):
-                worth = strength * (self.weights[name][place] - self.weights[name][-1])
+            if task in found and (strength := fixed.get(name) or (each_term if name in terms else 0)):
+                worth = strength * self._above_average(name, place)
                 for matched in found[task]:
                     yield worth, matched
-        for term, strength in terms.items():
-            weight = self.weights[term][place] - self.weights[term][-1]
+        for term in terms:
+            weight = self._above_average(term, place)
             if weight > 0 and _is_word(term, self.tasks):
-                yield strength * weight, term.removeprefix("^")
+                yield each_term * weight, term.removeprefix("^")
+
+    def _above_average(self, signal: str, place: int) -> float:
+        """What `signal` is worth to the task at `place` more than to all of them on average."""
+        worths = self.fixed.get(signal) or [
+            self.scale * worth for worth in _apart(self.weights[signal], 1, len(self.tasks))
+        ]
+        return worths[place] - sum(worths) / len(worths)
 
     def _deciding(self, shown: Iterable[_Shown]) -> tuple[str, ...]:
         """Those of `shown` that come near the one that is worth most, each once."""
@@ -116,16 +137,25 @@ class Model:
 def strengths_of(text: str, patterns: Patterns, known: Mapping[str, object]) -> dict[str, float]:
     """Every signal of `text` that is `known`."""
     fixed, terms = _signals_of(text, patterns, known)
-    return fixed | terms
+    return fixed | dict.fromkeys(terms, signals.term_strength(terms))
 
 
-def _signals_of(
-    text: str, patterns: Patterns, known: Mapping[str, object]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Those of its looks and the patterns, and those of its words; what is both counts as words."""
-    terms = signals.term_strengths(signals.terms(text), known)
+def _signals_of(text: str, patterns: Patterns, known: Mapping[str, T]) -> tuple[dict[str, float], dict[str, T]]:
+    """How strong its looks and the patterns are, and what is known of its words; what is both counts as words."""
+    terms = {term: known[term] for term in signals.terms(text) if term in known}
     fixed = patterns.strengths() | signals.looks(text)
     return {name: value for name, value in fixed.items() if name in known and name not in terms}, terms
+
+
+def _together(worths: Iterable[int]) -> int:
+    """`worths` side by side in one number."""
+    return sum((worth + _MIDDLE) << (_BITS * place) for place, worth in enumerate(worths))
+
+
+def _apart(together: int, count: int, tasks: int) -> list[int]:
+    """What `count` of these numbers, added up to `together`, are worth to each of so many `tasks`."""
+    nothing = count * _MIDDLE
+    return [(together >> (_BITS * place) & (1 << _BITS) - 1) - nothing for place in range(tasks)]
 
 
 @cache
@@ -167,25 +197,28 @@ def _model(name: str) -> Model:
 
         eighths = np.frombuffer(base64.b64decode(raw), np.int8).reshape(-1, len(stored["tasks"]))
         vector = eighths.astype(np.float32) * np.float32(kind["vector_scale"])
-    shared: dict[float, float] = {}
+    tasks = tuple(stored["tasks"])
+    rows: Mapping[str, Sequence[int]] = kind["weights"]
     return Model(
-        tasks=tuple(stored["tasks"]),
+        tasks=tasks,
         bias=tuple(kind["bias"]),
-        weights={signal: _row(row, scale, shared) for signal, row in kind["weights"].items()},
+        scale=scale,
+        weights={signal: _together(row) for signal, row in rows.items()},
+        fixed={
+            signal: tuple([scale * worth for worth in row]) for signal, row in rows.items() if _is_fixed(signal, tasks)
+        },
         vector=vector,
     )
 
 
-def _row(weights: Sequence[int], scale: float, shared: dict[float, float]) -> tuple[float, ...]:
-    """What a model keeps of a signal. The same number is the same object everywhere: there are thousands of rows."""
-    scaled = [scale * weight for weight in weights]
-    return tuple([shared.setdefault(number, number) for number in (*scaled, sum(scaled) / len(scaled))])
+def _is_fixed(signal: str, tasks: Sequence[str]) -> bool:
+    """Whether `signal` is of the looks or the patterns."""
+    kind, _, of = signal.partition(" ")
+    return not kind or (kind in {"strong", "weak"} and of in tasks)
 
 
 def _is_word(signal: str, tasks: Sequence[str]) -> bool:
-    kind, _, of = signal.partition(" ")
-    is_pattern = kind in {"strong", "weak"} and of in tasks
-    return not is_pattern and not signal.startswith(" ") and any(map(str.isalpha, signal))
+    return not _is_fixed(signal, tasks) and any(map(str.isalpha, signal))
 
 
 def own_task(patterns: Patterns, built_in: Sequence[str]) -> tuple[str, str] | None:

@@ -4,7 +4,7 @@ Every signal has a name and a strength. What each is worth is a table: `classifi
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log1p, sqrt
@@ -50,7 +50,8 @@ class Patterns:
         }
 
 
-class _Try(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Try:
     """One way in which a pattern may begin with a word."""
 
     place: int
@@ -109,8 +110,7 @@ class Index:
         words = [
             (letters, match.start()) for match in _WORD.finditer(lowered) if (letters := match[0][:LETTERS]) in known
         ]
-        there = {letters for letters, _ in words}
-        tries = self._worth(there, lowered)
+        tries = self._worth({letters for letters, _ in words}, lowered)
         for letters, start in words:
             for each in tries.get(letters, ()):
                 if each.place in found:
@@ -128,15 +128,14 @@ class Index:
 
     def _worth(self, there: set[str], lowered: str) -> dict[str, list[_Try]]:
         """By the letters that are `there`: the ways to begin with them for which what comes later is there, too."""
-        return {
-            letters: [
-                each
-                for each in self._tries[letters]
-                if not (each.later and there.isdisjoint(each.later))
-                and not (each.texts and not any(map(lowered.__contains__, each.texts)))
-            ]
-            for letters in there & self._tries.keys()
-        }
+        worth: dict[str, list[_Try]] = {}
+        for letters in there:
+            for each in self._tries.get(letters, ()):
+                if each.later and there.isdisjoint(each.later):
+                    continue
+                if not each.texts or any(map(lowered.__contains__, each.texts)):
+                    worth.setdefault(letters, []).append(each)
+        return worth
 
     def _searched(self, lowered: str) -> list[int]:
         """The patterns whose matches may begin with something else than a word."""
@@ -183,10 +182,9 @@ def terms(text: str) -> list[str]:
     return [*words, *pairs, *(f"^{first}" for first in (*words[:1], *pairs[:1]))]
 
 
-def term_strengths(found: Iterable[str], known: Mapping[str, object]) -> dict[str, float]:
-    """Of the terms that are `known`, so that a long text has no louder voice than a short one."""
-    of_use = dict.fromkeys(filter(known.__contains__, found))
-    return dict.fromkeys(of_use, TERM_STRENGTH / sqrt(max(1, len(of_use))))
+def term_strength(terms: Sized) -> float:
+    """Of each of the terms that are known, so that a long text has no louder voice than a short one."""
+    return TERM_STRENGTH / sqrt(max(1, len(terms)))
 
 
 def looks(text: str) -> dict[str, float]:
