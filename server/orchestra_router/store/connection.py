@@ -1,9 +1,9 @@
 """SQLite connections, each on a thread of its own: one for all that is short, and one for reports.
 
 A hop to that thread costs more than a statement does, and a commit waits for the disk. So whatever is asked for in one
-turn of the event loop, or waits while the thread is busy, is one hop. What is urgent comes first, in a transaction of
-its own, and its callers are told at once; then the other writes in another, each whole or not at all; then the reads,
-which see them all. What nobody waits for is carried out a little later, many at a time.
+turn of the event loop, or waits while the thread is busy, is one hop. What is urgent goes at once or comes first, in a
+transaction of its own, and its callers are told before the rest is begun; then the other writes in another, each whole
+or not at all; then the reads, which see them all. What nobody waits for is carried out later, many at a time.
 """
 
 import asyncio
@@ -136,7 +136,8 @@ class Connection(aiosqlite.Connection):
         """As `write`, durable and ahead of all others. Where the result is not final, it is the one behind them."""
         job = Urgent(work, is_final)
         self._urgent.append(job)
-        self._wake()
+        if not self._is_busy:
+            self._go()  # now: a turn of the loop is long for who waits for this alone
         return job.told
 
     def write_later(self, work: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
@@ -182,6 +183,8 @@ class Connection(aiosqlite.Connection):
 
     def _go(self) -> None:
         self._is_woken = False
+        if self._is_busy:  # something urgent went first; the rest goes behind it
+            return
         self._is_busy = True
         urgent, self._urgent = self._urgent, []
         # Those that are not due go along all the same: what is urgent may have to come behind them.
