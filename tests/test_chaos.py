@@ -26,6 +26,7 @@ EXPLAINED = ["12:00:00 WARNING orchestra: openai was set aside for 30 s"]
 async def world(tmp_path: Path) -> AsyncGenerator[World]:
     async with open_world(tmp_path) as opened:
         await opened.router.complete(ask())
+        await opened.router.cost_report()  # comes behind what the call cost, and the judge reads by himself
         yield opened
 
 
