@@ -47,6 +47,7 @@ from orchestra_router.types import Answer, Attempt, CompletionRequest, Refusal, 
 
 SHORTEST_S = 0.05
 """With less than this left nothing is asked: nobody could answer, and it would count at its worst case."""
+_NO_LOOK = Look(status="DISABLED")
 SOONEST_HEDGE_S = 0.5
 """However fast its answers are, a deployment is given this long before a second one is asked too."""
 
@@ -66,7 +67,7 @@ class Call:
     """Wants the answer as it grows."""
     speech: Speech | None = None
     """What it has heard of the attempt that spoke first."""
-    look: Look = field(default_factory=lambda: Look(status="DISABLED"))
+    look: Look = _NO_LOOK
     """What came of the look in the cache."""
     vectors: list[Attempt] = field(default_factory=list[Attempt])
     """What an endpoint was asked for that look: attempts in the ledger, and none at an answer."""
@@ -78,6 +79,8 @@ class Call:
     speaker: int | None = None
     """The number of the attempt whose text came first; nothing of another's is shown."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
+    attempts_nusd: int = 0
+    """What they cost together."""
     stages: list[tuple[StageName, float]] = field(default_factory=list[tuple[StageName, float]])
     """Each stage, and when it began."""
     times: list[Times] = field(default_factory=list[Times])
@@ -117,19 +120,20 @@ class Call:
 
     @property
     def wasted_nusd(self) -> int:
-        return sum(attempt.cost_nusd for attempt in self.attempts if attempt.rejected)
-
-    @property
-    def attempts_nusd(self) -> int:
-        return sum(attempt.cost_nusd for attempt in self.attempts)
+        return sum([attempt.cost_nusd for attempt in self.attempts if attempt.rejected])
 
     @property
     def vectors_nusd(self) -> int:
-        return sum(attempt.cost_nusd for attempt in self.vectors)
+        return sum([attempt.cost_nusd for attempt in self.vectors])
 
     @property
     def cost_nusd(self) -> int:
         return self.attempts_nusd + self.vectors_nusd
+
+    def pay(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+        self.attempts_nusd += attempt.cost_nusd
+        self.purse.pay(attempt.cost_nusd)
 
     def note(self, *notes: str) -> None:
         self.notes += [note for note in notes if note not in self.notes]
@@ -356,8 +360,7 @@ class Attempts:
             if call.speaker == number and not call.heard:
                 call.speaker = None
             if reservation is not None and reservation.attempt is not None:
-                call.attempts.append(reservation.attempt)
-                call.purse.pay(reservation.attempt.cost_nusd)
+                call.pay(reservation.attempt)
                 self._observers.attempt(reservation.attempt)
                 call.times.append(
                     Times(
@@ -382,7 +385,8 @@ class Attempts:
         settings = self._config.settings
         seconds_left = call.deadline - self._clock.monotonic()
         timeout_s = min(settings.request_timeout_s, seconds_left)
-        await _tell(call, f"asking {candidate.deployment.key} (attempt {reservation.hold.number})")
+        if call.on_progress is not None:  # most listen to nothing
+            await _tell(call, f"asking {candidate.deployment.key} (attempt {reservation.hold.number})")
 
         def on_head(headers: Mapping[str, str]) -> None:
             reservation.allowances = self._health.heard(

@@ -18,7 +18,7 @@ def drawn(number_of_bytes: int = REQUEST_BYTES) -> str:
 
     `number_of_bytes` is a multiple of `REQUEST_BYTES`.
     """
-    while (found := "".join(_lot() for _ in range(number_of_bytes // REQUEST_BYTES))).isdecimal():
+    while (found := "".join([_lot() for _ in range(number_of_bytes // REQUEST_BYTES)])).isdecimal():
         pass
     return found
 

@@ -204,9 +204,7 @@ class Router:
         with Request(self._underway):
             caller = await self._access.allowed(caller, "complete")
             request = request_of("complete", asked, asking, max_tokens=self.config.settings.max_tokens)
-            call = self._stages.begin(
-                admitted(request, caller), on_progress, on_text, purse or Purse(request.max_cost_nusd)
-            )
+            call = self._stages.begin(request, caller, on_progress, on_text, purse or Purse(request.max_cost_nusd))
             outcome = "cancelled"
             completion: Completion | None = None
             try:
@@ -252,7 +250,7 @@ class Router:
             InvalidRequest: one of them cannot be served as it is; nothing was asked.
         """
         requests = requests_of("batch", asked, asking, max_tokens=self.config.settings.max_tokens)
-        trace_id = trace_context.trace_of(requests[0].trace_id)
+        trace_id = trace_context.trace_of(requests[0].trace_id, trace_context.current())
         requests = tuple(changed(request, trace_id=trace_id) for request in requests)
         return await complete_all(
             self, requests, request_id=request_id or ids.drawn(), caller=caller, on_progress=on_progress

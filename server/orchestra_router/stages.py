@@ -22,6 +22,7 @@ from orchestra_router.observe.records import StageName
 from orchestra_router.once import Once
 from orchestra_router.planning import Planner
 from orchestra_router.policy import affording, key_limits, tasks, user_rules
+from orchestra_router.policy.access import Caller, admitted
 from orchestra_router.policy.cache.stage import Cache
 from orchestra_router.policy.flights import Flights
 from orchestra_router.policy.guardrails import Guardrails
@@ -64,18 +65,25 @@ class Stages:
         self._observers = observers
 
     def begin(
-        self, request: CompletionRequest, on_progress: OnProgress | None, on_text: OnText | None, purse: Purse
+        self,
+        request: CompletionRequest,
+        caller: Caller,
+        on_progress: OnProgress | None,
+        on_text: OnText | None,
+        purse: Purse,
     ) -> Call:
-        parent, trace_id = trace_context.current(), trace_context.trace_of(request.trace_id)
+        parent = trace_context.current()
+        trace_id = trace_context.trace_of(request.trace_id, parent)
+        started = self._clock.monotonic()
         for name in (request.trace_id, request.request_id):
             self._guardrails.check_given_id(name)
         return Call(
             request_id=request.request_id or ids.drawn(),
-            request=changed(request, trace_id=trace_id),
+            request=admitted(request, caller, trace_id=trace_id),
             parent=parent if parent and parent.trace_id == trace_id else None,
             started_ms=self._clock.now_ms(),
-            started=self._clock.monotonic(),
-            deadline=self._clock.monotonic() + self._config.settings.deadline_s,
+            started=started,
+            deadline=started + self._config.settings.deadline_s,
             on_progress=on_progress,
             on_text=on_text,
             purse=purse,
@@ -85,10 +93,10 @@ class Stages:
         """Raises: as `Router.complete` does, but for what access says."""
         # Until it is checked nothing of it is recorded, and no task that nobody knows.
         self._enter(call, "guard")
-        whole, call.request = call.request, changed(call.request, task=None, metadata={})
+        whole, call.request = call.request, _unchecked(call.request)
         guarded = await self._gate.prompt(whole)
         call.sent, call.found = guarded.request, dict(guarded.found)
-        call.request = changed(guarded.request, task=None)
+        call.request = _without_task(guarded.request)
         self._enter(call, "task")
         check_names(guarded.request, self._config.catalog)
         vector = self._vector(guarded.request, Payer(call.request.scope, call.purse, call.deadline, call.vectors))
@@ -172,6 +180,15 @@ class Stages:
 
     def _elapsed_ms(self, call: Call) -> int:
         return round((self._clock.monotonic() - call.started) * 1000)
+
+
+def _unchecked(request: CompletionRequest) -> CompletionRequest:
+    """`request` without what its caller may have written into it that is put on record."""
+    return changed(request, task=None, metadata={}) if request.metadata else _without_task(request)
+
+
+def _without_task(request: CompletionRequest) -> CompletionRequest:
+    return request if request.task is None else changed(request, task=None)
 
 
 def _not_cached(reason: str) -> str:

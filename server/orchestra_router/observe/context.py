@@ -57,11 +57,10 @@ def current() -> Parent | None:
     return Parent(f"{context.trace_id:032x}", f"{context.span_id:016x}", sampled=context.trace_flags.sampled)
 
 
-def trace_of(named: str) -> str:
-    """The trace that a request belongs to, which may have been `named`; else that of whoever asked, or a new one."""
+def trace_of(named: str, parent: Parent | None) -> str:
+    """The trace that a request belongs to, which may have been `named`; else that of its `parent`, or a new one."""
     if named:
         return named
-    parent = current()
     return parent.trace_id if parent is not None else ids.drawn(ids.TRACE_BYTES)
 
 

@@ -191,13 +191,13 @@ def check_name(name: str) -> None:
         raise InvalidRequest("A user or session has at most 100 letters, digits and . _ @ + -.")
 
 
-def admitted(request: CompletionRequest, caller: Caller) -> CompletionRequest:
-    """`request` under the scope that pays for it, whatever scope it carried.
+def admitted(request: CompletionRequest, caller: Caller, *, trace_id: str = "") -> CompletionRequest:
+    """`request` under the scope that pays for it, whatever scope it carried, and in the trace `trace_id`, if that is known.
 
     Whoever may not let a call go over its budget cannot by asking for it either.
     """
     approval = request.approval if caller.may("approve") else None
-    return changed(request, scope=caller.scope, approval=approval)
+    return changed(request, scope=caller.scope, approval=approval, trace_id=trace_id or request.trace_id)
 
 
 def _problem(key: AccessKey | None, match: KeySecret | None, now_ms: int) -> str | None:

@@ -1,5 +1,6 @@
 """Which wire format speaks for a request, and the module that knows it."""
 
+from functools import cache
 from importlib import import_module
 from typing import cast
 
@@ -29,6 +30,7 @@ def adapter_for(provider: Provider, wire_format: Format, *, portkey_key: str = "
     return ThroughPortkey(spoken, portkey_key) if provider.portkey else spoken
 
 
+@cache
 def adapter(wire_format: Format) -> Adapter:
     """The module of `wire_format`, imported when it is first asked for: most processes need one of the four."""
     return cast("Adapter", import_module(f"orchestra_router.providers.{wire_format}"))

@@ -16,6 +16,7 @@ JsonObject = Mapping[str, object]
 MAX_COUNT = 10**12
 """A count of tokens above this is nonsense; it would not fit where counts are added up and stored."""
 MAX_USD = 10**6
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def parse_json(body: bytes | str) -> object:
@@ -136,10 +137,10 @@ def dump(value: object) -> str:
         InvalidAnswer: it is nested too deep.
     """
     try:
-        return json.dumps(value, separators=(",", ":"))
+        return _compact(value)
     except RecursionError:
         raise InvalidAnswer from None
 
 
 def encode(body: JsonObject) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode()
+    return _compact(body).encode()
