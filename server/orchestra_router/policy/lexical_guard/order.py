@@ -17,6 +17,7 @@ SYMMETRIC = frozenset(
         "contrast",
         "difference",
         "differ",
+        "distance",
         "between",
         "sum",
         "product",

@@ -127,7 +127,7 @@ def parse(text: str) -> Parsed:
     if len(same) > LONGEST:
         return Parsed(text=same, covered=False, question=Question())
     known = tables()
-    tokens = tokenize(plain(text))
+    tokens = tokenize(known.asides.sub(" ", plain(text)))
     words = worded(tokens, known)
     asked = without_polite_words(words, known) if _is_english(words, known) else []
     if not asked:

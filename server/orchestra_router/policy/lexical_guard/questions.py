@@ -70,6 +70,7 @@ _HOW_MUCH = frozenset(
 )
 _WISHED = frozenset(["good", "nice", "great"])
 _LONGEST_SEARCH = 12
+_SEES = frozenset(["see", "view"])
 _DONE_BY_HAND = frozenset(
     [
         "delete",
@@ -143,8 +144,15 @@ def question_of(words: Sequence[Word], known: Tables) -> tuple[Question, list[Wo
                 kinds |= {"recommend"}  # "what is a good name for"
             if "what_is" in kinds and _translated(rest[length:], known):
                 return Question(frozenset({"translate"})), [Word("word", "translate", texts[0]), *rest[length:]]
-            return Question(kinds | _head(texts[:length])), rest[length:]
+            return Question(kinds | _head(texts[:length])), _looked_at(rest[length:], kinds)
     return _by_first_words(rest, texts, known)
+
+
+def _looked_at(rest: list[Word], kinds: frozenset[str]) -> list[Word]:
+    """How to see or view something is how to check it."""
+    if "how_to" in kinds and rest and rest[0].text in _SEES:
+        return [rest[0]._replace(text="check"), *rest[1:]]
+    return rest
 
 
 def _asks_for_way(texts: list[str], known: Tables) -> bool:

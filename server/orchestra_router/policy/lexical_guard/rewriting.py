@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from orchestra_router.policy.lexical_guard.clauses import actively, by_taking, ends_object, judged_first
 from orchestra_router.policy.lexical_guard.stems import is_past_form
 from orchestra_router.policy.lexical_guard.tables import Tables
 from orchestra_router.policy.lexical_guard.wording import Word
@@ -25,6 +26,8 @@ Pattern = tuple[str, ...]
 def rewritten(words: Sequence[Word], known: Tables) -> list[Word]:
     """`words` are never none."""
     words = _left_out(_stopping(_without_becoming(_years(words), known)))
+    words = by_taking(actively(_made(_without_new(words, known), known), known), known)
+    words = judged_first(words, known)
     if len(words) > 2 and words[-1].text == "fast":
         words = [*words[:-1], words[-1]._replace(text="quickly")]
     words = _by_whom(_by_pattern(words, known.patterns), known)
@@ -102,6 +105,14 @@ def _stopping(words: list[Word]) -> list[Word]:
                 ]
             if (
                 word.text in _CAUSES
+                and words[at].text == "stop"
+                and at > place + 1
+                and words[at + 1].text.endswith("ing")
+            ):
+                caused = words[place + 1 : at - 1 if words[at - 1].text == "to" else at]
+                return [*words[:place], words[at], *caused, *words[at + 1 :]]
+            if (
+                word.text in _CAUSES
                 and words[at].text == "not"
                 and at > place + 1
                 and "to" in {words[at - 1].text, words[at + 1].text}
@@ -170,8 +181,31 @@ def _is_year(following: Sequence[Word]) -> bool:
 def _without_becoming(words: list[Word], known: Tables) -> list[Word]:
     """Reads "turning brown", "going brown" and "getting brown" as "becoming brown"."""
     for place, word in enumerate(words[:-1]):
-        if word.text in _BECOMES and words[place + 1].text in known.states:
+        if word.text in _BECOMES and words[place + 1].text in known.states and ends_object(words, place + 2, known):
             words[place] = word._replace(text="becoming")
+    return words
+
+
+def _made(words: list[Word], known: Tables) -> list[Word]:
+    """Reads "make X smaller" as "reduce size of X"."""
+    start = next((place for place, word in enumerate(words) if word.text == "make"), None)
+    if start is None:
+        return words
+    for end in range(start + 2, min(start + 2 + _LONGEST_OBJECT, len(words))):
+        done = known.comparatives.get(words[end].text)
+        if done and words[end - 1].text not in known.goes and ends_object(words, end + 1, known):
+            said = [Word("word", text, text) for text in done]
+            return [*words[:start], *said, *words[start + 1 : end], *words[end + 1 :]]
+    return words
+
+
+def _without_new(words: list[Word], known: Tables) -> list[Word]:
+    """Reads "create a new branch" as "create a branch"."""
+    for place, word in enumerate(words[:-1]):
+        if word.text == "new" and place and not word.is_name and not words[place + 1].is_name:
+            before = place - 2 if words[place - 1].text == "a" else place - 1
+            if before >= 0 and words[before].text in known.makers:
+                return [*words[:place], *words[place + 1 :]]
     return words
 
 

@@ -13,7 +13,7 @@ from orchestra_router.policy.lexical_guard.order import exchanged, left_out_diff
 from orchestra_router.policy.lexical_guard.parsing import Parsed
 from orchestra_router.policy.lexical_guard.tables import tables
 
-GUARD_VERSION = 3
+GUARD_VERSION = 4
 """Goes up with every change of a rule or table that could let through what was stopped before."""
 Level = Literal[1, 2, 3, 4]
 Rule = Callable[[Parsed, Parsed], str | None]
@@ -22,9 +22,11 @@ LONGEST_REWORDING = 25
 LONGEST_REPLACEMENT = 3
 _ASKERS = frozenset(["my", "your"])
 _REQUESTS = frozenset(["how_to", "give", "recommend", "write", "noun"])
+_LISTS = frozenset(["give", "recommend"])
 _LASTING = frozenset(["how long", "how far"])
 _SOFT_LIMITS = frozenset(["some", "any", "best", "can", "should", "would"])
 """They add nothing to a request for tips, steps or a text."""
+_TELLING = frozenset(["what_is", "how_works"])
 _DETAIL = 40
 
 
@@ -141,7 +143,15 @@ def _limits(a: Parsed, b: Parsed) -> str | None:
         only_a, only_b = ({word for word in own if word not in _SOFT_LIMITS} for own in (only_a, only_b))
     if a.question.kinds & b.question.kinds & _LASTING:
         only_a, only_b = ({word for word in own if word != "can"} for own in (only_a, only_b))
+    if a.question.kinds & b.question.kinds & _LISTS and _some(a, b) and _some(b, a):
+        only_a, only_b = ({word for word in own if word != "a_few"} for own in (only_a, only_b))
     return _said("limit", only_a, only_b) if only_a or only_b else None
+
+
+def _some(parsed: Parsed, other: Parsed) -> bool:
+    """What there are a few of in `parsed` is in the plural in `other` too."""
+    few = {item.said.lower() for item in parsed.items if "a_few" in item.link}
+    return few <= {item.said.lower() for item in other.items}
 
 
 def _alternatives(a: Parsed, b: Parsed) -> str | None:
@@ -189,10 +199,28 @@ def _order(a: Parsed, b: Parsed) -> str | None:
     negated = any(item.kind == "not" for item in a.items)
     if left_out_differs(a, b) or (negated and not _scopes(a) & _scopes(b)):
         return _said("negation", sorted(_scopes(a)), sorted(_scopes(b)))
+    if clash := _only_what(a, b):
+        return clash
     found = exchanged(a, b)
     if found is None or isinstance(found, str):
         return found
     return _said("order", *((item.said for item in stretch) for stretch in found))
+
+
+def _only_what(a: Parsed, b: Parsed) -> str | None:
+    """To log only errors in tests is not to log errors only in tests; to only log errors may be either."""
+    if "only" not in a.contrast or "only" not in b.contrast:
+        return None
+    (one, first), (other, second) = (_after_only(parsed) for parsed in (a, b))
+    return _said("limit", [one], [other]) if one != other and min(first, second) > 0 else None
+
+
+def _after_only(parsed: Parsed) -> tuple[str, int]:
+    """What is limited, and its place; no place where nothing is."""
+    for place, item in enumerate(parsed.items):
+        if any(tables().contrast.get(word) == "only" for word in item.link):
+            return item.key, place
+    return "", -1
 
 
 def _scopes(parsed: Parsed) -> set[str]:
@@ -261,6 +289,7 @@ def _unmatched(a: Parsed, b: Parsed, *, with_light: bool = False) -> tuple[list[
 def _own(parsed: Parsed, other: Parsed, *, with_light: bool) -> list[int]:
     known = tables()
     left = Counter(item.key for item in other.items)
+    told = not parsed.question.kinds.isdisjoint(_TELLING)
     ways = not with_light and "how_to" in other.question.kinds and parsed.question.kinds != frozenset({"how_to"})
     places: list[int] = []
     for place, item in enumerate(parsed.items):
@@ -268,11 +297,18 @@ def _own(parsed: Parsed, other: Parsed, *, with_light: bool) -> list[int]:
             left[item.key] -= 1
             continue
         says_little = item.kind == "word" and (
-            item.key in known.light or (ways and item.key in known.ways) or _implied(parsed, other, place)
+            (item.key in known.light and not (told and _is_asked(parsed, place)))
+            or (ways and item.key in known.ways)
+            or _implied(parsed, other, place)
         )
         if with_light or not says_little:
             places.append(place)
     return places
+
+
+def _is_asked(parsed: Parsed, place: int) -> bool:
+    """What does a plant need? Its last verb is what is asked for."""
+    return 0 < place == len(parsed.items) - 1 and parsed.items[place].key in tables().deeds
 
 
 def _implied(parsed: Parsed, other: Parsed, place: int) -> bool:

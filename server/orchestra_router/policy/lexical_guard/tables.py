@@ -1,8 +1,10 @@
 """The word tables of `words.toml`, each in the shape its rule looks things up in. Read once, when first needed."""
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import anyio.to_thread
 
@@ -61,6 +63,15 @@ class Tables:
     ways: frozenset[str]
     implied: Mapping[str, tuple[tuple[str, ...], ...]]
     """A word that may be missing, to the words of which it repeats a part: all of one group have to be said."""
+    unchanged: frozenset[str]
+    makers: frozenset[str]
+    goes: frozenset[str]
+    cooked: frozenset[str]
+    deeds: frozenset[str]
+    comparatives: Mapping[str, Phrase]
+    asides: re.Pattern[str]
+    whole_compounds: frozenset[str]
+    """Words that mean something else, or nothing, beside a hyphen."""
     light_verbs: Mapping[str, frozenset[int]]
     """Light verbs, to the lines of verbs that may stand for one another."""
 
@@ -131,8 +142,33 @@ def tables() -> Tables:
         states=frozenset(read["states"].split()),
         ways=keyed(read["ways"]),
         implied=_implied(read["implied"], key),
+        unchanged=frozenset(read["unchanged"].split()),
+        makers=frozenset(read["makers"].split()),
+        goes=frozenset(read["goes"].split()),
+        cooked=keyed(read["cooked"]),
+        deeds=keyed(read["deeds"]),
+        comparatives={word: tuple(said.split()) for word, said in read["comparatives"].items()},
+        asides=_asides(read["asides"]),
+        whole_compounds=_whole_compounds(read),
         light_verbs=_lines_of(read["light_verbs"], key),
     )
+
+
+def _asides(said: Iterable[str]) -> re.Pattern[str]:
+    between = r"(?: - |, )"
+    return re.compile(rf"{between}(?:{'|'.join(map(re.escape, said))}){between}", re.IGNORECASE)
+
+
+def _whole_compounds(read: Mapping[str, Any]) -> frozenset[str]:
+    lists = (
+        read["free"],
+        read["prepositions"],
+        read["negations"],
+        read["prefixes"],
+        read["compounds"],
+        *read["contrast"],
+    )
+    return frozenset(word for words in lists for word in words.split())
 
 
 async def ready() -> None:

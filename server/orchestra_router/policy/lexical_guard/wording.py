@@ -23,22 +23,36 @@ class Word(NamedTuple):
 
 
 def worded(tokens: Sequence[Token], known: Tables) -> list[Word]:
-    return _with_phrases(_words(_opened(tokens), known), known)
+    return _with_phrases(_words(_opened(tokens, known), known), known)
 
 
-def _opened(tokens: Sequence[Token]) -> list[Token]:
-    """Contractions as two words, and numbers apart from the units written against them."""
+def _opened(tokens: Sequence[Token], known: Tables) -> list[Token]:
+    """Contractions and compounds as two words, and numbers apart from the units written against them."""
     opened: list[Token] = []
     for place, token in enumerate(tokens):
         kind, text, opens = token
         if kind == "word" and ("'" in text or "-" in text or text.lower() == "cannot"):
-            parts = [part for part in _parts(text) if part]
+            parts = text.split("-") if _is_compound(text, known) else [part for part in _parts(text) if part]
             opened += [Token("word", part, opens and not number) for number, part in enumerate(parts)]
         elif kind == "literal" and place and tokens[place - 1].kind == "number" and text[0].isalpha():
             opened.append(Token("word", text))
         else:
             opened.append(token)
     return opened
+
+
+def _is_compound(text: str, known: Tables) -> bool:
+    """Words with a hyphen that are the same without it: "fat-soluble"; not "man-eating", "built-in" or "re-sign"."""
+    parts = text.split("-")
+    return (
+        len(parts) == 2
+        and text.islower()
+        and "'" not in text
+        and text not in known.synonyms
+        and (text,) not in known.phrases
+        and all(len(part) > 2 and part not in known.whole_compounds for part in parts)
+        and not text.endswith("ing")
+    )
 
 
 def _parts(text: str) -> list[str]:
