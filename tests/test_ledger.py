@@ -12,19 +12,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.lowlevel
 import pytest
 
 from clocks import FakeClock
+from ledgers import add_key
 from orchestra_router.config import Config, load
 from orchestra_router.deployments import Candidate, Figures
-from orchestra_router.errors import BudgetExceeded, DeadlineExceeded, InvalidRequest, RateLimited, StoreError
+from orchestra_router.errors import (
+    BudgetExceeded,
+    DeadlineExceeded,
+    InvalidRequest,
+    KeyLimitReached,
+    RateLimited,
+    StoreError,
+)
 from orchestra_router.policy.ledger import Ledger, Reservation
 from orchestra_router.price_lists import warm
 from orchestra_router.pricing import Pricing
 from orchestra_router.simulation import Reply
 from orchestra_router.store.db import SqliteStore
-from orchestra_router.types import Answer, Usage
+from orchestra_router.store.ledger_records import Settled, Settlement
+from orchestra_router.types import NOBODY, Answer, Limits, Scope, Usage
 from worlds import World, ask, open_world
 
 WORST_NUSD = 20_000_000
@@ -40,11 +50,13 @@ class Books:
     clock: FakeClock
 
     @asynccontextmanager
-    async def reserve(self, *, provider: str = "deepseek", worst_nusd: int = WORST_NUSD) -> AsyncGenerator[Reservation]:
+    async def reserve(
+        self, *, provider: str = "deepseek", worst_nusd: int = WORST_NUSD, scope: Scope = NOBODY
+    ) -> AsyncGenerator[Reservation]:
         deployment = self.config.catalog.deployments_at(provider)[0]
         candidate = Candidate(deployment=deployment, reason="", quote=Figures(worst_nusd=worst_nusd))
         async with self.ledger.reserve(
-            candidate, ask(), request_id="r1", number=1, spent_nusd=0, seconds_left=10, waited_s=0
+            candidate, ask(scope=scope), request_id="r1", number=1, spent_nusd=0, seconds_left=10, waited_s=0
         ) as reservation:
             yield reservation
 
@@ -284,6 +296,26 @@ async def test_free_attempts_of_one_request_beside_each_other_all_end(books: Boo
     assert await books.rows("state") == [("released",), ("released",)]
 
 
+async def test_what_took_more_than_was_set_aside_counts_for_the_very_next_hold(tmp_path: Path) -> None:
+    async with open_books(tmp_path, budget_day_usd="0.02") as books:
+        async with books.reserve(provider="openrouter", worst_nusd=5_000) as reservation:
+            reservation.answered(Answer(text="Hi.", cost_nusd=20_000_000))
+        with pytest.raises(BudgetExceeded):
+            async with books.reserve(worst_nusd=5_000):
+                raise AssertionError
+
+
+async def test_tokens_beyond_what_was_expected_count_for_the_very_next_hold_of_their_key(books: Books) -> None:
+    limits = Limits(tokens_per_minute=1_000)
+    await add_key(books.store, "k", limits=limits)
+    async with books.reserve(scope=Scope("k", limits=limits)) as reservation:
+        reservation.answered(Answer(text="Hi.", usage=Usage(input_fresh=300, output=900)))
+
+    with pytest.raises(KeyLimitReached, match="1,200 are used up"):
+        async with books.reserve(scope=Scope("k", limits=limits)):
+            raise AssertionError
+
+
 # --- a database that cannot be written -------------------------------------------------------------------------
 
 
@@ -318,6 +350,31 @@ async def test_a_cost_that_cannot_be_written_is_written_before_the_next_hold(boo
 
     assert held == [("held",)]
     assert await books.rows("state", "cost_nusd") == [("settled", 5_000), ("released", 0)]
+
+
+async def test_costs_that_could_not_be_written_are_written_together(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may wait for others to go with: one after the other, many would take long."""
+    attempts = [books.reserve() for _ in range(3)]
+    for attempt in attempts:
+        await attempt.__aenter__()
+    async with books.unwritable():
+        for attempt in attempts:
+            await attempt.__aexit__(None, None, None)
+        await books.ledger.written()
+    settle, asked = books.store.settle, list[Settlement]()
+
+    async def settle_beside_the_others(settlement: Settlement) -> Settled:
+        asked.append(settlement)
+        settled = await settle(settlement)
+        assert len(asked) == len(attempts)
+        return settled
+
+    monkeypatch.setattr(books.store, "settle", settle_beside_the_others)
+    await books.ledger.reclaim()
+
+    assert await books.rows("state") == [("released",)] * 3
 
 
 async def test_nothing_more_is_spent_while_a_cost_cannot_be_written(books: Books) -> None:

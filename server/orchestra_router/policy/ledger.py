@@ -303,6 +303,7 @@ class Ledger:
             state=state,
             cost_nusd=cost.nusd,
             cost_source=cost.source,
+            is_overrun=_is_overrun(hold, cost, reservation.usage),
             reported_nusd=reservation.reported_nusd,
             computed_nusd=self._computed_nusd(reservation) if cost.source == "provider" else None,
             usage=reservation.usage,
@@ -365,9 +366,12 @@ class Ledger:
 
     async def _catch_up(self) -> None:
         while self._unwritten:
-            _, settlement = self._unwritten.popitem()
-            # Whoever waits here may leave; the write stays.
-            await asyncio.shield(self._write(settlement))
+            waiting, self._unwritten = self._unwritten, {}
+            # Together, for each may wait for others. Whoever waits here may leave; the writes stay.
+            writing = [self._write(settlement) for settlement in waiting.values()]
+            await asyncio.wait(writing)
+            for written in writing:
+                written.result()
 
     def _came_to(self, reservation: Reservation) -> tuple[AttemptState, Cost]:
         """What the attempt cost: known, surely nothing, or unknown and so counted at the worst case."""
@@ -471,6 +475,15 @@ async def _uncut(work: Coroutine[Any, Any, T]) -> T:
     if not task.cancelled() and (failure := task.exception()) is not None:
         raise cancelled from failure
     raise cancelled
+
+
+def _is_overrun(hold: Hold, cost: Cost, usage: Usage | None) -> bool:
+    """Whether a budget, or the tokens that an access key may use a minute, bear more than `hold` says."""
+    if cost.nusd > hold.amount_nusd:
+        return True
+    if usage is None or hold.scope.limits.tokens_per_minute is None:
+        return False
+    return usage.input_total + usage.output_total > hold.likely_tokens
 
 
 def _cost(nusd: int, source: CostSource) -> Cost:

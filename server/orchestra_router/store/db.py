@@ -104,7 +104,7 @@ class SqliteStore:
                 raise opening.removed(self._hops.path)
             return traced.hold(db, hold, limits)
 
-        # Settlements that were asked for before can only leave more to spend, so that they matter where there is too little.
+        # Settlements that wait to be written can only leave more to spend, so that they matter where there is too little.
         return await self._hops.write_first(work, _is_granted)
 
     def settle(self, settlement: Settlement) -> asyncio.Future[Settled]:
@@ -113,7 +113,8 @@ class SqliteStore:
             health.keep_allowances(db, settlement.allowances)
             return ledger.settle(db, settlement)
 
-        return self._hops.write_later(work)
+        # One that leaves less than the next hold would find goes ahead of that.
+        return self._hops.write_first(work, _always) if settlement.is_overrun else self._hops.write_later(work)
 
     async def reclaim(self, *, now_ms: int, keep: Collection[str] = ()) -> int:
         return await self._hops.write(lambda db: ledger.reclaim(db, now_ms=now_ms, keep=keep))
@@ -394,6 +395,10 @@ class SqliteStore:
 
     async def key_used(self, key_id: str, *, at_ms: int) -> None:
         await self._hops.write(lambda db: access_keys.used(db, key_id, at_ms=at_ms))
+
+
+def _always(_: Settled) -> bool:
+    return True
 
 
 def _is_granted(denied: Denied | Throttled | None) -> bool:

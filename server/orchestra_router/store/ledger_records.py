@@ -91,6 +91,8 @@ class Settlement:
     state: AttemptState
     cost_nusd: int
     cost_source: CostSource
+    is_overrun: bool = False
+    """It took more money or tokens than its hold says: until it is written, others find more left than there is."""
     reported_nusd: int | None = None
     """What the provider said it costs, kept beside ours."""
     computed_nusd: int | None = None
@@ -141,7 +143,7 @@ class LedgerStore(Protocol):
     def settle(self, settlement: Settlement) -> Awaitable[Settled]:
         """End a hold, and raise what alerts follow from that; done whether or not it is waited for.
 
-        Every hold that is asked for later, in this process, is checked after it.
+        Of the holds that this process asks for later, none is granted or denied because it is not written yet.
         """
         ...
 
