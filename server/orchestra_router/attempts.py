@@ -254,13 +254,15 @@ class Attempts:
     async def _fastest(self, route: Sequence[Candidate], call: Call, guarded: Guarded, *, waited_s: float) -> Answered:
         """The answer of the first of `route`, or of the first other provider if the first is slow and that is wanted."""
         first, settings = route[0], self._config.settings
+        # A cheap step is tried to save money; a race would spend the strong model's too.
+        if not settings.hedge or first.step == "cheap":
+            return await self._attempt(first, call, guarded, waited_s=waited_s)
         # Most candidates are only made when somebody looks at them.
         others = (c for c in route if c.deployment.provider.name != first.deployment.provider.name)
-        other = next(others, None) if settings.hedge else None
+        other = next(others, None)
         after_s = settings.hedge_after_s if first.slow_ms is None else max(SOONEST_HEDGE_S, first.slow_ms / 1000)
         there_is_room = call.begun + 2 <= settings.max_attempts and self._clock.monotonic() + after_s < call.deadline
-        # A cheap step is tried to save money; a race would spend the strong model's too.
-        if other is None or first.step == "cheap" or not there_is_room:
+        if other is None or not there_is_room:
             return await self._attempt(first, call, guarded, waited_s=waited_s)
         lost: list[ProviderError] = []
         begun_before = call.begun

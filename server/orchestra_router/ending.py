@@ -23,9 +23,9 @@ def signed(candidate: Candidate, answer: Answer) -> Cached:
 
 def completion(written: Cached, call: Call, guarded: Guarded, *, number: int, latency_ms: int) -> Completion:
     """`number` is that of the attempt which gave the answer."""
-    paid = next(attempt for attempt in call.attempts if attempt.number == number)
+    (paid,) = [attempt for attempt in call.attempts if attempt.number == number]
     sent = (*call.vectors, *call.attempts)
-    unknown = sum(attempt.cost_nusd for attempt in sent if attempt.cost_source == "estimate")
+    unknown = sum([attempt.cost_nusd for attempt in sent if attempt.cost_source == "estimate"])
     if unknown and paid.cost_source != "estimate":
         call.note(
             f"{budget.dollars(unknown)} of the cost is for attempts that failed after they were sent: nobody knows"
@@ -104,7 +104,7 @@ def record(
         redactions=call.found,
         metadata=request.metadata,
         reason=completion.reason if completion is not None else "",
-        tried=tuple((attempt.deployment, attempt.outcome) for attempt in call.attempts),
+        tried=tuple([(attempt.deployment, attempt.outcome) for attempt in call.attempts]),
         cheap_step=call.cheap_step,
         escalation_saved_nusd=call.escalation_saved_nusd,
         wasted_nusd=call.wasted_nusd,

@@ -59,14 +59,12 @@ def _size(request: CompletionRequest) -> int:
 
 def _besides(request: CompletionRequest) -> int:
     """The bytes of text that looking at images, and at text in many parts, takes as long as."""
-    parts = sum(len(message.parts) for message in request.messages)
-    images = sum(
-        len(part.data)
-        for message in request.messages
-        for part in message.parts
-        if isinstance(part, Image) and part.data
-    )
-    return PART_BYTES * parts + images
+    besides = 0
+    for message in request.messages:
+        besides += PART_BYTES * len(message.parts)
+        if not message.is_text:
+            besides += sum(len(part.data) for part in message.parts if isinstance(part, Image) and part.data)
+    return besides
 
 
 async def _check_pattern(accept: str) -> None:
