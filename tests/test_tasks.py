@@ -15,6 +15,7 @@ from orchestra_router.embedding.base import NO_PAYER, Payer
 from orchestra_router.embedding.local import LazyEmbedder, LocalEmbedder
 from orchestra_router.embedding.prompt import PromptVector
 from orchestra_router.policy.classification import classifier, signals
+from orchestra_router.policy.plain_questions import is_plain_question
 from orchestra_router.policy.tasks import classified, classify, with_task
 from orchestra_router.types import Tool
 from worlds import ask
@@ -182,6 +183,56 @@ async def test_the_meaning_decides_where_the_words_do_not(prompt: str, catalog: 
 
     assert (found.task, found.method) == ("general_chat", "rules and meaning")
     assert "and its meaning" in found.reason
+
+
+PLAIN_QUESTIONS = [
+    "Who wrote Moby Dick?",
+    "Who is the author of Moby Dick?",
+    "Which artist painted Guernica?",
+    "When was the Hoover Dam built?",
+    "When did they build the Hoover Dam?",
+    "In which year did the Lusitania sink?",
+    "Which lake is the deepest in the world?",
+    "What is the largest desert in Asia?",
+    "Which currency is used in Norway?",
+    "Which city is the capital of Peru?",
+    "When is the best time of the year to visit Patagonia?",
+    "what's a sonnet",
+]
+CHANGING_QUESTIONS = [
+    "Who is the president of Peru?",
+    "Who is the chief executive of Renault?",
+    "Who won the World Cup?",
+    "Who wrote the new Bond film?",
+    "Who founded the startup that was sold this week?",
+    "When did the strike end?",
+    "When was the latest bridge built?",
+    "What year did Brazil last win the World Cup?",
+    "Which currency is used in Norway now?",
+    "What is the rate of the currency of Norway?",
+    "What is the largest company in Asia?",
+    "What is the tallest building in the world?",
+    "What is the longest flight in the world?",
+    "What's the weather in Lima?",
+    "What's a good name for a cafe?",
+    "Write what a sonnet is as a sonnet",
+    "What was built in 2026?",
+    "When is the best time to book a flight?",
+]
+
+
+@pytest.mark.parametrize("prompt", PLAIN_QUESTIONS)
+async def test_what_is_in_any_book_is_neither_searched_for_nor_invented(
+    prompt: str, catalog: Catalog, tmp_path: Path
+) -> None:
+    found = await classified(ask(prompt), catalog.keywords, PromptVector(counting(tmp_path), prompt))
+
+    assert found.task not in {"web_search", "creative_writing"}
+
+
+@pytest.mark.parametrize("prompt", CHANGING_QUESTIONS)
+def test_what_may_have_changed_is_no_plain_question(prompt: str) -> None:
+    assert not is_plain_question(prompt)
 
 
 async def test_clear_words_need_no_embedding(catalog: Catalog, tmp_path: Path) -> None:

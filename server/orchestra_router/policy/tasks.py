@@ -17,6 +17,7 @@ from orchestra_router.policy.classification import classifier, signals
 from orchestra_router.policy.classification.classifier import Model, Scores
 from orchestra_router.policy.classification.languages import uncovered
 from orchestra_router.policy.classification.signals import Index, Patterns
+from orchestra_router.policy.plain_questions import is_plain_question
 from orchestra_router.types import CompletionRequest, changed
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Classification:
 
 
 _WEB_SEARCH = frozenset({"web_search"})
+_NOT_OF_PLAIN_QUESTIONS = frozenset({"web_search", "creative_writing"})
 _NOTHING = frozenset[str]()
 _BY_THE_CALLER = partial(Why, "named by the caller")
 _SEARCH_WAS_ASKED_FOR = partial(Why, "web search was asked for")
@@ -162,6 +164,8 @@ class _Reader:
         least = LEAST_CONFIDENCE_ELSEWHERE if uncovered(text) else LEAST_CONFIDENCE
         is_told = scores.has_signals or scores.embedded
         task = scores.best if is_told and scores.confidence >= least else DEFAULT_TASK
+        if task in _NOT_OF_PLAIN_QUESTIONS and scores.confidence < CLEAR_CONFIDENCE and is_plain_question(text):
+            task = DEFAULT_TASK
         return Classification(
             task=task,
             method="rules and meaning" if scores.embedded else "rules",

@@ -116,11 +116,10 @@ def _of_its_time(request: CompletionRequest, text: str | None) -> str:
 def _word_of_time(text: str) -> str:
     """The first in `text`, which is in `small_letters`."""
     words = _time_words()
-    found = words.in_ascii.finditer(f" {text}") if text.isascii() else words.anywhere.finditer(text)
-    for match in found:
-        if word := match["word"]:
-            return word
-    return ""
+    seen = words.in_ascii.search(f" {text}") if text.isascii() else words.anywhere.search(text)
+    if seen is None:
+        return ""
+    return next((word for match in words.beside_timeless.finditer(text) if (word := match["word"])), "")
 
 
 def _not_compared(request: CompletionRequest, text: str | None, setting: CacheSetting) -> str:
@@ -147,13 +146,13 @@ def _is_long(text: str) -> bool:
 
 
 class TimeWords(NamedTuple):
-    """Any word of the table in `small_letters`, as `word`; whole where its script has spaces between words. What is timeless
-    comes first.
-    """
+    """Any word of the table in `small_letters`; whole where its script has spaces between words."""
 
     anywhere: re.Pattern[str]
     in_ascii: re.Pattern[str]
     """Most texts are in ASCII. It begins with what stands before a word, so that nothing is tried inside of one."""
+    beside_timeless: re.Pattern[str]
+    """The same as `word`, but for those within what is timeless. Most texts have none, and need not be read by it."""
 
 
 @cache
@@ -163,9 +162,9 @@ def _time_words() -> TimeWords:
     inside = [word for words in table["inside"].values() for word in words]
     timeless = _by_letter(phrase for phrases in table["timeless"].values() for phrase in phrases)
     latin = _by_letter(word for word in apart if word[0].isascii())
+    anywhere = rf"\b(?:{_by_letter(apart)})\b|{_by_letter(inside)}"
     return TimeWords(
-        re.compile(rf"\b(?:{timeless})\b|(?P<word>\b(?:{_by_letter(apart)})\b|{_by_letter(inside)})"),
-        re.compile(rf"\W(?:(?:{timeless})\b|(?P<word>(?:{latin})\b))"),
+        re.compile(anywhere), re.compile(rf"\W(?:{latin})\b"), re.compile(rf"\b(?:{timeless})\b|(?P<word>{anywhere})")
     )
 
 
