@@ -100,7 +100,7 @@ async def test_an_answer_that_has_begun_is_not_raced(tmp_path: Path) -> None:
 
             group.start_soon(one)
             while not any("characters" in message for message in heard):
-                await clock.advance(0.1)
+                await clock.advance(0.01)
             await clock.advance(20)
             group.cancel_scope.cancel()
 
