@@ -156,11 +156,11 @@ def _is_adverb(said: str) -> bool:
 
 
 def _is_participle(said: str) -> bool:
-    return (
-        said in tables().participles
-        or (is_past_form(said) and said.endswith(("ed", "en")))
-        or (said.endswith("ing") and len(said) > 5)
-    )
+    return _is_done(said) or (said.endswith("ing") and len(said) > 5)
+
+
+def _is_done(said: str) -> bool:
+    return said in tables().participles or (is_past_form(said) and said.endswith(("ed", "en")))
 
 
 def _stands_apart(parsed: Parsed, key: str) -> bool:
@@ -209,8 +209,9 @@ def _may_turn(
     if {"between", "and"} & {*joint} and symmetric and joining & {*moved_joint}:
         return True
     loose = {"of", "for", "in", "on", "about", "'s", "with"}
-    for lead, follow in ((joint, moved_joint), (moved_joint, joint)):
-        if lead and {*lead} <= loose and {*follow} <= {"'s"}:
+    for led, lead, follow in ((first, joint, moved_joint), (moved_second, moved_joint, joint)):
+        # "Made of glass" is nobody's "glass made".
+        if lead and {*lead} <= loose and {*follow} <= {"'s"} and not _is_done(led[-1].said.lower()):
             return True
     lead, moved = _preposition(second[0]), _preposition(moved_second[0])
     if lead and lead == moved and _preposition(first[0]) == _preposition(moved_first[0]):

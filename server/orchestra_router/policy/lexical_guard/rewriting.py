@@ -35,7 +35,14 @@ def rewritten(words: Sequence[Word], known: Tables) -> list[Word]:
 
 
 def _by_pattern(words: list[Word], patterns: Mapping[str, Sequence[tuple[Pattern, Pattern]]]) -> list[Word]:
-    """The first pattern that fits, from the first word of `words` on; what it leaves over follows."""
+    """The first pattern that fits, from the first word of `words` on; what it leaves over follows.
+
+    What fits "what" fits "which" too.
+    """
+    if words and words[0].text == "which":
+        asked = [words[0]._replace(text="what"), *words[1:]]
+        found = _by_pattern(asked, patterns)
+        return words if found is asked else found
     for first in (words[0].text, GAP) if words else ():
         for pattern, form in patterns.get(first, ()):
             gaps = _gaps(pattern, words)

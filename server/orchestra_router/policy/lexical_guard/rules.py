@@ -101,11 +101,12 @@ def _tense(a: Parsed, b: Parsed) -> str | None:
 
 
 def _voice(a: Parsed, b: Parsed) -> str | None:
-    """Who paints is not who is painted, unless the painter is named after "by"."""
-    if "who" not in a.question.kinds | b.question.kinds:
-        return None
+    """Who paints is not who is painted, unless the painter is named after "by"; who is given a thing gives none."""
+    of_persons = "who" in a.question.kinds | b.question.kinds
     for one, other in ((a, b), (b, a)):
         for verb in one.passives - other.passives:
+            if not (of_persons or verb in tables().given):
+                continue
             if "by" not in one.words and any(item.key == verb for item in other.items):
                 return f"voice: {verb}"
     return None
@@ -212,7 +213,8 @@ def _only_what(a: Parsed, b: Parsed) -> str | None:
     if "only" not in a.contrast or "only" not in b.contrast:
         return None
     (one, first), (other, second) = (_after_only(parsed) for parsed in (a, b))
-    return _said("limit", [one], [other]) if one != other and min(first, second) > 0 else None
+    is_loose = {first, second} == {0, 1} and a.question.kinds & b.question.kinds & _REQUESTS
+    return None if one == other or not (one and other) or is_loose else _said("limit", [one], [other])
 
 
 def _after_only(parsed: Parsed) -> tuple[str, int]:

@@ -68,6 +68,7 @@ class Tables:
     goes: frozenset[str]
     cooked: frozenset[str]
     deeds: frozenset[str]
+    given: frozenset[str]
     comparatives: Mapping[str, Phrase]
     asides: re.Pattern[str]
     whole_compounds: frozenset[str]
@@ -147,6 +148,7 @@ def tables() -> Tables:
         goes=frozenset(read["goes"].split()),
         cooked=keyed(read["cooked"]),
         deeds=keyed(read["deeds"]),
+        given=keyed(read["given"]),
         comparatives={word: tuple(said.split()) for word, said in read["comparatives"].items()},
         asides=_asides(read["asides"]),
         whole_compounds=_whole_compounds(read),
