@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clocks import FakeClock
-from orchestra_router.attempts import Call
+from orchestra_router.call import Call
 from orchestra_router.errors import AllAttemptsFailed, GuardrailBlocked
 from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.progress import Speech

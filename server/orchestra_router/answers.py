@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import anyio.to_thread
 
-from orchestra_router.attempts import Answered, Attempts, Call
+from orchestra_router.attempts import Answered, Attempts
+from orchestra_router.call import Call
 from orchestra_router.deployments import Candidate, Plan
 from orchestra_router.errors import InvalidAnswer, RouterError
 from orchestra_router.policy import escalation

@@ -4,9 +4,10 @@ for each attempt: hold money, call, settle, learn -> ask again, ask the next, or
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
+from orchestra_router.call import Call
 from orchestra_router.clock import Clock
 from orchestra_router.config import PORTKEY, Config
 from orchestra_router.deployments import Candidate
@@ -27,116 +28,24 @@ from orchestra_router.errors import (
 from orchestra_router.hedging import race
 from orchestra_router.inventory import Inventory
 from orchestra_router.observe import Observers, Times
-from orchestra_router.observe.context import Parent, traceparent
-from orchestra_router.observe.records import StageName
+from orchestra_router.observe.context import traceparent
 from orchestra_router.policy import affording, rotation, routing
 from orchestra_router.policy.admission import Admission
-from orchestra_router.policy.cache.stage import Look
 from orchestra_router.policy.guardrails import Guarded, Guardrails
 from orchestra_router.policy.health import Health
 from orchestra_router.policy.ledger import Ledger, Reservation
-from orchestra_router.policy.prefixes import Beginnings, Marks, Prefixes, prefix_key
-from orchestra_router.policy.progress import Growing, Growth, OnProgress, OnText, Speech
-from orchestra_router.policy.purse import Purse
+from orchestra_router.policy.prefixes import Marks, Prefixes, prefix_key
+from orchestra_router.policy.progress import Growing, Growth, Speech
 from orchestra_router.policy.retry import KEPT_FOR_OTHERS, Verdict, decide
 from orchestra_router.providers import registry
 from orchestra_router.providers.base import Adapter
-from orchestra_router.store.request_records import CheapStep
 from orchestra_router.transport import StreamTimeouts, Transport
-from orchestra_router.types import Answer, Attempt, CompletionRequest, Refusal, WireRequest, changed
+from orchestra_router.types import Answer, Attempt, CompletionRequest, WireRequest, changed
 
 SHORTEST_S = 0.05
 """With less than this left nothing is asked: nobody could answer, and it would count at its worst case."""
-_NO_LOOK = Look(status="DISABLED")
 SOONEST_HEDGE_S = 0.5
 """However fast its answers are, a deployment is given this long before a second one is asked too."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Call:
-    """One request under way: its identity, its deadline, and what it has come to so far."""
-
-    request_id: str
-    request: CompletionRequest
-    started_ms: int
-    started: float
-    """On the clock's monotonic scale, in seconds, as is `deadline`."""
-    deadline: float
-    on_progress: OnProgress | None
-    on_text: OnText | None = None
-    """Wants the answer as it grows."""
-    speech: Speech | None = None
-    """What it has heard of the attempt that spoke first."""
-    look: Look = _NO_LOOK
-    """What came of the look in the cache."""
-    vectors: list[Attempt] = field(default_factory=list[Attempt])
-    """What an endpoint was asked for that look: attempts in the ledger, and none at an answer."""
-    found: dict[str, int] = field(default_factory=dict[str, int])
-    purse: Purse = field(default_factory=Purse)
-    """Shared where several requests have one cap."""
-    begun: int = 0
-    """Attempts, those under way included."""
-    speaker: int | None = None
-    """The number of the attempt whose text came first; nothing of another's is shown."""
-    attempts: list[Attempt] = field(default_factory=list[Attempt])
-    attempts_nusd: int = 0
-    """What they cost together."""
-    stages: list[tuple[StageName, float]] = field(default_factory=list[tuple[StageName, float]])
-    """Each stage, and when it began."""
-    times: list[Times] = field(default_factory=list[Times])
-    parent: Parent | None = None
-    """The span of whoever asked."""
-    written: Answer | None = None
-    """The answer, redacted."""
-    notes: list[str] = field(default_factory=list[str])
-    refusal: Refusal | None = None
-    """The budget whose refusal ended it."""
-    cheap_step: CheapStep | None = None
-    """How an escalation's cheap step fared, once it has answered."""
-    flaw: str = ""
-    """What is wrong with the answer that is handed over all the same."""
-    sent: CompletionRequest | None = None
-    """The request as a provider may see it, once it was checked; `answer` is the one it got, with nothing put back yet."""
-    answer: Answer | None = None
-    escalation_saved_nusd: int = 0
-    begun_with: Beginnings | None = None
-    """`beginnings`, once somebody asked for them."""
-
-    @property
-    def beginnings(self) -> Beginnings:
-        """Of the request: the plan and all its attempts look at the same."""
-        if self.begun_with is None or self.begun_with.request is not self.request:
-            self.begun_with = Beginnings(self.request)
-        return self.begun_with
-
-    @property
-    def streams(self) -> bool:
-        return self.on_progress is not None or self.on_text is not None
-
-    @property
-    def heard(self) -> bool:
-        """Whether a part of an answer was handed on, so that no other may take its place."""
-        return self.speech is not None and self.speech.heard
-
-    @property
-    def wasted_nusd(self) -> int:
-        return sum([attempt.cost_nusd for attempt in self.attempts if attempt.rejected])
-
-    @property
-    def vectors_nusd(self) -> int:
-        return sum([attempt.cost_nusd for attempt in self.vectors])
-
-    @property
-    def cost_nusd(self) -> int:
-        return self.attempts_nusd + self.vectors_nusd
-
-    def pay(self, attempt: Attempt) -> None:
-        self.attempts.append(attempt)
-        self.attempts_nusd += attempt.cost_nusd
-        self.purse.pay(attempt.cost_nusd)
-
-    def note(self, *notes: str) -> None:
-        self.notes += [note for note in notes if note not in self.notes]
 
 
 class Answered(NamedTuple):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 
-from orchestra_router.attempts import Call
+from orchestra_router.call import Call
 from orchestra_router.deployments import Candidate
 from orchestra_router.observe import Content, Finished, Stage
 from orchestra_router.policy import budget

@@ -15,8 +15,9 @@ import anyio
 
 from orchestra_router import ending, ids
 from orchestra_router.answers import Answers
-from orchestra_router.attempts import Attempts, Call
+from orchestra_router.attempts import Attempts
 from orchestra_router.batches import Batch, complete_all
+from orchestra_router.call import Call
 from orchestra_router.clock import Clock, SystemClock
 from orchestra_router.config import WEBHOOK, Config, environ_of, load
 from orchestra_router.deployments import Plan

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from orchestra_router import ending, ids
 from orchestra_router.answers import Answers
-from orchestra_router.attempts import Call
+from orchestra_router.call import Call
 from orchestra_router.clock import Clock
 from orchestra_router.config import Config
 from orchestra_router.deployments import Plan

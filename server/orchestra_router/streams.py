@@ -6,7 +6,7 @@ from typing import Self
 
 import anyio
 
-from orchestra_router.attempts import Call
+from orchestra_router.call import Call
 from orchestra_router.errors import AllAttemptsFailed, StreamBroken
 from orchestra_router.policy.progress import OnText
 from orchestra_router.types import Completion, Delta
