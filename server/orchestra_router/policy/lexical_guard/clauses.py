@@ -115,6 +115,8 @@ def judged_first(words: list[Word], known: Tables) -> list[Word]:
     """Reads "which lake is the deepest on earth" as "what is the deepest lake on earth"."""
     if words[0].text not in {"which", "what"}:
         return words
+    if len(words) > 4 and words[1].text in _ARE and _is_comparative(words[2].text) and words[3].kind == "stop":
+        return [words[1], *words[4:], words[2]]  # "which is better, tea or coffee" as "is tea or coffee better"
     being = next((place for place, word in enumerate(words[: _LONGEST_OF_CHOICE + 2]) if word.text in _ARE), None)
     if being is None or being < 2 or words[1].text in known.prepositions:
         return words
@@ -129,6 +131,10 @@ def judged_first(words: list[Word], known: Tables) -> list[Word]:
     owner = 1 + max((place for place, word in enumerate(words[:being]) if word.text == "'s"), default=0)
     choice = [*words[1:owner], *the, *judged, *words[owner:being]]
     return [words[0]._replace(text="what"), words[being], *choice, *words[end:]]
+
+
+def _is_comparative(text: str) -> bool:
+    return text == "worse" or (text.endswith("er") and len(text) > 4)
 
 
 def _is_superlative(text: str, known: Tables) -> bool:

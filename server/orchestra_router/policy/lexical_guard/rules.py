@@ -13,7 +13,7 @@ from orchestra_router.policy.lexical_guard.order import exchanged, left_out_diff
 from orchestra_router.policy.lexical_guard.parsing import Parsed
 from orchestra_router.policy.lexical_guard.tables import tables
 
-GUARD_VERSION = 4
+GUARD_VERSION = 5
 """Goes up with every change of a rule or table that could let through what was stopped before."""
 Level = Literal[1, 2, 3, 4]
 Rule = Callable[[Parsed, Parsed], str | None]
