@@ -27,6 +27,9 @@ STOPPED = [
     ("alternatives", "Find users with cats and dogs", "Find users with cats or dogs"),
     ("question", "Why do cats purr?", "When do cats purr?"),
     ("inserted", "How do I boil an egg?", "How do I boil an ostrich egg?"),
+    ("replaced", "WHAT IS A WORM HOLE", "What is a black hole?"),
+    ("wording", "Give me an antonym for happy", "What is another word for happy?"),
+    ("question", "What is the worst approach to training a puppy?", "What is the best approach to training a puppy?"),
 ]
 SERVED = [
     ("How do I boil an egg?", "What's the best way to boil an egg?"),
@@ -37,6 +40,10 @@ SERVED = [
     ("How do I lose 10 kg?", "How do I lose 10 kilograms?"),
     ("Who wrote Hamlet?", "By whom was Hamlet written?"),
     ("Who painted the Mona Lisa?", "Who was the Mona Lisa painted by?"),
+    ("WHAT IS A BLACK HOLE", "What is a black hole?"),
+    ("Sorry to bother you, but how long do cooked lentils keep?", "How long do cooked lentils keep?"),
+    ("Give me a synonym for happy", "What is another word for happy?"),
+    ("How do I train a puppy?", "What's the best approach to training a puppy?"),
 ]
 UNITS = {
     "km": "kilometres",

@@ -131,6 +131,7 @@ def _said_by(token: Token, lower: str, known: Tables, *, is_name: bool) -> list[
     return [Word("word", text, token.text) for text in right]
 
 
+_FEW_WORDS = 4
 _CAPITAL_IN_TITLES = frozenset({"The", "An", "Of", "And"})
 _SPELLED = frozenset({"percent", "percentage"})
 
@@ -167,8 +168,11 @@ def _capitals_say_something(tokens: Sequence[Token]) -> bool:
         for token in tokens
         if token.kind == "word" and not token.opens and len(token.text) > 1 and token.text[0].isalpha()
     ]
+    if len(inside) < _FEW_WORDS:
+        words = [token.text for token in tokens if token.kind == "word" and token.text.isalpha()]
+        return not (len(words) >= _FEW_WORDS and all(word.isupper() for word in words))
     raised = sum(text[0].isupper() for text in inside)
-    return len(inside) < 4 or raised * 10 <= len(inside) * 7
+    return raised * 10 <= len(inside) * 7
 
 
 def _is_name(token: Token) -> bool:
