@@ -6,6 +6,8 @@ tens of milliseconds while it does. What stays until the process ends need not b
 
 import gc
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 
 SWITCH_S = 0.001
 """How long a thread may keep the interpreter while the event loop's waits for it; Python's own is five times that."""
@@ -26,3 +28,17 @@ def loaded() -> None:
     """To be called when much has been loaded that stays."""
     if _owned:
         gc.freeze()
+
+
+@contextmanager
+def loading() -> Generator[None]:
+    """Around whatever loads much that stays. A collection in the middle of it would look at all that is there."""
+    if not _owned:
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        loaded()
+        gc.enable()

@@ -62,8 +62,8 @@ def warm_up() -> None:
 
 def warm() -> None:
     """Import the list and its data, so that the first price does not wait for it."""
-    _calculated(Usage(), "gpt-6-luna", "openai", at_ms=0)
-    garbage.loaded()
+    with garbage.loading():
+        _calculated(Usage(), "gpt-6-luna", "openai", at_ms=0)
 
 
 def is_listed(model: str, provider_id: str) -> bool:

@@ -235,8 +235,8 @@ class Transport:
     async def _opened(self) -> Pool:
         async with self._opening:
             if self._pool is None:
-                self._pool = await anyio.to_thread.run_sync(_new_pool, self._private_hosts, self._keep_s)
-                garbage.loaded()
+                with garbage.loading():
+                    self._pool = await anyio.to_thread.run_sync(_new_pool, self._private_hosts, self._keep_s)
         return self._pool
 
     async def _answer(self, adapter: Adapter, response: WireResponse) -> Answer:

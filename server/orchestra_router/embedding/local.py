@@ -151,8 +151,8 @@ class LazyEmbedder:
         if (found := self._found) is None:
             return
         try:
-            self._embedder = await anyio.to_thread.run_sync(LocalEmbedder.load, found)
-            garbage.loaded()
+            with garbage.loading():
+                self._embedder = await anyio.to_thread.run_sync(LocalEmbedder.load, found)
             self._state = EmbedderState(identity=self._embedder.identity, source=str(found.folder))
         except EmbedderUnavailable as error:
             self._found, self._state = None, EmbedderState(problem=str(error))
