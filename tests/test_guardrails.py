@@ -145,6 +145,13 @@ def test_what_cannot_be_redacted_is_refused(request_: CompletionRequest, action:
     assert SSN not in str(caught.value)
 
 
+def test_a_bare_number_is_no_picture_though_its_figures_are_those_of_base64() -> None:
+    with pytest.raises(GuardrailBlocked) as caught:
+        guard().check_prompt(said(Image(data=CARD, media_type="image/png")))
+
+    assert CARD not in str(caught.value)
+
+
 def test_a_number_spread_over_neighbouring_texts_is_found() -> None:
     request = said(Text(f"It is {SSN[:7]}"), Text(SSN[7:]), Text(", she said."))
 

@@ -49,6 +49,8 @@ from orchestra_router.types import (
 MAX_ID_CHARS = 200
 OWN_TOOL_CHOICES = ("auto", "none", "required")
 """Words of ours, which name no tool."""
+SHORT_PICTURE = 4_000
+"""Characters. What claims to be a picture and is no longer is looked at as a text is."""
 MOST_POLICIES = 32
 """Access keys' own policies whose rules are kept ready."""
 RulesOfKey = Callable[[tuple[tuple[str, str], ...]], Sequence[Rule]]
@@ -438,7 +440,8 @@ def _checked_part(part: Part, scan: _Scan) -> Part:
             for url in (part.url, unquote(part.url)):
                 scan.opaque(url, "An image's address")
             scan.opaque(part.media_type, "An image's media type")
-            if not is_base64(part.data):  # which holds no words, and takes a second a megabyte to look at
+            # Base64 of a picture holds no words, and takes a second a megabyte to look at; a bare key can be base64, too.
+            if len(part.data) <= SHORT_PICTURE or not is_base64(part.data):
                 scan.opaque(part.data, "An image")
             document = _document(part)
             if not document:
